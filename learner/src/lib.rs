@@ -1,0 +1,21 @@
+//! Learner watches what Linux workloads really do and writes the least-permissive KubeArmor
+//! policies that let them go on doing it.
+//!
+//! The floors, lowest first: vocabulary ([`workload`], [`behavior`], [`observation`], [`path`]),
+//! judgement ([`profile`], [`policy`]), edges ([`kernel`], [`store`], [`recording`]), composition
+//! ([`session`]). A module uses only what is below it, and edges do not use one another.
+#![forbid(unsafe_code)]
+
+pub mod behavior;
+pub mod observation;
+pub mod path;
+pub mod workload;
+
+pub mod policy;
+pub mod profile;
+
+pub mod kernel;
+pub mod recording;
+pub mod store;
+
+pub mod session;

@@ -1,0 +1,222 @@
+//! Folding: many observations become what each run did, how often and when.
+//!
+//! Folding is order-independent: the same observations in any order give the same profile.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::behavior::Behavior;
+use crate::observation::{Fact, Loss, Moment, Observation};
+use crate::workload::{Labels, RunKey};
+
+/// Distinct behaviours that are kept for a workload revision, over all its runs, unless told
+/// otherwise. Beyond it an observation is counted as lost with reason `store`, so that a workload
+/// that makes up names fills neither memory nor disk.
+pub const DEFAULT_MAX_BEHAVIORS: usize = 100_000;
+
+/// How often and when a behaviour was seen in one run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sighting {
+    /// Events, at least 1. Saturates.
+    pub count: u64,
+    /// First seen.
+    pub first: Moment,
+    /// Last seen.
+    pub last: Moment,
+}
+
+impl Sighting {
+    /// Two sightings of different events.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            count: self.count.saturating_add(other.count),
+            first: self.first.min(other.first),
+            last: self.last.max(other.last),
+        }
+    }
+
+    /// Two reports of the same events: the fuller one counts, so a report sent twice counts once.
+    #[must_use]
+    pub fn join(self, other: Self) -> Self {
+        Self {
+            count: self.count.max(other.count),
+            first: self.first.min(other.first),
+            last: self.last.max(other.last),
+        }
+    }
+}
+
+/// What one run did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunProfile {
+    /// Match labels of the owner. Of two values for one label the greater is kept, so that the
+    /// order of the lines does not matter.
+    pub labels: Labels,
+    /// When the run began, if it was watched from its first exec.
+    pub start: Option<Moment>,
+    /// When the run ended, if that was seen.
+    pub stop: Option<Moment>,
+    /// The run had begun before it was watched.
+    pub late: bool,
+    /// Events that were seen and could not be recorded.
+    pub lost: BTreeMap<Loss, u64>,
+    /// Everything that was recorded.
+    pub seen: BTreeMap<Behavior, Sighting>,
+}
+
+impl RunProfile {
+    /// A run without a start, or watched late, or with loss, is partial evidence.
+    pub fn is_partial(&self) -> bool {
+        self.start.is_none() || self.late || self.lost_total() > 0
+    }
+
+    /// Events lost, over all reasons.
+    pub fn lost_total(&self) -> u64 {
+        self.lost.values().fold(0, |sum, n| sum.saturating_add(*n))
+    }
+
+    /// Adds to the loss account.
+    pub fn lose(&mut self, reason: Loss, count: u64) {
+        let total = self.lost.entry(reason).or_default();
+        *total = total.saturating_add(count);
+    }
+
+    /// Merges another report of the same run, as a join: the same report twice counts once.
+    pub fn join(&mut self, other: Self) {
+        let Self {
+            labels,
+            start,
+            stop,
+            late,
+            lost,
+            seen,
+        } = other;
+        self.keep_labels(&labels);
+        self.start = earlier(self.start, start);
+        self.stop = self.stop.max(stop);
+        self.late |= late;
+        for (reason, count) in lost {
+            let total = self.lost.entry(reason).or_default();
+            *total = (*total).max(count);
+        }
+        for (behavior, sighting) in seen {
+            self.seen
+                .entry(behavior)
+                .and_modify(|known| *known = known.join(sighting))
+                .or_insert(sighting);
+        }
+    }
+
+    fn keep_labels(&mut self, labels: &Labels) {
+        for (key, value) in labels {
+            let kept = self.labels.entry(key.clone()).or_default();
+            if *value > *kept {
+                kept.clone_from(value);
+            }
+        }
+    }
+}
+
+fn earlier(a: Option<Moment>, b: Option<Moment>) -> Option<Moment> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// What many runs did, folded.
+///
+/// Guarantee: for every workload revision at most `max_behaviors` (behaviour, run) pairs are kept;
+/// what comes beyond is counted as lost with reason `store`, never dropped in silence.
+#[derive(Clone, Debug)]
+pub struct Evidence {
+    runs: BTreeMap<RunKey, RunProfile>,
+    max_behaviors: usize,
+    kept: BTreeMap<(crate::workload::Workload, String), usize>,
+}
+
+impl Default for Evidence {
+    fn default() -> Self {
+        Self::with_limit(DEFAULT_MAX_BEHAVIORS)
+    }
+}
+
+impl Evidence {
+    /// Keeps at most `max_behaviors` distinct behaviours a workload revision.
+    pub fn with_limit(max_behaviors: usize) -> Self {
+        Self {
+            runs: BTreeMap::new(),
+            max_behaviors,
+            kept: BTreeMap::new(),
+        }
+    }
+
+    /// Folds one observation in. Lines that state the same behaviour of one run are different
+    /// events: their counts add up.
+    pub fn fold(&mut self, observation: Observation) {
+        let Observation {
+            run,
+            labels,
+            at,
+            fact,
+        } = observation;
+        if !self.runs.contains_key(&*run) {
+            self.runs.insert((*run).clone(), RunProfile::default());
+        }
+        let Some(profile) = self.runs.get_mut(&*run) else {
+            return;
+        };
+        profile.keep_labels(&labels);
+        match fact {
+            Fact::Start => profile.start = earlier(profile.start, Some(at)),
+            Fact::Stop => profile.stop = profile.stop.max(Some(at)),
+            Fact::Late => profile.late = true,
+            Fact::Lost { reason, count } => profile.lose(reason, count),
+            Fact::Seen {
+                behavior,
+                count,
+                last,
+            } => {
+                let sighting = Sighting {
+                    count,
+                    first: at.min(last),
+                    last: last.max(at),
+                };
+                if let Some(known) = profile.seen.get_mut(&behavior) {
+                    *known = known.plus(sighting);
+                    return;
+                }
+                let revision = (run.workload.clone(), run.image.clone());
+                let kept = self.kept.entry(revision).or_default();
+                if *kept >= self.max_behaviors {
+                    profile.lose(Loss::Store, count);
+                } else {
+                    *kept += 1;
+                    profile.seen.insert(behavior, sighting);
+                }
+            }
+        }
+    }
+
+    /// Takes a whole run, joining it with what is known of it.
+    pub fn insert(&mut self, key: RunKey, profile: RunProfile) {
+        match self.runs.entry(key) {
+            std::collections::btree_map::Entry::Vacant(slot) => {
+                slot.insert(profile);
+            }
+            std::collections::btree_map::Entry::Occupied(mut slot) => slot.get_mut().join(profile),
+        }
+    }
+
+    /// The runs, in the order of their keys.
+    pub fn runs(&self) -> &BTreeMap<RunKey, RunProfile> {
+        &self.runs
+    }
+
+    /// The runs, by value.
+    pub fn into_runs(self) -> BTreeMap<RunKey, RunProfile> {
+        self.runs
+    }
+}
