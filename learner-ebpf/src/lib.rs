@@ -1,1 +1,285 @@
+//! The wire between the kernel programs and user space.
+//!
+//! Integers only, padding spelled out, sizes asserted at compile time. Everything is in the byte
+//! order of the machine: kernel and user space are the same one.
 #![no_std]
+#![forbid(unsafe_code)]
+
+/// Head of every record in the ring buffer; `len` bytes of segments follow it.
+///
+/// From [`Header::scope`] on, head and segments are what is hashed into [`Header::key`]: two events
+/// with equal keys are the same behaviour, whatever inode, dentry or mount they went through.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Header {
+    /// SipHash-1-3-128 of the behaviour under a random key of this load. If the key is in the
+    /// `SEEN` map its count holds this event too; if it is not (or is 0), the event stands for
+    /// itself alone.
+    pub key: [u64; 2],
+    /// `CLOCK_BOOTTIME`, nanoseconds.
+    pub at: u64,
+    /// Process id (thread group) in the initial pid namespace.
+    pub pid: u32,
+    /// Zero.
+    pub pad: u32,
+    /// Which watched workload.
+    pub scope: u32,
+    /// One of [`op`].
+    pub op: u32,
+    /// For opens: [`access`] bits.
+    pub access: u32,
+    /// Acting user, in the initial user namespace.
+    pub uid: u32,
+    /// [`flag`] bits.
+    pub flags: u32,
+    /// 0 for success, else a positive errno.
+    pub errno: u32,
+    /// For raw paths: inode number of the mount namespace that they are resolved in, else 0.
+    pub mnt_ns: u32,
+    /// Bytes of each segment, see [`segment`].
+    pub len: [u16; segment::COUNT],
+}
+
+const _: () = assert!(size_of::<Header>() == 72);
+
+/// Offset of the first hashed byte of [`Header`].
+pub const HASHED_FROM: usize = 32;
+const _: () = assert!(core::mem::offset_of!(Header, scope) == HASHED_FROM);
+
+/// Value of the `SEEN` map, by behaviour key.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// Events, the first included.
+    pub count: u64,
+    /// First seen, `CLOCK_BOOTTIME` nanoseconds.
+    pub first: u64,
+    /// Last seen, `CLOCK_BOOTTIME` nanoseconds.
+    pub last: u64,
+}
+
+const _: () = assert!(size_of::<Seen>() == 24);
+
+/// Values of [`Header::op`].
+pub mod op {
+    /// A program was executed.
+    pub const EXEC: u32 = 1;
+    /// A file or directory was opened.
+    pub const OPEN: u32 = 2;
+    /// mknod, a bound Unix socket, or an open that created.
+    pub const CREATE: u32 = 3;
+    /// mkdir.
+    pub const MKDIR: u32 = 4;
+    /// unlink.
+    pub const UNLINK: u32 = 5;
+    /// rmdir.
+    pub const RMDIR: u32 = 6;
+    /// rename.
+    pub const RENAME: u32 = 7;
+    /// link.
+    pub const LINK: u32 = 8;
+    /// symlink.
+    pub const SYMLINK: u32 = 9;
+    /// chmod.
+    pub const CHMOD: u32 = 10;
+    /// truncate.
+    pub const TRUNCATE: u32 = 11;
+}
+
+/// Bits of [`Header::access`]; the kernel's `FMODE_READ` and `FMODE_WRITE`.
+pub mod access {
+    /// For reading.
+    pub const READ: u32 = 1;
+    /// For writing.
+    pub const WRITE: u32 = 2;
+}
+
+/// Bits of [`Header::flags`].
+pub mod flag {
+    /// Whether the acting user owns the file is known.
+    pub const OWNER_KNOWN: u32 = 1;
+    /// The acting user owns the file.
+    pub const OWNER: u32 = 1 << 1;
+    /// Whether the file is in the overlay's upper layer is known.
+    pub const UPPER_KNOWN: u32 = 1 << 2;
+    /// The file is in the overlay's upper layer.
+    pub const UPPER: u32 = 1 << 3;
+    /// The process has a controlling terminal.
+    pub const TTY: u32 = 1 << 4;
+    /// The opened file is a directory.
+    pub const DIRECTORY: u32 = 1 << 5;
+    /// The path is `PATH` (base directory) and `RAW` (the string that was passed), to be resolved
+    /// by user space; likewise `TO` and `RAW_TO`.
+    pub const RAW: u32 = 1 << 6;
+    /// The file has no path: a memfd, a pipe, or on a mount that nothing leads to.
+    pub const NO_PATH: u32 = 1 << 7;
+    /// From `sched_process_exec`: `TO` is the image that was replaced, and if `RAW` is not empty
+    /// it names a script that `PATH` interprets.
+    pub const EXEC_DONE: u32 = 1 << 8;
+}
+
+/// The segments after the head, in this order.
+///
+/// `PATH`, `TO`, `SOURCE` and `ROOT` are components from the leaf up, each ended by NUL; no
+/// component is `/`. `RAW` and `RAW_TO` are strings without NUL.
+pub mod segment {
+    /// The resolved path, or the base directory of `RAW`.
+    pub const PATH: usize = 0;
+    /// The second resolved path, or the base directory of `RAW_TO`.
+    pub const TO: usize = 1;
+    /// The acting executable.
+    pub const SOURCE: usize = 2;
+    /// The path as passed to the system call.
+    pub const RAW: usize = 3;
+    /// The second path as passed to the system call.
+    pub const RAW_TO: usize = 4;
+    /// The root directory of the process, for raw paths.
+    pub const ROOT: usize = 5;
+    /// Number of segments.
+    pub const COUNT: usize = 6;
+}
+
+/// Bytes that a path may have, the leading slash included.
+pub const PATH_MAX: usize = 4095;
+/// Components that a path may have.
+pub const DEPTH_MAX: usize = 64;
+
+/// Why an event was lost: low half of the key of the `LOST` map, the scope is the high half.
+pub mod lost {
+    /// The ring buffer had no room.
+    pub const RING_FULL: u32 = 0;
+    /// More than [`super::DEPTH_MAX`] components.
+    pub const PATH_TOO_DEEP: u32 = 1;
+    /// More than [`super::PATH_MAX`] bytes.
+    pub const PATH_TOO_LONG: u32 = 2;
+    /// All scratch buffers of the CPU were in use.
+    pub const SCRATCH_BUSY: u32 = 3;
+    /// Too many system calls in flight.
+    pub const IN_FLIGHT: u32 = 4;
+    /// Kernel or user memory that names the path could not be read.
+    pub const UNREADABLE: u32 = 5;
+    /// A file operation by io_uring, which the tracepoint rung cannot resolve.
+    pub const IO_URING: u32 = 6;
+    /// A file operation by a 32-bit process, which the tracepoint rung cannot decode.
+    pub const COMPAT: u32 = 7;
+    /// The file was closed before it could be looked at.
+    pub const GONE: u32 = 8;
+    /// Number of kinds.
+    pub const COUNT: u32 = 9;
+    /// Names in recordings, by kind.
+    pub const NAMES: [&str; COUNT as usize] = [
+        "ring-full",
+        "path-too-deep",
+        "path-too-long",
+        "scratch-busy",
+        "in-flight",
+        "unreadable",
+        "io-uring",
+        "compat",
+        "gone",
+    ];
+}
+
+/// Offsets of kernel struct fields, read from the running kernel's BTF.
+///
+/// A `u32` each in the `OFFSETS` global, by these indices.
+pub mod field {
+    macro_rules! fields {
+        ($($name:ident = $spec:literal),* $(,)?) => {
+            #[allow(clippy::upper_case_acronyms, non_camel_case_types, reason = "indices only")]
+            #[repr(usize)]
+            enum Index { $($name),*, LAST }
+            $(
+                #[doc = concat!("`", $spec, "`")]
+                pub const $name: usize = Index::$name as usize;
+            )*
+            /// Number of offsets.
+            pub const COUNT: usize = Index::LAST as usize;
+            /// `struct.field` of each offset; `?` at the end: 0 where the kernel has none.
+            pub const SPECS: [&str; COUNT] = [$($spec),*];
+        };
+    }
+    fields! {
+        TASK_MM = "task_struct.mm",
+        TASK_REAL_PARENT = "task_struct.real_parent",
+        TASK_SIGNAL = "task_struct.signal",
+        TASK_FS = "task_struct.fs",
+        TASK_FILES = "task_struct.files",
+        TASK_NSPROXY = "task_struct.nsproxy",
+        TASK_TI_STATUS = "task_struct.thread_info.status?",
+        SIGNAL_TTY = "signal_struct.tty",
+        MM_EXE_FILE = "mm_struct.exe_file",
+        FILE_PATH = "file.f_path",
+        FILE_INODE = "file.f_inode",
+        FILE_MODE = "file.f_mode",
+        PATH_MNT = "path.mnt",
+        PATH_DENTRY = "path.dentry",
+        DENTRY_PARENT = "dentry.d_parent",
+        DENTRY_NAME = "dentry.d_name.name",
+        DENTRY_INODE = "dentry.d_inode",
+        DENTRY_SB = "dentry.d_sb",
+        INODE_MODE = "inode.i_mode",
+        INODE_UID = "inode.i_uid",
+        SB_FLAGS = "super_block.s_flags",
+        SB_MAGIC = "super_block.s_magic",
+        VFSMOUNT_ROOT = "vfsmount.mnt_root",
+        MOUNT_MNT = "mount.mnt",
+        MOUNT_PARENT = "mount.mnt_parent",
+        MOUNT_MOUNTPOINT = "mount.mnt_mountpoint",
+        MOUNT_NS = "mount.mnt_ns",
+        FS_ROOT = "fs_struct.root",
+        FS_PWD = "fs_struct.pwd",
+        FILES_FDT = "files_struct.fdt",
+        FDTABLE_FD = "fdtable.fd",
+        FDTABLE_MAX = "fdtable.max_fds",
+        NSPROXY_MNT = "nsproxy.mnt_ns",
+        NSPROXY_PID = "nsproxy.pid_ns_for_children",
+        MNT_NS_INUM = "mnt_namespace.ns.inum",
+        PID_NS_INUM = "pid_namespace.ns.inum",
+        BPRM_FILE = "linux_binprm.file",
+        BPRM_FILENAME = "linux_binprm.filename",
+        BPRM_INTERP = "linux_binprm.interp",
+        KIOCB_OPCODE = "io_kiocb.opcode?",
+        OVL_VFS_INODE = "overlay:ovl_inode.vfs_inode?",
+        OVL_UPPER = "overlay:ovl_inode.__upperdentry?",
+        REGS_ARG0 = "regs:0",
+        REGS_ARG1 = "regs:1",
+        REGS_ARG2 = "regs:2",
+        REGS_ARG3 = "regs:3",
+        REGS_ARG4 = "regs:4",
+    }
+}
+
+/// What a system call does, as an entry of the `SYSCALLS` map: the kind in the low byte, then four
+/// bits each for the argument that holds the directory, the path, the second directory, the second
+/// path and the flags ([`syscall::NONE`]: there is none).
+pub mod syscall {
+    /// No such argument.
+    pub const NONE: u32 = 15;
+    /// Returns a file descriptor of what it opened.
+    pub const OPEN: u32 = 1;
+    /// As [`OPEN`], flags in a `struct open_how`.
+    pub const OPENAT2: u32 = 2;
+    /// As [`OPEN`], flags are `O_CREAT | O_WRONLY | O_TRUNC`.
+    pub const CREAT: u32 = 3;
+    /// execve, execveat.
+    pub const EXEC: u32 = 4;
+    /// Names a path: the operation is `op` = kind - `PATH_OP`.
+    pub const PATH_OP: u32 = 32;
+    /// Names an open file: the operation is `op` = kind - `FD_OP`.
+    pub const FD_OP: u32 = 64;
+    /// bind: the path is in a `struct sockaddr_un`.
+    pub const BIND: u32 = 96;
+    /// unlinkat: rmdir with `AT_REMOVEDIR`.
+    pub const UNLINKAT: u32 = 97;
+
+    /// Packs an entry.
+    pub const fn entry(kind: u32, dir: u32, path: u32, dir2: u32, path2: u32, flags: u32) -> u32 {
+        kind | dir << 8 | path << 12 | dir2 << 16 | path2 << 20 | flags << 24
+    }
+}
+
+/// Number of system calls that the `SYSCALLS` map has room for.
+pub const SYSCALL_MAX: u32 = 512;
+/// Deepest cgroup level at which a workload can be scoped.
+pub const CGROUP_LEVELS: u32 = 16;

@@ -1,1 +1,422 @@
-//! To be written.
+//! One watched run: a command started by us, or processes that run already.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::AsFd as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, WaitOptions};
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::kernel::cgroup::{self, Group, GroupError};
+use crate::kernel::{Clock, Collector, Sensor, SensorError, Settings, Target, live};
+use crate::profile::RunProfile;
+
+/// How long a command may take to end after it was asked to, when the time is up.
+const GRACE: Duration = Duration::from_secs(10);
+/// How often the cgroup is looked at for being empty.
+const TICK: Duration = Duration::from_millis(20);
+const SCOPE: u32 = 1;
+
+/// What is watched.
+#[derive(Clone, Debug)]
+pub enum Subject {
+    /// A command, from its first exec.
+    Command {
+        /// The program that stops itself and, continued, executes the command: `learner __launch`.
+        launcher: Vec<OsString>,
+        /// The command and its arguments.
+        argv: Vec<OsString>,
+    },
+    /// What runs in a cgroup v2 directory.
+    Group(PathBuf),
+    /// A process and what else is in its cgroup, or on cgroup v1 in its pid and mount namespace.
+    Process(u32),
+}
+
+/// What to watch, and for how long.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What is watched.
+    pub subject: Subject,
+    /// The longest that it is watched.
+    pub limit: Option<Duration>,
+    /// Kernel programs.
+    pub settings: Settings,
+    /// Most distinct behaviours.
+    pub max_behaviors: usize,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Watched {
+    /// What the run did, without labels.
+    pub profile: RunProfile,
+    /// The command's status; None for processes that ran already, or if it has not ended.
+    pub status: Option<ExitStatus>,
+    /// The time was up, or the watch was interrupted twice, before everything had ended.
+    pub cut_short: bool,
+}
+
+/// A run could not be watched.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The kernel programs.
+    #[error(transparent)]
+    Sensor(#[from] SensorError),
+    /// The cgroup.
+    #[error(transparent)]
+    Group(#[from] GroupError),
+    /// The command could not be started.
+    #[error("{command}: cannot be started: {cause}")]
+    Start {
+        /// The command.
+        command: String,
+        /// What went wrong.
+        cause: String,
+    },
+    /// There is no such process.
+    #[error(
+        "process {0} is not there, or its namespaces cannot be read; give the pid of a running process"
+    )]
+    NoProcess(u32),
+    /// This process's own event loop.
+    #[error("cannot wait for events: {0}")]
+    Wait(std::io::Error),
+}
+
+/// Watches until everything has ended, the time is up, or the watch is interrupted.
+///
+/// # Errors
+/// [`SessionError`]; nothing is left running that was started, nor any program attached.
+pub async fn watch(plan: Plan) -> Result<Watched, SessionError> {
+    let mut sensor = Sensor::attach(plan.settings)?;
+    for served in sensor.served() {
+        for (rung, reason) in &served.refused {
+            tracing::debug!(hook = %served.hook, %rung, %reason, "refused");
+        }
+        tracing::debug!(hook = %served.hook, rung = ?served.rung, "attached");
+    }
+    let mut child = None;
+    let mut made = None;
+    let group = match &plan.subject {
+        Subject::Command { launcher, argv } => {
+            let group = Group::create(&format!("learner-{}", std::process::id()))?;
+            let started = Child::start(launcher, argv)?;
+            group.add(started.pid())?;
+            let path = group.path().to_owned();
+            sensor.watch(SCOPE, Target::Group(group.id()?))?;
+            child = Some(started);
+            made = Some(group);
+            Some(path)
+        }
+        Subject::Group(path) => {
+            sensor.watch(SCOPE, Target::Group(cgroup::identify(path)?))?;
+            Some(path.clone())
+        }
+        Subject::Process(pid) => watch_process(&mut sensor, *pid)?,
+    };
+    let clock = Clock::now();
+    let mut collector = Collector::new(SCOPE, &sensor, clock, plan.max_behaviors);
+    let begun = clock.moment();
+    let mut late = RunProfile::default();
+    if child.is_none() {
+        let pids = match (&group, &plan.subject) {
+            (Some(group), _) => cgroup::processes(group),
+            (None, Subject::Process(pid)) => live::namespace_mates(*pid),
+            (None, _) => Vec::new(),
+        };
+        late = live::state(&pids, begun);
+    }
+    if let Some(child) = &child {
+        child.release()?;
+    }
+    let mut run = Run {
+        sensor,
+        collector: &mut collector,
+        child,
+        group,
+        subject: &plan.subject,
+    };
+    let cut_short = run.follow(plan.limit).await?;
+    let Run {
+        mut sensor, child, ..
+    } = run;
+    let mut profile = collector.finish(&mut sensor)?;
+    let ended = clock.moment();
+    if plan_is_command(&plan.subject) {
+        profile.start = Some(begun);
+    } else {
+        profile.late = true;
+        profile.join(late);
+    }
+    if !cut_short {
+        profile.stop = Some(ended);
+    }
+    drop(made);
+    Ok(Watched {
+        profile,
+        status: child.and_then(|child| child.status),
+        cut_short,
+    })
+}
+
+fn plan_is_command(subject: &Subject) -> bool {
+    matches!(subject, Subject::Command { .. })
+}
+
+/// Watches a process by its cgroup, unless that is the root of the hierarchy: then by namespaces.
+fn watch_process(sensor: &mut Sensor, pid: u32) -> Result<Option<PathBuf>, SessionError> {
+    if let Ok(path) = cgroup::of_process(pid) {
+        let id = cgroup::identify(&path)?;
+        if id.level != Some(0) {
+            sensor.watch(SCOPE, Target::Group(id))?;
+            return Ok(Some(path));
+        }
+    }
+    let (own, theirs) = (live::namespaces(std::process::id()), live::namespaces(pid));
+    let (Some(own), Some((pid_ns, mnt))) = (own, theirs) else {
+        return Err(SessionError::NoProcess(pid));
+    };
+    if own == (pid_ns, mnt) {
+        return Err(SessionError::Group(GroupError::NotAGroup(
+            format!("/proc/{pid}: the process shares cgroup and namespaces with this one").into(),
+            cgroup::mount_point()?,
+        )));
+    }
+    sensor.watch(SCOPE, Target::Namespaces { pid: pid_ns, mnt })?;
+    Ok(None)
+}
+
+struct Run<'a> {
+    sensor: Sensor,
+    collector: &'a mut Collector,
+    child: Option<Child>,
+    group: Option<PathBuf>,
+    subject: &'a Subject,
+}
+
+impl Run<'_> {
+    /// Gathers events until the end; true if that came before everything had ended.
+    async fn follow(&mut self, limit: Option<Duration>) -> Result<bool, SessionError> {
+        let listen = |kind| signal(kind).map_err(SessionError::Wait);
+        let mut interrupt = listen(SignalKind::interrupt())?;
+        let mut terminate = listen(SignalKind::terminate())?;
+        let mut hangup = listen(SignalKind::hangup())?;
+        let mut quit = listen(SignalKind::quit())?;
+        let mut ended = listen(SignalKind::child())?;
+        let ring = self
+            .sensor
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(SessionError::Wait)?;
+        #[expect(deprecated, reason = "its successor is unsafe; an OwnedFd keeps the promise")]
+        let ring = AsyncFd::new(ring).map_err(SessionError::Wait)?;
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut deadline = limit.map(|limit| tokio::time::Instant::now() + limit);
+        let mut asked = false;
+        loop {
+            let stop = tokio::select! {
+                ready = ring.readable() => {
+                    ready.map_err(SessionError::Wait)?.clear_ready();
+                    self.collector.drain(&mut self.sensor);
+                    continue;
+                }
+                _ = tick.tick() => {
+                    self.collector.drain(&mut self.sensor);
+                    if self.is_over() {
+                        return Ok(false);
+                    }
+                    continue;
+                }
+                _ = ended.recv() => {
+                    self.reap();
+                    continue;
+                }
+                () = until(deadline) => {
+                    tracing::debug!("the time is up");
+                    deadline = Some(tokio::time::Instant::now() + GRACE);
+                    Stop { signal: Signal::TERM, from_terminal: false, cut: true }
+                }
+                _ = interrupt.recv() => Stop::from_terminal(Signal::INT),
+                _ = quit.recv() => Stop::from_terminal(Signal::QUIT),
+                _ = hangup.recv() => Stop::from_terminal(Signal::HUP),
+                _ = terminate.recv() => Stop { signal: Signal::TERM, from_terminal: false, cut: false },
+            };
+            // What runs already is not ours to stop; and twice asked means now.
+            if self.child.is_none() || (asked && stop.cut) {
+                return Ok(stop.cut || self.group.as_deref().is_some_and(cgroup::is_populated));
+            }
+            asked |= stop.cut;
+            if stop.cut {
+                self.note_cut();
+            }
+            if !(stop.from_terminal && in_foreground()) {
+                self.forward(stop.signal);
+            }
+        }
+    }
+
+    fn note_cut(&self) {
+        if let Subject::Command { argv, .. } = self.subject {
+            tracing::warn!(
+                "the time is up: {} is asked to end",
+                argv.first()
+                    .map(|a| a.to_string_lossy())
+                    .unwrap_or_default()
+            );
+        }
+    }
+
+    fn reap(&mut self) {
+        if let Some(child) = &mut self.child {
+            child.reap();
+        }
+    }
+
+    fn is_over(&mut self) -> bool {
+        self.reap();
+        let ended = self
+            .child
+            .as_ref()
+            .is_none_or(|child| child.status.is_some());
+        let empty = match &self.group {
+            Some(group) => !cgroup::is_populated(group),
+            None => match self.subject {
+                Subject::Process(pid) => !Path::new(&format!("/proc/{pid}")).exists(),
+                _ => true,
+            },
+        };
+        ended && empty
+    }
+
+    /// Passes a signal on to the command, or to what it left behind.
+    fn forward(&self, signal: Signal) {
+        let Some(child) = &self.child else { return };
+        let pids = match child.status {
+            None => vec![child.pid()],
+            Some(_) => self
+                .group
+                .as_deref()
+                .map(cgroup::processes)
+                .unwrap_or_default(),
+        };
+        for pid in pids {
+            if let Some(pid) = Pid::from_raw(pid as i32) {
+                let _ = rustix::process::kill_process(pid, signal);
+            }
+        }
+    }
+}
+
+struct Stop {
+    signal: Signal,
+    from_terminal: bool,
+    cut: bool,
+}
+
+impl Stop {
+    fn from_terminal(signal: Signal) -> Self {
+        Self {
+            signal,
+            from_terminal: true,
+            cut: false,
+        }
+    }
+}
+
+async fn until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether the terminal's own signals reach the command without us: it is in our process group,
+/// and that is the terminal's foreground group.
+fn in_foreground() -> bool {
+    let Ok(tty) = std::fs::File::open("/dev/tty") else {
+        return false;
+    };
+    rustix::termios::tcgetpgrp(&tty).is_ok_and(|group| group == rustix::process::getpgrp())
+}
+
+/// The command: started stopped, then released into its exec.
+struct Child {
+    process: std::process::Child,
+    status: Option<ExitStatus>,
+}
+
+impl Child {
+    fn start(launcher: &[OsString], argv: &[OsString]) -> Result<Self, SessionError> {
+        let failed = |cause: String| SessionError::Start {
+            command: argv
+                .first()
+                .map(|a| a.to_string_lossy().into_owned())
+                .unwrap_or_default(),
+            cause,
+        };
+        let program: &OsStr = launcher
+            .first()
+            .map(OsString::as_os_str)
+            .unwrap_or_default();
+        let process = std::process::Command::new(program)
+            .args(&launcher[1..])
+            .args(argv)
+            .spawn()
+            .map_err(|e| failed(e.to_string()))?;
+        let mut child = Self {
+            process,
+            status: None,
+        };
+        let pid = Pid::from_raw(child.pid() as i32);
+        loop {
+            match rustix::process::waitpid(pid, WaitOptions::UNTRACED) {
+                Ok(Some((_, status))) if status.stopped() => return Ok(child),
+                Ok(Some((_, status))) => {
+                    child.status = Some(ExitStatus::from_raw(status.as_raw()));
+                    return Err(failed("see above".into()));
+                }
+                Ok(None) | Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(failed(errno.to_string())),
+            }
+        }
+    }
+
+    fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    fn release(&self) -> Result<(), SessionError> {
+        let pid = Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, Signal::CONT)
+            .map_err(|errno| SessionError::Wait(errno.into()))
+    }
+
+    fn reap(&mut self) {
+        if self.status.is_none() {
+            self.status = self.process.try_wait().ok().flatten();
+        }
+    }
+}
+
+impl Drop for Child {
+    /// Started and never released, or an error on the way: it must not stay behind stopped.
+    fn drop(&mut self) {
+        self.reap();
+        if self.status.is_none()
+            && std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).is_ok_and(|stat| {
+                stat.rsplit(") ")
+                    .next()
+                    .is_some_and(|rest| rest.starts_with('T'))
+            })
+        {
+            let _ = self.process.kill();
+            let _ = self.process.wait();
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! Atomic operations on map memory. The prebuilt `core` for bpf offers none beyond load and store,
+//! since the oldest instruction set has no more; the object is built for v3 (Linux 5.12), which has.
+
+use core::intrinsics::{AtomicOrdering, atomic_xadd, atomic_xchg};
+
+/// Adds one.
+///
+/// # Safety
+/// `counter` points at an aligned u64 in map memory.
+#[inline(always)]
+pub(crate) unsafe fn increment(counter: *mut u64) {
+    // SAFETY: as the caller argues.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, 1) };
+}
+
+/// Stores a value and gives the one before.
+///
+/// # Safety
+/// `cell` points at an aligned u64 in map memory.
+#[inline(always)]
+pub(crate) unsafe fn swap(cell: *mut u64, value: u64) -> u64 {
+    // SAFETY: as the caller argues.
+    unsafe { atomic_xchg::<u64, { AtomicOrdering::Relaxed }>(cell, value) }
+}

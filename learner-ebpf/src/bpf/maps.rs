@@ -1,0 +1,91 @@
+//! Maps and globals that the programs share with user space.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
+use learner_ebpf::{Header, SYSCALL_MAX, Seen, field};
+
+/// Bytes that segments may begin at; one more path fits behind. Three paths of the greatest length
+/// and a string fit, which is what the longest common record needs.
+pub(crate) const DATA_LIMIT: usize = 3 * 4096;
+/// Room behind [`DATA_LIMIT`] for the longest single write.
+pub(crate) const DATA_SLACK: usize = 4352;
+
+/// A record under construction. Per CPU there are several, since a program may be preempted by
+/// another one on kernels with full preemption.
+#[repr(C)]
+pub(crate) struct Scratch {
+    pub busy: u64,
+    /// Bytes of `data` in use. Read and written through memory so that the verifier sees one state
+    /// for every turn of a loop.
+    pub pos: u64,
+    /// State of the hash between its parts, in memory for the same reason.
+    pub sip: [u64; 4],
+    pub head: Header,
+    pub data: [u8; DATA_LIMIT + DATA_SLACK],
+}
+
+/// An image's path, kept from the call of execve until it is replaced.
+#[repr(C)]
+pub(crate) struct Image {
+    pub path: [u8; 4352],
+    pub len: u64,
+}
+
+/// A system call between entry and exit.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Call {
+    pub entry: u32,
+    pub scope: u32,
+    pub args: [u64; 5],
+}
+
+pub(crate) const SLOTS: u32 = 4;
+
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
+#[map]
+pub(crate) static SEEN: HashMap<[u64; 2], Seen> = HashMap::with_max_entries(131_072, 0);
+#[map]
+pub(crate) static LOST: HashMap<u64, u64> = HashMap::with_max_entries(65_536, 0);
+/// cgroup v2 id → scope.
+#[map]
+pub(crate) static CGROUPS: HashMap<u64, u32> = HashMap::with_max_entries(4096, 0);
+/// (pid namespace << 32 | mount namespace) → scope.
+#[map]
+pub(crate) static NAMESPACES: HashMap<u64, u32> = HashMap::with_max_entries(4096, 0);
+/// 0: bit mask of the cgroup levels in use. 1: number of entries in `NAMESPACES`. 2: what an open
+/// on the tracepoint rung also reports: bit 0 a file that it created, bit 1 one that it truncated.
+#[map]
+pub(crate) static SCOPING: Array<u32> = Array::with_max_entries(3, 0);
+#[map]
+pub(crate) static SYSCALLS: Array<u32> = Array::with_max_entries(SYSCALL_MAX, 0);
+#[map]
+pub(crate) static CALLS: HashMap<u32, Call> = HashMap::with_max_entries(16_384, 0);
+#[map]
+pub(crate) static IMAGES: HashMap<u32, Image> = HashMap::with_max_entries(1024, 0);
+#[map]
+pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SLOTS, 0);
+
+#[unsafe(no_mangle)]
+static OFFSETS: [u32; field::COUNT] = [0; field::COUNT];
+#[unsafe(no_mangle)]
+static SIP_KEY: [u64; 2] = [0; 2];
+
+/// A field's offset. The map behind it is frozen, so the verifier folds it to a constant.
+#[inline(always)]
+pub(crate) fn offset(field: usize) -> u64 {
+    // SAFETY: `field` is one of the constants of `field`, all below COUNT.
+    u64::from(unsafe { core::ptr::read_volatile(OFFSETS.as_ptr().add(field)) })
+}
+
+#[inline(always)]
+pub(crate) fn sip_key() -> (u64, u64) {
+    // SAFETY: both are inside the static.
+    unsafe {
+        (
+            core::ptr::read_volatile(SIP_KEY.as_ptr()),
+            core::ptr::read_volatile(SIP_KEY.as_ptr().add(1)),
+        )
+    }
+}

@@ -1,0 +1,44 @@
+//! Which watched workload the current task belongs to, if any.
+
+use aya_ebpf::helpers::generated::bpf_get_current_ancestor_cgroup_id;
+use learner_ebpf::{CGROUP_LEVELS, field};
+
+use super::atomic::increment;
+use super::maps::{CGROUPS, LOST, NAMESPACES, SCOPING};
+use super::read::{current_task, pointer, value};
+
+/// The scope of the current task, or 0. Nested cgroups count as their ancestor's.
+#[inline(always)]
+pub(crate) fn current() -> u32 {
+    let levels = SCOPING.get(0).copied().unwrap_or(0);
+    for level in 0..CGROUP_LEVELS {
+        if levels & (1 << level) == 0 {
+            continue;
+        }
+        // SAFETY: the helper has no preconditions; it gives 0 for a level that is not there.
+        let id = unsafe { bpf_get_current_ancestor_cgroup_id(level as i32) };
+        // SAFETY: the value is a u32 that is only ever replaced whole.
+        if let Some(scope) = unsafe { CGROUPS.get(id) } {
+            return *scope;
+        }
+    }
+    if SCOPING.get(1).copied().unwrap_or(0) != 0 {
+        let nsproxy = pointer(current_task(), field::TASK_NSPROXY);
+        let mnt: u32 = value(pointer(nsproxy, field::NSPROXY_MNT), field::MNT_NS_INUM);
+        let pid: u32 = value(pointer(nsproxy, field::NSPROXY_PID), field::PID_NS_INUM);
+        // SAFETY: as above.
+        if let Some(scope) = unsafe { NAMESPACES.get(u64::from(pid) << 32 | u64::from(mnt)) } {
+            return *scope;
+        }
+    }
+    0
+}
+
+/// Counts an event that could not be reported. User space makes the entries when it makes the scope.
+#[inline(always)]
+pub(crate) fn lose(scope: u32, kind: u32) {
+    if let Some(count) = LOST.get_ptr_mut(u64::from(scope) << 32 | u64::from(kind)) {
+        // SAFETY: a map value, aligned to 8; the add is atomic.
+        unsafe { increment(count) };
+    }
+}

@@ -1,0 +1,357 @@
+//! From the kernel's events and counts to what a run did.
+
+use std::collections::{BTreeMap, HashMap};
+
+use learner_ebpf::{access, flag, op};
+
+use super::decode::{Event, decode};
+use super::hook::Hook;
+use super::image;
+use super::resolve::{Named, Resolver};
+use super::sensor::{Sensor, SensorError};
+use crate::behavior::{Access, Behavior, Op, Outcome};
+use crate::observation::{Loss, Moment};
+use crate::path::AbsPath;
+use crate::profile::{RunProfile, Sighting};
+
+/// The kernel's monotonic clock in terms of the wall clock, fixed when the run began: a wall clock
+/// that is set while the run goes on moves none of its times.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// Wall clock minus `CLOCK_BOOTTIME`, microseconds.
+    offset: i64,
+}
+
+impl Clock {
+    /// Reads both clocks.
+    pub fn now() -> Self {
+        use rustix::time::{ClockId, clock_gettime};
+        let micros = |id| {
+            let time = clock_gettime(id);
+            time.tv_sec * 1_000_000 + time.tv_nsec / 1_000
+        };
+        Self {
+            offset: micros(ClockId::Realtime) - micros(ClockId::Boottime),
+        }
+    }
+
+    /// The wall clock now, by this clock.
+    pub fn moment(self) -> Moment {
+        use rustix::time::{ClockId, clock_gettime};
+        let time = clock_gettime(ClockId::Boottime);
+        Moment(time.tv_sec * 1_000_000 + time.tv_nsec / 1_000 + self.offset)
+    }
+
+    fn at(self, boottime: u64) -> Moment {
+        Moment((boottime / 1_000) as i64 + self.offset)
+    }
+}
+
+/// What one key stands for.
+struct Known {
+    behaviors: Vec<Behavior>,
+    /// Events that came; the count, if the kernel's map had no room for the key.
+    events: Sighting,
+}
+
+/// Gathers the events of one scope.
+pub struct Collector {
+    scope: u32,
+    clock: Clock,
+    fill_in: bool,
+    resolver: Resolver,
+    known: HashMap<[u64; 2], Known>,
+    direct: BTreeMap<Behavior, Sighting>,
+    lost: BTreeMap<Loss, u64>,
+    max_behaviors: usize,
+}
+
+impl Collector {
+    /// Gathers what `sensor` reports of `scope`, at most `max_behaviors` distinct behaviours.
+    pub fn new(scope: u32, sensor: &Sensor, clock: Clock, max_behaviors: usize) -> Self {
+        Self {
+            scope,
+            clock,
+            fill_in: sensor.is_on_floor(Hook::Open),
+            resolver: Resolver::new(),
+            known: HashMap::new(),
+            direct: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            max_behaviors,
+        }
+    }
+
+    /// Takes what is in the ring buffer now.
+    pub fn drain(&mut self, sensor: &mut Sensor) {
+        sensor.records(|bytes| match decode(bytes) {
+            Ok(event) if event.scope == self.scope => self.take(event),
+            Ok(_) => {}
+            Err(malformed) => {
+                tracing::warn!(%malformed);
+                self.lose("malformed", 1);
+            }
+        });
+    }
+
+    fn lose(&mut self, reason: &str, count: u64) {
+        *self.lost.entry(reason.into()).or_default() += count;
+    }
+
+    fn take(&mut self, event: Event) {
+        let at = self.clock.at(event.at);
+        let sighting = Sighting {
+            count: 1,
+            first: at,
+            last: at,
+        };
+        if event.key != [0; 2]
+            && let Some(known) = self.known.get_mut(&event.key)
+        {
+            known.events = known.events.plus(sighting);
+            return;
+        }
+        let behaviors = self.behaviors(&event);
+        if self.known.len() + self.direct.len() >= self.max_behaviors {
+            // Its count goes to the loss account when the run is closed.
+            tracing::debug!(key = ?event.key, "beyond the limit of distinct behaviours");
+            if event.key == [0; 2] {
+                self.lose("store", 1);
+            }
+            return;
+        }
+        if event.key == [0; 2] {
+            for behavior in behaviors {
+                self.direct
+                    .entry(behavior)
+                    .and_modify(|known| *known = known.plus(sighting))
+                    .or_insert(sighting);
+            }
+        } else {
+            self.known.insert(
+                event.key,
+                Known {
+                    behaviors,
+                    events: sighting,
+                },
+            );
+        }
+    }
+
+    /// Closes the run: reads the kernel's counts and loss account. The programs are detached and
+    /// the ring buffer is drained by then.
+    ///
+    /// # Errors
+    /// [`SensorError::Map`] if the kernel's maps cannot be read.
+    pub fn finish(mut self, sensor: &mut Sensor) -> Result<RunProfile, SensorError> {
+        sensor.detach();
+        self.drain(sensor);
+        let mut counts: HashMap<[u64; 2], Sighting> = HashMap::new();
+        for count in sensor.counts()? {
+            let sighting = Sighting {
+                count: count.count,
+                first: self.clock.at(count.first),
+                last: self.clock.at(count.last),
+            };
+            counts.insert(count.key, sighting);
+        }
+        let mut profile = RunProfile::default();
+        let mut add = |behavior: Behavior, sighting: Sighting| {
+            profile
+                .seen
+                .entry(behavior)
+                .and_modify(|known| *known = known.plus(sighting))
+                .or_insert(sighting);
+        };
+        for (key, known) in self.known {
+            let sighting = counts.remove(&key).unwrap_or(known.events);
+            for behavior in known.behaviors {
+                add(behavior, sighting);
+            }
+        }
+        for (behavior, sighting) in self.direct {
+            add(behavior, sighting);
+        }
+        profile.lost = self.lost;
+        for (reason, count) in sensor.losses(self.scope)? {
+            profile.lose(reason, count);
+        }
+        if sensor.skipped() > 0 {
+            profile.lose(Loss::from("skipped"), sensor.skipped());
+        }
+        // Keys that are counted but whose event was turned away at the limit. With one scope there
+        // is nobody else's.
+        let beyond: u64 = counts.values().map(|s| s.count).sum();
+        if beyond > 0 {
+            profile.lose(Loss::Store, beyond);
+        }
+        Ok(profile)
+    }
+
+    /// What an event says was done: one behaviour, or for an exec on the tracepoint rung those that
+    /// come with it. Empty: no rule can govern it, or it is lost and counted.
+    fn behaviors(&mut self, event: &Event) -> Vec<Behavior> {
+        if event.has(flag::NO_PATH) {
+            // No enforcer resolves such a file either. Executing one is another matter.
+            tracing::debug!(path = %event.path, op = event.op, "a file without a path");
+            if event.op == op::EXEC {
+                self.lose("no-path", 1);
+            }
+            return Vec::new();
+        }
+        if event.has(flag::EXEC_DONE) {
+            return self.executed(event);
+        }
+        let (path, to) = if event.has(flag::RAW) {
+            match self.resolve_raw(event) {
+                Some(paths) => paths,
+                None => {
+                    if event.errno == 0 {
+                        self.lose("unresolved", 1);
+                    }
+                    return Vec::new();
+                }
+            }
+        } else {
+            (event.path.clone(), event.to.clone())
+        };
+        let Some(op) = operation(event, to) else {
+            self.lose("malformed", 1);
+            return Vec::new();
+        };
+        let path = if event.has(flag::DIRECTORY) {
+            as_directory(path)
+        } else {
+            path
+        };
+        vec![behavior(event, op, path, event.source.clone())]
+    }
+
+    fn resolve_raw(&mut self, event: &Event) -> Option<(AbsPath, Option<AbsPath>)> {
+        let follow = matches!(event.op, op::OPEN | op::EXEC | op::CHMOD | op::TRUNCATE);
+        let root = event.root.as_ref()?;
+        let mut resolve = |base, raw| {
+            let named = Named {
+                base,
+                raw,
+                root,
+                mnt_ns: event.mnt_ns,
+                pid: event.pid,
+            };
+            self.resolver.resolve(&named, follow)
+        };
+        let path = resolve(&event.path, &event.raw)?;
+        let to = match &event.to {
+            Some(base) => Some(resolve(base, &event.raw_to)?),
+            None => None,
+        };
+        Some((path, to))
+    }
+
+    /// An exec that the kernel reports when it is done: the image alone. The script, its
+    /// interpreters and the loader are read from the files.
+    fn executed(&mut self, event: &Event) -> Vec<Behavior> {
+        let top = root_directory();
+        let named = Named {
+            base: event.cwd.as_ref().unwrap_or(&top),
+            raw: &event.raw,
+            root: event.root.as_ref().unwrap_or(&top),
+            mnt_ns: event.mnt_ns,
+            pid: event.pid,
+        };
+        let mut images = Vec::new();
+        if !event.raw.is_empty() {
+            match self.resolver.resolve(&named, true) {
+                Some(script) => {
+                    images.push(script.clone());
+                    images.extend(image::interpreters(&mut self.resolver, &named, &script));
+                }
+                None => self.lose("unresolved", 1),
+            }
+        }
+        if images.last() != Some(&event.path) {
+            images.push(event.path.clone());
+        }
+        let opened = if self.fill_in {
+            let loader = image::loader(&mut self.resolver, &named, &event.path);
+            images.iter().cloned().chain(loader).collect()
+        } else {
+            Vec::new()
+        };
+        let about_other_files = Event {
+            flags: event.flags & flag::TTY,
+            ..event.clone()
+        };
+        let of = |path: &AbsPath| {
+            if *path == event.path {
+                event
+            } else {
+                &about_other_files
+            }
+        };
+        let mut behaviors: Vec<Behavior> = images
+            .iter()
+            .map(|path| behavior(of(path), Op::Exec, path.clone(), event.source.clone()))
+            .collect();
+        behaviors.extend(opened.into_iter().map(|path| {
+            behavior(
+                of(&path),
+                Op::Open(Access::Read),
+                path.clone(),
+                event.to.clone(),
+            )
+        }));
+        behaviors
+    }
+}
+
+fn root_directory() -> AbsPath {
+    AbsPath::from_components([]).unwrap_or_else(|_| unreachable!("no component holds a NUL"))
+}
+
+fn operation(event: &Event, to: Option<AbsPath>) -> Option<Op> {
+    Some(match event.op {
+        op::EXEC => Op::Exec,
+        op::OPEN => Op::Open(match event.access {
+            access::WRITE => Access::Write,
+            a if a == access::READ | access::WRITE => Access::ReadWrite,
+            _ => Access::Read,
+        }),
+        op::CREATE => Op::Create,
+        op::MKDIR => Op::Mkdir,
+        op::UNLINK => Op::Unlink,
+        op::RMDIR => Op::Rmdir,
+        op::RENAME => Op::Rename { to: to? },
+        op::LINK => Op::Link { to: to? },
+        op::SYMLINK => Op::Symlink,
+        op::CHMOD => Op::Chmod,
+        op::TRUNCATE => Op::Truncate,
+        _ => return None,
+    })
+}
+
+/// An opened directory is told by the slash at its end.
+fn as_directory(path: AbsPath) -> AbsPath {
+    if path.as_bytes().ends_with(b"/") {
+        return path;
+    }
+    let mut bytes = path.as_bytes().to_vec();
+    bytes.push(b'/');
+    AbsPath::new(bytes).unwrap_or(path)
+}
+
+fn behavior(event: &Event, op: Op, path: AbsPath, source: Option<AbsPath>) -> Behavior {
+    let known = |known, bit| event.has(known).then(|| event.has(bit));
+    Behavior {
+        op,
+        path,
+        source,
+        uid: Some(event.uid),
+        owner: known(flag::OWNER_KNOWN, flag::OWNER),
+        upper: known(flag::UPPER_KNOWN, flag::UPPER),
+        tty: Some(event.has(flag::TTY)),
+        result: match event.errno {
+            0 => Outcome::Ok,
+            errno => Outcome::Failed(format!("{:?}", nix::errno::Errno::from_raw(errno as i32))),
+        },
+    }
+}
