@@ -114,14 +114,14 @@ pub mod flag {
     /// The file has no path: a memfd, a pipe, or on a mount that nothing leads to.
     pub const NO_PATH: u32 = 1 << 7;
     /// From `sched_process_exec`: `TO` is the image that was replaced, and if `RAW` is not empty
-    /// it names a script that `PATH` interprets.
+    /// it names a script that `PATH` interprets, from the working directory in `RAW_TO`.
     pub const EXEC_DONE: u32 = 1 << 8;
 }
 
 /// The segments after the head, in this order.
 ///
 /// `PATH`, `TO`, `SOURCE` and `ROOT` are components from the leaf up, each ended by NUL; no
-/// component is `/`. `RAW` and `RAW_TO` are strings without NUL.
+/// component is `/`. `RAW` and `RAW_TO` are strings, ended by NUL.
 pub mod segment {
     /// The resolved path, or the base directory of `RAW`.
     pub const PATH: usize = 0;

@@ -130,22 +130,17 @@ fn report_exec(scope: u32, task: u64, old_tid: u32, bprm: u64) {
         record.image(segment::TO, image);
     }
     record.source(pointer(task, field::TASK_REAL_PARENT));
-    let (name, interpreter) = (
-        pointer(bprm, field::BPRM_FILENAME),
-        pointer(bprm, field::BPRM_INTERP),
-    );
-    if name != interpreter {
-        record.head().mnt_ns = mount_namespace();
-        let fs = pointer(task, field::TASK_FS);
-        if !record.kernel_string(segment::RAW, name)
-            || !record.path(
-                segment::RAW_TO,
-                path(fs.wrapping_add(offset(field::FS_PWD))),
-            )
-            || !record.path(segment::ROOT, path(fs.wrapping_add(offset(field::FS_ROOT))))
-        {
-            return record.release();
-        }
+    record.head().mnt_ns = mount_namespace();
+    let fs = pointer(task, field::TASK_FS);
+    let name = pointer(bprm, field::BPRM_FILENAME);
+    if name != pointer(bprm, field::BPRM_INTERP)
+        && (!record.kernel_string(segment::RAW, name)
+            || !record.path(segment::RAW_TO, path(fs.wrapping_add(offset(field::FS_PWD)))))
+    {
+        return record.release();
+    }
+    if !record.path(segment::ROOT, path(fs.wrapping_add(offset(field::FS_ROOT)))) {
+        return record.release();
     }
     record.emit(true);
 }

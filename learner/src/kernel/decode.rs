@@ -69,7 +69,7 @@ fn parse(bytes: &[u8]) -> Option<Event> {
     let raw_to = part(segment::RAW_TO)?;
     let root = part(segment::ROOT)?;
     let is_script = flags & flag::EXEC_DONE != 0 && !raw.is_empty();
-    let is_raw = flags & flag::RAW != 0 || is_script;
+    let is_raw = flags & (flag::RAW | flag::EXEC_DONE) != 0;
     Some(Event {
         key,
         at,
