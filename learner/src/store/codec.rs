@@ -86,7 +86,7 @@ impl<'a> Reader<'a> {
         String::from_utf8(self.bytes()?.to_vec()).ok()
     }
 
-    #[expect(clippy::option_option, reason = "outer: readable; inner: present")]
+    /// Outer: readable. Inner: present.
     pub(super) fn optional(&mut self) -> Option<Option<i64>> {
         if self.flag()? {
             Some(Some(self.signed()?))

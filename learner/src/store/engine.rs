@@ -19,8 +19,11 @@
 //! - Within a batch, a page that was evicted from the cache is read back once its log buffer is
 //!   written, which for the manifest's buffer is never: the cache must hold a batch. So a batch is
 //!   limited to [`MAX_BATCH`], an eighth of the cache.
+//! - A batch that fails half-way without an error of sled's log (a page that cannot be read back)
+//!   is not rolled back, and dropping sled flushes it. The sums in `run.rs` make that an error.
 //! - sled's log is only cleaned by its flusher thread, so that is left running.
-//! - Dropping sled may leave the file locked for a moment by a thread that still holds it.
+//! - Dropping sled may leave its file locked for a moment by a thread that still holds it; after a
+//!   panic in its recovery, until the process ends.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -39,7 +42,7 @@ const CACHE: u64 = 1024 * 1024 * 1024;
 pub(super) const MAX_BATCH: usize = 128 * 1024 * 1024;
 
 /// How often, at 10 ms each, sled's own lock is tried while we hold the store's.
-const LOCK_TRIES: u32 = 1000;
+const LOCK_TRIES: u32 = 500;
 
 const _: () = assert!(17 * (record::MAX_LEN + 64) < SEGMENT / 4 - 64);
 
@@ -168,7 +171,9 @@ impl Drop for Engine {
 }
 
 fn start(dir: &Path, path: &Path) -> Result<sled::Db, StoreError> {
-    for _ in 0..LOCK_TRIES {
+    let mut tries = 0;
+    loop {
+        tries += 1;
         let opened = contain(|| {
             sled::Config::new()
                 .path(path)
@@ -179,6 +184,10 @@ fn start(dir: &Path, path: &Path) -> Result<sled::Db, StoreError> {
         match opened {
             Ok(Ok(db)) => return Ok(db),
             Ok(Err(sled::Error::Io(e))) if e.to_string().contains("could not acquire lock") => {
+                // We hold the store's lock, so it is a sled of this process that has failed.
+                if tries == LOCK_TRIES {
+                    return Err(StoreError::io(&path.join("db"), "locking", e));
+                }
                 thread::sleep(Duration::from_millis(10));
             }
             Ok(Err(e)) => return Err(StoreError::sled(dir, "opening", e)),
@@ -187,7 +196,4 @@ fn start(dir: &Path, path: &Path) -> Result<sled::Db, StoreError> {
             }
         }
     }
-    Err(StoreError::Locked {
-        path: dir.to_owned(),
-    })
 }

@@ -152,6 +152,10 @@ impl StoreError {
 
     pub(super) fn sled(path: &Path, doing: &'static str, error: sled::Error) -> Self {
         match error {
+            // sled keeps of the first error only its kind and its debug text.
+            sled::Error::Io(source) if source.kind() == io::ErrorKind::StorageFull => {
+                Self::io(path, doing, rustix::io::Errno::NOSPC.into())
+            }
             sled::Error::Io(source) => Self::io(path, doing, source),
             other => Self::damaged(path, format!("{doing} failed: {other}")),
         }

@@ -87,8 +87,20 @@ fn close_to_others(dir: &Path, found: &fs::Metadata) -> Result<(), StoreError> {
         .map_err(|e| StoreError::io(dir, "closing the directory to others", e))
 }
 
-/// Holds the store for this process until the file is closed, or the process ends.
-pub(super) fn lock(dir: &Path) -> Result<File, StoreError> {
+/// The store is this process's until this is dropped, or the process ends.
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing is not enough: a child of ours between fork and exec has the file open too.
+    fn drop(&mut self) {
+        if let Err(e) = rustix::fs::flock(&self.0, FlockOperation::Unlock) {
+            tracing::debug!("unlocking the store: {e}");
+        }
+    }
+}
+
+/// Takes the store for this process, or says at once that another has it.
+pub(super) fn lock(dir: &Path) -> Result<Lock, StoreError> {
     let path = dir.join("LOCK");
     let file = OpenOptions::new()
         .create(true)
@@ -98,7 +110,7 @@ pub(super) fn lock(dir: &Path) -> Result<File, StoreError> {
         .open(&path)
         .map_err(|e| StoreError::io(&path, "opening the lock", e))?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::Locked {
             path: dir.to_owned(),
         }),

@@ -128,7 +128,7 @@ fn path(r: &mut Reader<'_>) -> Option<AbsPath> {
     AbsPath::new(r.bytes()?).ok()
 }
 
-#[expect(clippy::option_option, reason = "outer: readable; inner: known")]
+/// Outer: readable. Inner: known.
 fn maybe(r: &mut Reader<'_>) -> Option<Option<bool>> {
     match r.byte()? {
         0 => Some(Some(false)),

@@ -1,7 +1,6 @@
 //! The store itself: opening, folding, loading.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -14,7 +13,7 @@ use super::error::StoreError;
 use super::format::{self, FORMAT};
 use super::head::Head;
 use super::key;
-use super::place;
+use super::place::{self, Lock};
 use super::plan::Plan;
 use super::record::{self, Sum};
 use super::run::{Root, Run, Summary};
@@ -52,7 +51,7 @@ pub struct Store {
     dir: PathBuf,
     options: Options,
     /// Declared last: released after sled is closed.
-    _lock: File,
+    _lock: Lock,
 }
 
 struct State {
@@ -266,13 +265,9 @@ fn recover(dir: &Path, engine: Engine, head: Head) -> Result<State, StoreError> 
     })?;
     if total != root.sum || runs.len() != root.runs as usize {
         return Err(damaged(format!(
-            "of {} runs {} are as they were written",
-            root.runs,
-            if runs.len() == root.runs as usize {
-                "not all".to_owned()
-            } else {
-                runs.len().to_string()
-            }
+            "its runs are not as they were written ({} of {} are there)",
+            runs.len(),
+            root.runs
         )));
     }
     if root.fold > head.fold {
