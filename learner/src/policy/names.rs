@@ -65,13 +65,13 @@ pub fn label_value(text: &str) -> String {
     if is_label_value(text) {
         return text.to_owned();
     }
-    with_hash(sanitised(text, 48), &[text])
+    with_hash(sanitised(text, 46), &[text])
 }
 
 /// The policy's name: `<workload>-<kind>-learned`, or `<workload>.<container>-<kind>-learned` where
 /// the container is not called as the workload.
 ///
-/// Guarantee: a DNS-1123 subdomain of at most 211 bytes, and different workloads have different
+/// Guarantee: a DNS-1123 subdomain of at most 217 bytes, and different workloads have different
 /// names: where something had to be changed or cut, a hash of the whole is added.
 pub fn policy_name(workload: &Workload) -> String {
     let Workload {
@@ -150,7 +150,7 @@ fn sanitised(text: &str, max: usize) -> String {
     out
 }
 
-/// `text-<10 hex digits>` of the parts, which are told apart by their lengths.
+/// `text-<16 hex digits>` of the parts, which are told apart by their lengths.
 fn with_hash(mut text: String, parts: &[&str]) -> String {
     let mut hasher = Sha256::new();
     for part in parts {
@@ -158,7 +158,7 @@ fn with_hash(mut text: String, parts: &[&str]) -> String {
         hasher.update(part.as_bytes());
     }
     text.push('-');
-    for byte in &hasher.finalize()[..5] {
+    for byte in &hasher.finalize()[..8] {
         // Writing to a String does not fail.
         let _ = write!(text, "{byte:02x}");
     }
