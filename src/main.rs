@@ -1,1 +1,57 @@
-fn main() {}
+//! The command line of Learner.
+//!
+//! Standard output is the answer, standard error the talk, and the exit code the verdict: 0 done,
+//! 1 no, 2 error.
+#![forbid(unsafe_code)]
+
+mod answer;
+mod args;
+mod completions;
+mod export;
+mod failure;
+mod import;
+mod policies;
+mod recommend;
+mod runs;
+mod selection;
+mod talk;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Verb};
+use crate::failure::Failure;
+
+/// How a verb ended, if nothing went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It did what it was asked.
+    Done,
+    /// There was nothing to do it with; what is missing has been said.
+    No,
+}
+
+fn main() -> ExitCode {
+    let Cli { global, verb } = Cli::parse();
+    talk::begin(&global);
+    let verdict = match verb {
+        Verb::Recommend(args) => recommend::run(&global, &args),
+        Verb::Runs(args) => runs::run(&global, &args),
+        Verb::Export(args) => export::run(&global, &args),
+        Verb::Import(args) => import::run(&global, &args),
+        Verb::Completions(args) => completions::run(&args),
+    };
+    match verdict {
+        Ok(Verdict::Done) => ExitCode::SUCCESS,
+        Ok(Verdict::No) => ExitCode::from(1),
+        // Who reads has read enough.
+        Err(Failure::Answer(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            tracing::error!("{failure}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! What may be asked, as it is typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::selection::Label;
+
+/// Writes least-permissive KubeArmor policies for Linux workloads by watching what they do.
+#[derive(Debug, Parser)]
+#[command(
+    name = "learner",
+    version,
+    arg_required_else_help = true,
+    after_help = "Standard output is the answer, standard error the talk.\n\
+                  Exit code: 0 done, 1 no, 2 error.\n\n\
+                  Example:\n  \
+                  learner recommend -n default -o policies && kubectl apply -R -f policies"
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What every verb knows.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Where recorded behaviour is kept [default: /var/lib/learner as root, else
+    /// $XDG_DATA_HOME/learner]
+    #[arg(long, global = true, value_name = "DIR", env = "LEARNER_STORE")]
+    pub(crate) store: Option<PathBuf>,
+    /// Say more; twice for all
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Say nothing but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    Recommend(Recommend),
+    Runs(Runs),
+    Export(Export),
+    Import(Import),
+    Completions(Completions),
+}
+
+/// Which workloads are meant; all, unless told.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Which {
+    /// Only workloads of this namespace
+    #[arg(short, long, value_name = "NS")]
+    pub(crate) namespace: Option<String>,
+    /// Only runs with this label; may be given several times, then all are needed
+    #[arg(
+        short,
+        long = "label",
+        visible_alias = "labels",
+        value_name = "KEY=VALUE"
+    )]
+    pub(crate) labels: Vec<Label>,
+}
+
+/// Write the policies that allow what was seen and nothing else
+///
+/// From the store, or with --from from recordings alone. One policy for each workload goes to
+/// OUTDIR/<namespace>-<workload>/<policy>.yaml; what it could not express, and what it grants
+/// beyond what was seen, is said on standard error.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+                  learner recommend -n default -l app=nginx\n  \
+                  learner recommend --from nginx.jsonl -o - | kubectl apply -f -\n\n\
+                  Exit code 1: there is nothing to recommend, or not for every workload.")]
+pub(crate) struct Recommend {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Learn from this recording and leave the store alone; '-' is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: Vec<PathBuf>,
+    /// Where the policies go; '-' is standard output
+    #[arg(short, long, value_name = "OUTDIR|-", default_value = "out")]
+    pub(crate) outdir: PathBuf,
+    /// How policies are written
+    #[arg(short, long, value_enum, default_value_t = PolicyFormat::Yaml)]
+    pub(crate) format: PolicyFormat,
+}
+
+/// How a policy is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PolicyFormat {
+    /// YAML, '---' between documents
+    Yaml,
+    /// JSON, one object after another
+    Json,
+}
+
+/// Show what has been recorded of each workload
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+                  learner runs -n default\n  \
+                  learner runs -f json | jq '.[] | select(.partial > 0)'\n\n\
+                  Exit code 1: nothing has been recorded.")]
+pub(crate) struct Runs {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// How it is shown
+    #[arg(short, long, value_enum, default_value_t = TableFormat::Table)]
+    pub(crate) format: TableFormat,
+}
+
+/// How a list is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TableFormat {
+    /// For people
+    Table,
+    /// For programs: an array of objects
+    Json,
+}
+
+/// Write what has been recorded as a recording
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+                  learner export -n default | gzip > default.jsonl.gz\n  \
+                  learner export -f parquet -o everything.parquet\n\n\
+                  Exit code 1: nothing has been recorded; the recording is empty.")]
+pub(crate) struct Export {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// How the recording is written
+    #[arg(short, long, value_enum, default_value_t = RecordingFormat::Jsonl)]
+    pub(crate) format: RecordingFormat,
+    /// Where it goes; '-' is standard output
+    #[arg(short, long, value_name = "FILE|-", default_value = "-")]
+    pub(crate) output: PathBuf,
+}
+
+/// How a recording is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RecordingFormat {
+    /// JSON Lines
+    Jsonl,
+    /// Parquet
+    Parquet,
+}
+
+/// Put recordings into the store
+///
+/// JSON Lines or Parquet, told apart by their content. All files or none: after an error the store
+/// is as it was. A run that the store has already counts once.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+                  learner import node-1.jsonl node-2.parquet\n  \
+                  ssh node-1 learner export | learner import -\n\n\
+                  Exit code 1: the recordings are empty.")]
+pub(crate) struct Import {
+    /// Recordings; '-' is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// Write a completion script for a shell
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  \
+                  learner completions bash > /etc/bash_completion.d/learner")]
+pub(crate) struct Completions {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}
