@@ -24,18 +24,21 @@ pub(crate) struct Cli {
     pub(crate) verb: Verb,
 }
 
+/// Heading of the options that every verb has.
+const EVERYWHERE: &str = "Options of every command";
+
 /// What every verb knows.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
     /// Where recorded behaviour is kept [default: /var/lib/learner as root, else
     /// $XDG_DATA_HOME/learner]
-    #[arg(long, global = true, value_name = "DIR", env = "LEARNER_STORE")]
+    #[arg(long, global = true, value_name = "DIR", env = "LEARNER_STORE", help_heading = EVERYWHERE)]
     pub(crate) store: Option<PathBuf>,
     /// Say more; twice for all
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = EVERYWHERE)]
     pub(crate) verbose: u8,
     /// Say nothing but errors
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = EVERYWHERE)]
     pub(crate) quiet: bool,
 }
 
