@@ -8,8 +8,11 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rustix::fs::{Access, Mode, access};
-use rustix::process::{Signal, getpid, kill_process, umask};
+use rustix::fs::{Access, access};
+use rustix::process::{Signal, getpid, kill_process};
+
+use crate::Verdict;
+use crate::failure::Failure;
 
 /// Why a command cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -30,15 +33,20 @@ pub(crate) enum LaunchError {
     },
 }
 
-/// Stops, and when continued becomes the command. `mask` is the umask that the command shall have.
-pub(crate) fn run(mask: u32, argv: &[OsString]) -> Result<Infallible, LaunchError> {
+/// Stops, and when continued becomes the command: comes back only with why it could not.
+pub(crate) fn run(argv: &[OsString]) -> Result<Verdict, Failure> {
+    match become_command(argv) {
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn become_command(argv: &[OsString]) -> Result<Infallible, LaunchError> {
     let (name, arguments) = argv.split_first().ok_or(LaunchError::Nothing)?;
     let shown = || name.to_string_lossy().into_owned();
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
     let program = find(name, &path).ok_or_else(|| LaunchError::NotFound(shown()))?;
     let mut command = Command::new(program);
     command.arg0(name).args(arguments);
-    umask(Mode::from_raw_mode(mask));
     kill_process(getpid(), Signal::STOP)
         .map_err(|errno| LaunchError::Refused { command: shown(), cause: errno.into() })?;
     Err(LaunchError::Refused { command: shown(), cause: command.exec() })

@@ -1,11 +1,66 @@
+//! The command line of Learner.
+//!
+//! Standard output is the answer, standard error the talk, and the exit code the verdict: 0 done,
+//! 1 no, 2 error.
+#![forbid(unsafe_code)]
+
+mod answer;
+mod args;
+mod completions;
+mod export;
+mod failure;
+mod import;
 mod launch;
-use learner::kernel::*; use learner::session::*;
-fn main() {
-    let args: Vec<std::ffi::OsString> = std::env::args_os().collect();
-    if args[1] == "__launch" { let e = launch::run(0o22, &args[2..]); println!("{e:?}"); std::process::exit(127); }
-    tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).with_writer(std::io::stderr).init();
-    let rung = std::env::var("RUNG").ok().map(|r| match r.as_str() {"lsm"=>Rung::Lsm,"fentry"=>Rung::Fentry,_=>Rung::Tracepoint});
-    let plan = Plan { subject: Subject::Command { launcher: vec![std::env::current_exe().unwrap().into(), "__launch".into()], argv: args[1..].to_vec() }, limit: None, settings: Settings{rung, ..Default::default()}, max_behaviors: 100000 };
-    let rt = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    match rt.block_on(watch(plan)) { Ok(w) => { for (b, s) in &w.profile.seen { println!("{} {} {} {:?} {:?} n={}", b, b.result.as_str(), b.op.access().map(|a| a.as_str()).unwrap_or(""), b.owner, b.upper, s.count); } println!("lost {:?} status {:?} cut {}", w.profile.lost, w.status, w.cut_short); }, Err(e) => println!("ERR {e}") }
+mod observe;
+mod policies;
+mod probe;
+mod recommend;
+mod runs;
+mod selection;
+mod talk;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Verb};
+use crate::failure::Failure;
+
+/// How a verb ended, if nothing went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It did what it was asked.
+    Done,
+    /// There was nothing to do it with; what is missing has been said.
+    No,
+}
+
+fn main() -> ExitCode {
+    let Cli { global, verb } = Cli::parse();
+    talk::begin(&global);
+    let verdict = match verb {
+        Verb::Probe(args) => probe::run(&args),
+        Verb::Observe(args) => match observe::run(&global, &args) {
+            Ok(code) => return code,
+            Err(failure) => Err(failure),
+        },
+        Verb::Launch(args) => launch::run(&args.command),
+        Verb::Recommend(args) => recommend::run(&global, &args),
+        Verb::Runs(args) => runs::run(&global, &args),
+        Verb::Export(args) => export::run(&global, &args),
+        Verb::Import(args) => import::run(&global, &args),
+        Verb::Completions(args) => completions::run(&args),
+    };
+    match verdict {
+        Ok(Verdict::Done) => ExitCode::SUCCESS,
+        Ok(Verdict::No) => ExitCode::from(1),
+        // Who reads has read enough.
+        Err(Failure::Answer(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            tracing::error!("{failure}");
+            ExitCode::from(2)
+        }
+    }
 }

@@ -133,6 +133,9 @@ pub struct Behavior {
     /// The operation.
     pub op: Op,
     /// The path it was done to, resolved, as seen from the container's root.
+    ///
+    /// A directory that was opened itself has a slash at the end: `/usr/`, and `/` for the root.
+    /// No other operation has one.
     pub path: AbsPath,
     /// Executable of the acting process; for [`Op::Exec`] that of the parent task, which is what
     /// KubeArmor's `fromSource` means there.

@@ -220,7 +220,7 @@ impl Run<'_> {
         let mut deadline = limit.map(|limit| tokio::time::Instant::now() + limit);
         let mut asked = false;
         loop {
-            let stop = tokio::select! {
+            let (signal, from_terminal, ends) = tokio::select! {
                 ready = ring.readable() => {
                     ready.map_err(SessionError::Wait)?.clear_ready();
                     self.collector.drain(&mut self.sensor);
@@ -238,37 +238,31 @@ impl Run<'_> {
                     continue;
                 }
                 () = until(deadline) => {
-                    tracing::debug!("the time is up");
+                    self.note_time_up();
                     deadline = Some(tokio::time::Instant::now() + GRACE);
-                    Stop { signal: Signal::TERM, from_terminal: false, cut: true }
+                    (Signal::TERM, false, true)
                 }
-                _ = interrupt.recv() => Stop::from_terminal(Signal::INT),
-                _ = quit.recv() => Stop::from_terminal(Signal::QUIT),
-                _ = hangup.recv() => Stop::from_terminal(Signal::HUP),
-                _ = terminate.recv() => Stop { signal: Signal::TERM, from_terminal: false, cut: false },
+                _ = interrupt.recv() => (Signal::INT, true, true),
+                _ = quit.recv() => (Signal::QUIT, true, true),
+                _ = terminate.recv() => (Signal::TERM, false, true),
+                _ = hangup.recv() => (Signal::HUP, true, false),
             };
             // What runs already is not ours to stop; and twice asked means now.
-            if self.child.is_none() || (asked && stop.cut) {
-                return Ok(stop.cut || self.group.as_deref().is_some_and(cgroup::is_populated));
+            if ends && (asked || self.child.is_none()) {
+                self.collector.drain(&mut self.sensor);
+                return Ok(!self.is_over());
             }
-            asked |= stop.cut;
-            if stop.cut {
-                self.note_cut();
-            }
-            if !(stop.from_terminal && in_foreground()) {
-                self.forward(stop.signal);
+            asked |= ends;
+            if !(from_terminal && in_foreground()) {
+                self.forward(signal);
             }
         }
     }
 
-    fn note_cut(&self) {
+    fn note_time_up(&self) {
         if let Subject::Command { argv, .. } = self.subject {
-            tracing::warn!(
-                "the time is up: {} is asked to end",
-                argv.first()
-                    .map(|a| a.to_string_lossy())
-                    .unwrap_or_default()
-            );
+            let command = argv.first().map(|name| name.to_string_lossy()).unwrap_or_default();
+            tracing::warn!("the time is up: {command} is asked to end");
         }
     }
 
@@ -309,22 +303,6 @@ impl Run<'_> {
             if let Some(pid) = Pid::from_raw(pid as i32) {
                 let _ = rustix::process::kill_process(pid, signal);
             }
-        }
-    }
-}
-
-struct Stop {
-    signal: Signal,
-    from_terminal: bool,
-    cut: bool,
-}
-
-impl Stop {
-    fn from_terminal(signal: Signal) -> Self {
-        Self {
-            signal,
-            from_terminal: true,
-            cut: false,
         }
     }
 }

@@ -7,6 +7,7 @@ mod decode;
 mod hook;
 mod image;
 pub mod live;
+pub mod probe;
 mod resolve;
 mod sensor;
 mod syscalls;

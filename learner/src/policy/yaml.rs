@@ -1,0 +1,282 @@
+//! Policies as YAML, the way `kubectl` and every reader of YAML 1.1 or 1.2 take them.
+//!
+//! Kubernetes reads YAML 1.1, where a bare `yes`, `on`, `0x10` or `1_000` is not text. So whatever
+//! is not plainly text is written in double quotes, with escapes for what a terminal or an editor
+//! would hide: control characters, byte order marks, marks of writing direction.
+
+use std::fmt::Write as _;
+
+use serde::Deserialize;
+use serde_yaml::Value;
+
+use super::document::KubeArmorPolicy;
+
+/// Why a text is not a policy.
+#[derive(Debug, thiserror::Error)]
+pub enum BadPolicy {
+    /// Not YAML, or not the fields of a KubeArmorPolicy.
+    #[error("document {number}: {source}")]
+    Fields {
+        /// Counted from 1.
+        number: usize,
+        /// What the YAML reader says, with line and column.
+        source: serde_yaml::Error,
+    },
+    /// Another kind or version.
+    #[error(
+        "document {number}: {api_version} {kind}, where {expected_version} {expected_kind} was expected",
+        expected_version = KubeArmorPolicy::API_VERSION,
+        expected_kind = KubeArmorPolicy::KIND
+    )]
+    Kind {
+        /// Counted from 1.
+        number: usize,
+        /// What it says it is.
+        api_version: String,
+        /// What it says it is.
+        kind: String,
+    },
+}
+
+/// One document, without a `---`.
+pub fn to_yaml(policy: &KubeArmorPolicy) -> String {
+    let mut out = String::new();
+    // Strings, numbers, lists and maps with text for keys always become a value.
+    let value = serde_yaml::to_value(policy).unwrap_or(Value::Null);
+    block(&mut out, &value, 0);
+    out
+}
+
+/// All documents of a text; empty ones are left out.
+///
+/// # Errors
+/// [`BadPolicy`] names the document that is not a KubeArmorPolicy, or holds a field in its `spec`
+/// that Learner does not know.
+pub fn from_yaml(text: &str) -> Result<Vec<KubeArmorPolicy>, BadPolicy> {
+    let mut policies = Vec::new();
+    for (index, document) in serde_yaml::Deserializer::from_str(text).enumerate() {
+        let number = index + 1;
+        let policy = Option::<KubeArmorPolicy>::deserialize(document)
+            .map_err(|source| BadPolicy::Fields { number, source })?;
+        let Some(policy) = policy else { continue };
+        if policy.api_version != KubeArmorPolicy::API_VERSION
+            || policy.kind != KubeArmorPolicy::KIND
+        {
+            return Err(BadPolicy::Kind {
+                number,
+                api_version: policy.api_version,
+                kind: policy.kind,
+            });
+        }
+        policies.push(policy);
+    }
+    Ok(policies)
+}
+
+/// A map or a list, every entry on lines of its own.
+fn block(out: &mut String, value: &Value, indent: usize) {
+    match value {
+        Value::Mapping(map) => {
+            for (index, (key, value)) in map.iter().enumerate() {
+                if index > 0 || !out.ends_with("- ") {
+                    pad(out, indent);
+                }
+                scalar(out, key);
+                out.push(':');
+                match value {
+                    Value::Mapping(inner) if !inner.is_empty() => {
+                        out.push('\n');
+                        block(out, value, indent + 2);
+                    }
+                    Value::Sequence(inner) if !inner.is_empty() => {
+                        out.push('\n');
+                        block(out, value, indent);
+                    }
+                    _ => {
+                        out.push(' ');
+                        scalar(out, value);
+                        out.push('\n');
+                    }
+                }
+            }
+        }
+        Value::Sequence(list) => {
+            for item in list {
+                pad(out, indent);
+                out.push_str("- ");
+                match item {
+                    Value::Mapping(inner) if !inner.is_empty() => block(out, item, indent + 2),
+                    _ => {
+                        scalar(out, item);
+                        out.push('\n');
+                    }
+                }
+            }
+        }
+        _ => scalar(out, value),
+    }
+}
+
+fn pad(out: &mut String, indent: usize) {
+    out.extend(std::iter::repeat_n(' ', indent));
+}
+
+fn scalar(out: &mut String, value: &Value) {
+    match value {
+        Value::Null => out.push_str("null"),
+        Value::Bool(flag) => out.push_str(if *flag { "true" } else { "false" }),
+        Value::Number(number) => {
+            // Writing to a String does not fail.
+            let _ = write!(out, "{number}");
+        }
+        Value::String(text) if is_plain(text) => out.push_str(text),
+        Value::String(text) => quoted(out, text),
+        Value::Sequence(_) => out.push_str("[]"),
+        Value::Mapping(_) => out.push_str("{}"),
+        Value::Tagged(tagged) => scalar(out, &tagged.value),
+    }
+}
+
+/// Text that no version of YAML takes for anything else.
+fn is_plain(text: &str) -> bool {
+    let first = text.bytes().next();
+    first.is_some_and(|c| c == b'/' || c.is_ascii_alphabetic())
+        && text.bytes().all(|c| {
+            c.is_ascii_alphanumeric() || matches!(c, b'/' | b'.' | b'_' | b'-' | b'+' | b'@')
+        })
+        && !["y", "n", "yes", "no", "on", "off", "true", "false", "null"]
+            .contains(&text.to_ascii_lowercase().as_str())
+}
+
+fn quoted(out: &mut String, text: &str) {
+    out.push('"');
+    for c in text.chars() {
+        let code = u32::from(c);
+        // Writing to a String does not fail.
+        let _ = match c {
+            '"' => out.write_str("\\\""),
+            '\\' => out.write_str("\\\\"),
+            '\n' => out.write_str("\\n"),
+            '\t' => out.write_str("\\t"),
+            '\r' => out.write_str("\\r"),
+            _ if is_hidden(c) && code <= 0xff => write!(out, "\\x{code:02x}"),
+            _ if is_hidden(c) && code <= 0xffff => write!(out, "\\u{code:04x}"),
+            _ if is_hidden(c) => write!(out, "\\U{code:08x}"),
+            _ => out.write_char(c),
+        };
+    }
+    out.push('"');
+}
+
+/// Not printable in YAML, or not seen by who reads it.
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{a0}' | '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff0}'..='\u{ffff}'
+            | '\u{e0000}'..='\u{10ffff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn printed(text: &str) -> String {
+        let mut out = String::new();
+        scalar(&mut out, &Value::String(text.to_owned()));
+        out
+    }
+
+    #[test]
+    fn text_that_yaml_takes_for_something_else_is_quoted() {
+        for text in [
+            "yes",
+            "No",
+            "on",
+            "OFF",
+            "y",
+            "N",
+            "true",
+            "null",
+            "~",
+            "",
+            "0x10",
+            "1_000",
+            "017",
+            "1e3",
+            "2026-11-23",
+            "-",
+            "- x",
+            "!tag",
+            "*alias",
+            "&anchor",
+            "%x",
+            "@x",
+            "a: b",
+            "a #b",
+            "[nginx]",
+            "{}",
+            "?",
+            "|",
+            ">",
+            "'",
+            "\"",
+            "/a b",
+            "/a:b",
+            "/#",
+            " /x",
+        ] {
+            assert!(
+                printed(text).starts_with('"'),
+                "{text:?}: {}",
+                printed(text)
+            );
+        }
+        for text in [
+            "/usr/bin/g++",
+            "/lib/ld-linux-x86-64.so.2",
+            "nginx",
+            "security.kubearmor.com/v1",
+        ] {
+            assert_eq!(printed(text), text);
+        }
+    }
+
+    #[test]
+    fn what_an_editor_hides_is_escaped() {
+        assert_eq!(
+            printed("/\u{202e}\u{feff}\u{7f}\u{85}\n\t\"\\\u{1f600}\u{e0041}"),
+            r#""/\u202e\ufeff\x7f\x85\n\t\"\\😀\U000e0041""#
+        );
+    }
+
+    #[test]
+    fn another_kind_and_an_unknown_rule_are_refused() {
+        let other = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: b}\n\
+                     spec: {selector: {}, action: Allow}\n";
+        assert!(matches!(
+            from_yaml(other),
+            Err(BadPolicy::Kind { number: 1, .. })
+        ));
+        let unknown = "---\napiVersion: security.kubearmor.com/v1\nkind: KubeArmorPolicy\n\
+                       metadata: {name: a, namespace: b}\n\
+                       spec: {selector: {}, network: {}, action: Allow}\n";
+        let error = from_yaml(unknown).expect_err("unknown field").to_string();
+        assert!(error.contains("network"), "{error}");
+        assert!(from_yaml("---\n---\n").expect("empty").is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_back_as_itself(text in any::<String>()) {
+            prop_assert_eq!(serde_yaml::from_str::<Value>(&printed(&text)).expect("yaml"), Value::String(text));
+        }
+
+        #[test]
+        fn any_short_word_is_read_back_as_itself(text in "[-+.0-9a-zA-Z_~]{0,5}") {
+            prop_assert_eq!(serde_yaml::from_str::<Value>(&printed(&text)).expect("yaml"), Value::String(text));
+        }
+    }
+}

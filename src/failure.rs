@@ -1,0 +1,59 @@
+//! What went wrong: the thing, the cause, and what to do next.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use learner::recording::RecordingError;
+use learner::session::SessionError;
+use learner::store::StoreError;
+
+use crate::launch::LaunchError;
+
+/// Why a verb could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The store could not be opened, read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A recording could not be read or written.
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
+    /// A run could not be watched.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// A command could not be started.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// The observer could not be set up.
+    #[error("observing cannot be set up: {0}")]
+    Runtime(#[source] io::Error),
+    /// A file of ours.
+    #[error("{}: {doing} failed: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What was being done.
+        doing: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The answer could not be written.
+    #[error("standard output: writing failed: {0}")]
+    Answer(#[source] io::Error),
+    /// Neither told nor to be guessed.
+    #[error("no home directory is known to keep the store in: name one with --store DIR")]
+    NoStore,
+    /// Parquet would only garble it.
+    #[error("standard output is a terminal and Parquet is binary: name a file with -o FILE")]
+    BinaryOnTerminal,
+}
+
+impl Failure {
+    pub(crate) fn file(path: &Path, doing: &'static str, source: io::Error) -> Self {
+        Self::File {
+            path: path.to_owned(),
+            doing,
+            source,
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! `learner import`, and the reading of recordings for other verbs.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use learner::observation::Observation;
+use learner::profile::Evidence;
+use learner::recording;
+use learner::store::Store;
+
+use crate::Verdict;
+use crate::answer::is_dash;
+use crate::args::{Global, Import};
+use crate::failure::Failure;
+use crate::selection::store_dir;
+use crate::talk::progress;
+
+pub(crate) fn run(global: &Global, args: &Import) -> Result<Verdict, Failure> {
+    // All is read before anything is stored, so that a bad line in the last file leaves no trace.
+    let evidence = read_all(global, &args.files)?;
+    let runs = evidence.runs().len();
+    if runs == 0 {
+        tracing::warn!("nothing to import: the recordings are empty");
+        return Ok(Verdict::No);
+    }
+    let dir = store_dir(global)?;
+    let folded = Store::open(&dir)?.fold_all(&evidence)?;
+    if folded.over > 0 {
+        tracing::warn!(
+            "{} events are beyond the store's limit of distinct behaviours and were counted as lost",
+            folded.over
+        );
+    }
+    let store = dir.display();
+    if folded.records == 0 {
+        tracing::info!("{runs} runs read, all of them known to {store} already");
+    } else {
+        tracing::info!("{runs} runs read and stored in {store}");
+    }
+    Ok(Verdict::Done)
+}
+
+/// What the recordings tell, together. A run that stands in two of them counts once.
+pub(crate) fn read_all(global: &Global, files: &[PathBuf]) -> Result<Evidence, Failure> {
+    let mut all = Evidence::default();
+    for file in files {
+        for (key, run) in read(global, file)?.into_runs() {
+            all.insert(key, run);
+        }
+    }
+    Ok(all)
+}
+
+/// Folded while it is read: memory grows with what is distinct in the file, not with the file.
+fn read(global: &Global, file: &Path) -> Result<Evidence, Failure> {
+    let bar = progress(global, &file.display().to_string());
+    let mut evidence = Evidence::default();
+    let mut sink = |observation: Observation| {
+        evidence.fold(observation);
+        bar.inc(1);
+    };
+    let done = if is_dash(file) {
+        recording::read_jsonl(io::stdin().lock(), "standard input", &mut sink)
+    } else {
+        recording::read(file, &mut sink)
+    };
+    bar.finish_and_clear();
+    done?;
+    Ok(evidence)
+}

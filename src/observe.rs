@@ -1,0 +1,218 @@
+//! `learner observe`.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, ExitStatus};
+use std::time::{Duration, Instant};
+
+use learner::behavior::Behavior;
+use learner::kernel::{Rung, Settings};
+use learner::observation::Moment;
+use learner::policy::{exact, names};
+use learner::profile::{DEFAULT_MAX_BEHAVIORS, Evidence, RunProfile};
+use learner::session::{Plan, Subject, Watched, watch};
+use learner::store::{Store, StoreError};
+use learner::workload::{Labels, RunKey, Workload};
+
+use crate::answer::is_dash;
+use crate::args::{Global, Observe, RecordingFormat, RungName};
+use crate::export;
+use crate::failure::Failure;
+use crate::policies;
+use crate::selection::store_dir;
+use crate::talk::visible;
+
+/// How long another process may keep the store before the run goes to a file instead.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl From<RungName> for Rung {
+    fn from(name: RungName) -> Self {
+        match name {
+            RungName::Lsm => Self::Lsm,
+            RungName::Fentry => Self::Fentry,
+            RungName::Tracepoint => Self::Tracepoint,
+        }
+    }
+}
+
+/// Watches, stores, recommends. The exit code is the command's.
+pub(crate) fn run(global: &Global, args: &Observe) -> Result<ExitCode, Failure> {
+    let dir = store_dir(global)?;
+    // A store that cannot be opened is said before the run, not after it. It is not kept open:
+    // several may be watched at once, and one store has one owner at a time.
+    match Store::open(&dir) {
+        Ok(_) | Err(StoreError::Locked { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let plan = Plan {
+        subject: subject(args)?,
+        limit: args.limit,
+        settings: Settings { rung: args.rung.map(Rung::from), ring: args.ring_buffer },
+        max_behaviors: DEFAULT_MAX_BEHAVIORS,
+    };
+    let workload = args.name.clone().unwrap_or_else(|| default_workload(args));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::Runtime)?;
+    let Watched { mut profile, status, cut_short } = runtime.block_on(watch(plan))?;
+    profile.labels = labels(args, &workload);
+    let run = args.run.clone().unwrap_or_else(|| run_name(&workload, &profile));
+    let key = RunKey { workload, image: String::new(), run };
+    report(&key, &profile, cut_short);
+
+    let mut evidence = Evidence::default();
+    evidence.insert(key.clone(), profile);
+    if let Some(file) = &args.recording {
+        record(file, &evidence)?;
+    }
+    keep(&dir, &evidence, &key)?;
+    let recommended = recommend(args, &key.workload, &evidence)?;
+    Ok(match status {
+        Some(status) => passed_through(status),
+        None if recommended => ExitCode::SUCCESS,
+        None => ExitCode::from(1),
+    })
+}
+
+fn subject(args: &Observe) -> Result<Subject, Failure> {
+    if let Some(path) = &args.cgroup {
+        return Ok(Subject::Group(path.clone()));
+    }
+    if let Some(pid) = args.pid {
+        return Ok(Subject::Process(pid));
+    }
+    let own = std::env::current_exe().map_err(Failure::Runtime)?;
+    let launcher = vec![own.into_os_string(), OsString::from("__launch"), OsString::from("--")];
+    Ok(Subject::Command { launcher, argv: args.command.clone() })
+}
+
+fn default_workload(args: &Observe) -> Workload {
+    let base = |path: &OsStr| {
+        Path::new(path).file_name().unwrap_or(path).to_string_lossy().into_owned()
+    };
+    let (kind, name) = match (&args.cgroup, args.pid) {
+        (Some(path), _) => ("Cgroup", base(path.as_os_str())),
+        (None, Some(pid)) => {
+            let exe = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+            ("Process", base(exe.as_os_str()))
+        }
+        (None, None) => {
+            ("Command", args.command.first().map(|name| base(name)).unwrap_or_default())
+        }
+    };
+    let name = if name.is_empty() { "unknown".to_owned() } else { name };
+    Workload { namespace: "default".into(), kind: kind.into(), container: name.clone(), name }
+}
+
+fn labels(args: &Observe, workload: &Workload) -> Labels {
+    if args.labels.is_empty() {
+        return Labels::from([("app".to_owned(), names::label_value(&workload.name))]);
+    }
+    args.labels.iter().map(|label| (label.key.clone(), label.value.clone())).collect()
+}
+
+/// Unique on this machine: the time to the microsecond and this process.
+fn run_name(workload: &Workload, profile: &RunProfile) -> String {
+    let Moment(at) = profile.start.or(profile.stop).unwrap_or(Moment(0));
+    let time = jiff::Timestamp::from_microsecond(at).unwrap_or_default();
+    format!("{}-{time}-{}", workload.name, std::process::id())
+}
+
+/// One line on what was seen, and a line for whatever makes it less than the whole.
+fn report(key: &RunKey, profile: &RunProfile, cut_short: bool) {
+    let events: u64 = profile.seen.values().map(|s| s.count).sum();
+    let name = visible(&key.workload.to_string());
+    let failed = profile.seen.keys().filter(|b| !b.is_learnable()).count();
+    tracing::info!(
+        "{name}: {events} events, {} distinct behaviours ({failed} of them failed and are not learned), lost {}",
+        profile.seen.len(),
+        profile.lost_total(),
+    );
+    for (reason, count) in &profile.lost {
+        tracing::warn!("{name}: {count} events were lost: {reason}; the evidence is partial");
+    }
+    if profile.late {
+        tracing::warn!("{name}: it ran before it was watched; the evidence is partial");
+    }
+    if cut_short {
+        tracing::warn!("{name}: the watch was cut short; what came later was not seen");
+    }
+    let seen_with = |what: fn(&Behavior) -> bool| profile.seen.keys().filter(|b| what(b)).count();
+    let on_terminal = seen_with(|b| b.tty == Some(true) && b.is_learnable());
+    if on_terminal > 0 {
+        tracing::info!("{name}: {on_terminal} behaviours were seen of processes with a terminal");
+    }
+    let made = seen_with(|b| b.upper == Some(true) && b.op == learner::behavior::Op::Exec);
+    if made > 0 {
+        tracing::warn!("{name}: {made} executed files were made at run time, not in the image");
+    }
+}
+
+fn record(file: &Path, evidence: &Evidence) -> Result<(), Failure> {
+    let format = if file.extension().is_some_and(|e| e == "parquet") {
+        RecordingFormat::Parquet
+    } else {
+        RecordingFormat::Jsonl
+    };
+    export::evidence_to_file(format, file, evidence)
+}
+
+/// Folds the run into the store. If another process keeps the store, the run goes to a file: it
+/// cannot be had again.
+fn keep(dir: &Path, evidence: &Evidence, key: &RunKey) -> Result<(), Failure> {
+    let begun = Instant::now();
+    loop {
+        match Store::open(dir) {
+            Ok(store) => {
+                let folded = store.fold_all(evidence)?;
+                if folded.over > 0 {
+                    tracing::warn!("{} events are beyond the store's limit and count as lost", folded.over);
+                }
+                return Ok(());
+            }
+            Err(StoreError::Locked { .. }) if begun.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            Err(error) => {
+                let file = PathBuf::from(format!("learner-{}.jsonl", std::process::id()));
+                export::evidence_to_file(RecordingFormat::Jsonl, &file, evidence)?;
+                tracing::warn!("{error}");
+                tracing::warn!(
+                    "run {} is in {} instead; put it into the store with: learner import {}",
+                    visible(&key.run),
+                    file.display(),
+                    file.display()
+                );
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Writes the policy of this run; false if there is none.
+fn recommend(args: &Observe, workload: &Workload, evidence: &Evidence) -> Result<bool, Failure> {
+    let recommendation = match exact(workload, evidence) {
+        Ok(recommendation) => recommendation,
+        Err(refusal) => {
+            tracing::warn!("no policy for {}: {refusal}", visible(&workload.to_string()));
+            return Ok(false);
+        }
+    };
+    policies::explain(&recommendation);
+    if is_dash(&args.output) {
+        policies::to_answer(&[recommendation], args.format)?;
+    } else if args.output.is_dir() || args.output.as_os_str().as_encoded_bytes().ends_with(b"/") {
+        policies::to_file(&args.output, &recommendation, args.format)?;
+    } else {
+        policies::to_this_file(&args.output, &recommendation, args.format)?;
+    }
+    Ok(true)
+}
+
+/// As a shell does it: the command's status, or 128 and the number of the signal that ended it.
+fn passed_through(status: ExitStatus) -> ExitCode {
+    use std::os::unix::process::ExitStatusExt;
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(2);
+    ExitCode::from(code as u8)
+}

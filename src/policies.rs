@@ -1,0 +1,82 @@
+//! Recommended policies on their way out: to files, to standard output, and in words.
+
+use std::fs;
+use std::path::Path;
+
+use learner::policy::{KubeArmorPolicy, Recommendation, names, to_yaml};
+
+use crate::answer::Answer;
+use crate::args::PolicyFormat;
+use crate::failure::Failure;
+use crate::talk::{made, visible};
+
+impl PolicyFormat {
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Yaml => "yaml",
+            Self::Json => "json",
+        }
+    }
+
+    /// The policy as text that ends with a newline.
+    pub(crate) fn print(self, policy: &KubeArmorPolicy) -> String {
+        match self {
+            Self::Yaml => to_yaml(policy),
+            Self::Json => format!(
+                "{:#}\n",
+                serde_json::to_value(policy).unwrap_or(serde_json::Value::Null)
+            ),
+        }
+    }
+}
+
+/// Writes a policy below the directory as karmor lays it out, and says so.
+pub(crate) fn to_file(
+    outdir: &Path,
+    recommendation: &Recommendation,
+    format: PolicyFormat,
+) -> Result<(), Failure> {
+    let name = names::relative_path(&recommendation.workload, format.extension());
+    to_this_file(&outdir.join(name), recommendation, format)
+}
+
+/// Writes a policy to a file, and says so.
+pub(crate) fn to_this_file(
+    path: &Path,
+    recommendation: &Recommendation,
+    format: PolicyFormat,
+) -> Result<(), Failure> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::create_dir_all(folder).map_err(|e| Failure::file(folder, "making the directory", e))?;
+    }
+    fs::write(path, format.print(&recommendation.policy))
+        .map_err(|e| Failure::file(path, "writing", e))?;
+    made(format_args!("created policy {} ...", path.display()));
+    Ok(())
+}
+
+/// Writes the policies to standard output.
+pub(crate) fn to_answer(
+    recommendations: &[Recommendation],
+    format: PolicyFormat,
+) -> Result<(), Failure> {
+    let mut answer = Answer::begin();
+    for (index, recommendation) in recommendations.iter().enumerate() {
+        if index > 0 && format == PolicyFormat::Yaml {
+            answer.print("---\n")?;
+        }
+        answer.print(&format.print(&recommendation.policy))?;
+    }
+    answer.end()
+}
+
+/// Says what the policy leaves out and what it grants beyond what was seen.
+pub(crate) fn explain(recommendation: &Recommendation) {
+    let workload = visible(&recommendation.workload.to_string());
+    for note in &recommendation.notes {
+        tracing::warn!("{workload}: {note}");
+    }
+    for item in &recommendation.unexpressed {
+        tracing::warn!("{workload}: {item}");
+    }
+}

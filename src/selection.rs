@@ -1,0 +1,127 @@
+//! Which runs are meant, and the store they are in.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use learner::profile::Evidence;
+use learner::store::{Store, Summary, default_dir};
+use learner::workload::{Labels, RunKey};
+
+use crate::args::{Global, Which};
+use crate::failure::Failure;
+
+/// `KEY=VALUE`, as typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Label {
+    /// Before the first `=`; not empty.
+    pub(crate) key: String,
+    /// After it.
+    pub(crate) value: String,
+}
+
+impl FromStr for Label {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((key, value)) if !key.is_empty() => Ok(Self {
+                key: key.to_owned(),
+                value: value.to_owned(),
+            }),
+            _ => Err("a label is KEY=VALUE, as in app=nginx".to_owned()),
+        }
+    }
+}
+
+impl Which {
+    /// Whether a run is meant.
+    pub(crate) fn takes(&self, key: &RunKey, labels: &Labels) -> bool {
+        self.namespace
+            .as_ref()
+            .is_none_or(|namespace| *namespace == key.workload.namespace)
+            && self
+                .labels
+                .iter()
+                .all(|label| labels.get(&label.key) == Some(&label.value))
+    }
+
+    /// Whether nothing was asked for in particular.
+    fn is_all(&self) -> bool {
+        self.namespace.is_none() && self.labels.is_empty()
+    }
+
+    /// What to say when no run is meant: where was looked, and what would put something there.
+    pub(crate) fn nothing_in(&self, place: &str) -> String {
+        if self.is_all() {
+            format!("nothing has been recorded in {place}")
+        } else {
+            format!("nothing that was recorded in {place} has this namespace and these labels")
+        }
+    }
+
+    /// Only the runs that are meant.
+    pub(crate) fn of(&self, evidence: Evidence) -> Evidence {
+        let mut selected = Evidence::default();
+        for (key, run) in evidence.into_runs() {
+            if self.takes(&key, &run.labels) {
+                selected.insert(key, run);
+            }
+        }
+        selected
+    }
+}
+
+/// Where the store is: as told, or by default.
+pub(crate) fn store_dir(global: &Global) -> Result<PathBuf, Failure> {
+    let told = global.store.clone();
+    told.filter(|dir| !dir.as_os_str().is_empty())
+        .or_else(|| {
+            default_dir(
+                rustix::process::geteuid().is_root(),
+                std::env::var_os("XDG_DATA_HOME"),
+                std::env::var_os("HOME"),
+            )
+        })
+        .ok_or(Failure::NoStore)
+}
+
+/// The store, for reading: one that is not there yet is not made.
+pub(crate) struct Stored {
+    store: Option<Store>,
+    /// For what is said about it.
+    pub(crate) dir: PathBuf,
+}
+
+impl Stored {
+    pub(crate) fn open(global: &Global) -> Result<Self, Failure> {
+        let dir = store_dir(global)?;
+        let store = if is_absent(&dir) {
+            None
+        } else {
+            Some(Store::open(&dir)?)
+        };
+        Ok(Self { store, dir })
+    }
+
+    /// The runs that are meant, without what they did.
+    pub(crate) fn summaries(&self, which: &Which) -> Result<Vec<Summary>, Failure> {
+        let Some(store) = &self.store else {
+            return Ok(Vec::new());
+        };
+        let mut all = store.summaries()?;
+        all.retain(|summary| which.takes(&summary.key, &summary.labels));
+        Ok(all)
+    }
+
+    /// What the runs did.
+    pub(crate) fn load(&self, wanted: &BTreeSet<&RunKey>) -> Result<Evidence, Failure> {
+        match &self.store {
+            Some(store) => Ok(store.load(|key| wanted.contains(key))?),
+            None => Ok(Evidence::default()),
+        }
+    }
+}
+
+fn is_absent(dir: &Path) -> bool {
+    matches!(dir.symlink_metadata(), Err(e) if e.kind() == std::io::ErrorKind::NotFound)
+}

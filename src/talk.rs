@@ -1,0 +1,113 @@
+//! Standard error: what is said besides the answer, to whom, and how loud.
+
+use std::fmt;
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::FmtContext;
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::args::Global;
+
+/// Target of what was made: green, as karmor says it.
+const MADE: &str = "learner::made";
+
+/// Says on standard error from now on what is traced, as loud as wanted.
+pub(crate) fn begin(global: &Global) {
+    let filter = match (global.quiet, global.verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn,learner=info",
+        (false, 1) => "info,learner=debug",
+        (false, 2) => "debug,learner=trace",
+        (false, _) => "trace",
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_writer(io::stderr)
+        .with_ansi(is_colourful())
+        .event_format(Plain)
+        .init();
+}
+
+/// A terminal, and nobody said NO_COLOR.
+fn is_colourful() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Says that something now exists.
+pub(crate) fn made(what: fmt::Arguments<'_>) {
+    tracing::info!(target: MADE, "{what}");
+}
+
+/// A moving count for what may take long; nothing unless standard error is a terminal.
+pub(crate) fn progress(global: &Global, what: &str) -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    if global.quiet {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}: {human_pos} lines, {elapsed}")
+    {
+        bar.set_style(style);
+    }
+    bar.set_message(what.to_owned());
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+/// Names that somebody else chose, with control characters escaped.
+pub(crate) fn visible(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// One line an event, `warning: ` or `error: ` in front, without time or place.
+struct Plain;
+
+impl<S, N> FormatEvent<S, N> for Plain
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let meta = event.metadata();
+        let is_made = meta.target() == MADE;
+        let (label, colour) = match *meta.level() {
+            Level::ERROR => ("error: ", "\x1b[31m"),
+            Level::WARN => ("warning: ", "\x1b[33m"),
+            Level::INFO if is_made => ("", "\x1b[32m"),
+            Level::INFO => ("", ""),
+            Level::DEBUG => ("debug: ", "\x1b[2m"),
+            Level::TRACE => ("trace: ", "\x1b[2m"),
+        };
+        let colour = if writer.has_ansi_escapes() {
+            colour
+        } else {
+            ""
+        };
+        write!(writer, "{colour}{label}")?;
+        if !colour.is_empty() && !is_made {
+            writer.write_str("\x1b[0m")?;
+        }
+        context.format_fields(writer.by_ref(), event)?;
+        if !colour.is_empty() && is_made {
+            writer.write_str("\x1b[0m")?;
+        }
+        writeln!(writer)
+    }
+}
