@@ -42,7 +42,7 @@ fn table(report: &Report) -> String {
         hooks,
     } = report;
     let mut facts = Table::new();
-    facts.set_preset(presets::NOTHING);
+    facts.load_style(presets::NOTHING);
     let list = |names: &[String]| {
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     };
@@ -58,7 +58,7 @@ fn table(report: &Report) -> String {
     let mut text = format!("{}\n", facts.trim_fmt());
     if !hooks.is_empty() {
         let mut table = Table::new();
-        table.set_preset(presets::UTF8_FULL_CONDENSED);
+        table.load_style(presets::UTF8_FULL_CONDENSED);
         table.set_header(["Hook", "Rung", "Misses"]);
         for hook in hooks {
             table.add_row([&hook.hook, &hook.rung, &hook.misses]);
