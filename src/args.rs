@@ -104,7 +104,12 @@ pub(crate) struct Observe {
     pub(crate) name: Option<learner::workload::Workload>,
     /// A match label of the workload, for the policy's selector; may be given several times
     /// [default: app=<name>]
-    #[arg(short, long = "label", visible_alias = "labels", value_name = "KEY=VALUE")]
+    #[arg(
+        short,
+        long = "label",
+        visible_alias = "labels",
+        value_name = "KEY=VALUE"
+    )]
     pub(crate) labels: Vec<Label>,
     /// What the run is called; a run of the same name counts once [default: name, time and pid]
     #[arg(long, value_name = "ID")]

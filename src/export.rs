@@ -61,7 +61,10 @@ fn to_file(
 ) -> Result<(), Failure> {
     let failed = |doing| move |e: io::Error| Failure::file(path, doing, e);
     if path.metadata().is_ok_and(|found| !found.is_file()) {
-        let file = File::options().write(true).open(path).map_err(failed("opening"))?;
+        let file = File::options()
+            .write(true)
+            .open(path)
+            .map_err(failed("opening"))?;
         let mut out = BufWriter::new(file);
         write(format, &mut out, lines)?;
         return out.flush().map_err(failed("writing"));
@@ -73,9 +76,13 @@ fn to_file(
     let draft = NamedTempFile::new_in(folder).map_err(failed("making a file beside it"))?;
     let mut out = BufWriter::new(draft);
     write(format, &mut out, lines)?;
-    let draft = out.into_inner().map_err(|e| failed("writing")(e.into_error()))?;
+    let draft = out
+        .into_inner()
+        .map_err(|e| failed("writing")(e.into_error()))?;
     draft.as_file().sync_all().map_err(failed("writing"))?;
-    draft.persist(path).map_err(|e| failed("replacing")(e.error))?;
+    draft
+        .persist(path)
+        .map_err(|e| failed("replacing")(e.error))?;
     made(format_args!("created recording {} ...", path.display()));
     Ok(())
 }

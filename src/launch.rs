@@ -47,9 +47,14 @@ fn become_command(argv: &[OsString]) -> Result<Infallible, LaunchError> {
     let program = find(name, &path).ok_or_else(|| LaunchError::NotFound(shown()))?;
     let mut command = Command::new(program);
     command.arg0(name).args(arguments);
-    kill_process(getpid(), Signal::STOP)
-        .map_err(|errno| LaunchError::Refused { command: shown(), cause: errno.into() })?;
-    Err(LaunchError::Refused { command: shown(), cause: command.exec() })
+    kill_process(getpid(), Signal::STOP).map_err(|errno| LaunchError::Refused {
+        command: shown(),
+        cause: errno.into(),
+    })?;
+    Err(LaunchError::Refused {
+        command: shown(),
+        cause: command.exec(),
+    })
 }
 
 /// As a shell finds a command. Done before the watch begins, so that the search is not recorded.
@@ -58,5 +63,7 @@ fn find(name: &OsStr, path: &OsStr) -> Option<PathBuf> {
     if name.as_bytes().contains(&b'/') {
         return is_program(Path::new(name)).then(|| name.into());
     }
-    std::env::split_paths(path).map(|dir| dir.join(name)).find(|p| is_program(p))
+    std::env::split_paths(path)
+        .map(|dir| dir.join(name))
+        .find(|p| is_program(p))
 }

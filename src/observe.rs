@@ -47,7 +47,10 @@ pub(crate) fn run(global: &Global, args: &Observe) -> Result<ExitCode, Failure> 
     let plan = Plan {
         subject: subject(args)?,
         limit: args.limit,
-        settings: Settings { rung: args.rung.map(Rung::from), ring: args.ring_buffer },
+        settings: Settings {
+            rung: args.rung.map(Rung::from),
+            ring: args.ring_buffer,
+        },
         max_behaviors: DEFAULT_MAX_BEHAVIORS,
     };
     let workload = args.name.clone().unwrap_or_else(|| default_workload(args));
@@ -55,10 +58,21 @@ pub(crate) fn run(global: &Global, args: &Observe) -> Result<ExitCode, Failure> 
         .enable_all()
         .build()
         .map_err(Failure::Runtime)?;
-    let Watched { mut profile, status, cut_short } = runtime.block_on(watch(plan))?;
+    let Watched {
+        mut profile,
+        status,
+        cut_short,
+    } = runtime.block_on(watch(plan))?;
     profile.labels = labels(args, &workload);
-    let run = args.run.clone().unwrap_or_else(|| run_name(&workload, &profile));
-    let key = RunKey { workload, image: String::new(), run };
+    let run = args
+        .run
+        .clone()
+        .unwrap_or_else(|| run_name(&workload, &profile));
+    let key = RunKey {
+        workload,
+        image: String::new(),
+        run,
+    };
     report(&key, &profile, cut_short);
 
     let mut evidence = Evidence::default();
@@ -83,13 +97,24 @@ fn subject(args: &Observe) -> Result<Subject, Failure> {
         return Ok(Subject::Process(pid));
     }
     let own = std::env::current_exe().map_err(Failure::Runtime)?;
-    let launcher = vec![own.into_os_string(), OsString::from("__launch"), OsString::from("--")];
-    Ok(Subject::Command { launcher, argv: args.command.clone() })
+    let launcher = vec![
+        own.into_os_string(),
+        OsString::from("__launch"),
+        OsString::from("--"),
+    ];
+    Ok(Subject::Command {
+        launcher,
+        argv: args.command.clone(),
+    })
 }
 
 fn default_workload(args: &Observe) -> Workload {
     let base = |path: &OsStr| {
-        Path::new(path).file_name().unwrap_or(path).to_string_lossy().into_owned()
+        Path::new(path)
+            .file_name()
+            .unwrap_or(path)
+            .to_string_lossy()
+            .into_owned()
     };
     let (kind, name) = match (&args.cgroup, args.pid) {
         (Some(path), _) => ("Cgroup", base(path.as_os_str())),
@@ -97,19 +122,35 @@ fn default_workload(args: &Observe) -> Workload {
             let exe = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
             ("Process", base(exe.as_os_str()))
         }
-        (None, None) => {
-            ("Command", args.command.first().map(|name| base(name)).unwrap_or_default())
-        }
+        (None, None) => (
+            "Command",
+            args.command
+                .first()
+                .map(|name| base(name))
+                .unwrap_or_default(),
+        ),
     };
-    let name = if name.is_empty() { "unknown".to_owned() } else { name };
-    Workload { namespace: "default".into(), kind: kind.into(), container: name.clone(), name }
+    let name = if name.is_empty() {
+        "unknown".to_owned()
+    } else {
+        name
+    };
+    Workload {
+        namespace: "default".into(),
+        kind: kind.into(),
+        container: name.clone(),
+        name,
+    }
 }
 
 fn labels(args: &Observe, workload: &Workload) -> Labels {
     if args.labels.is_empty() {
         return Labels::from([("app".to_owned(), names::label_value(&workload.name))]);
     }
-    args.labels.iter().map(|label| (label.key.clone(), label.value.clone())).collect()
+    args.labels
+        .iter()
+        .map(|label| (label.key.clone(), label.value.clone()))
+        .collect()
 }
 
 /// Unique on this machine: the time to the microsecond and this process.
@@ -167,7 +208,10 @@ fn keep(dir: &Path, evidence: &Evidence, key: &RunKey) -> Result<(), Failure> {
             Ok(store) => {
                 let folded = store.fold_all(evidence)?;
                 if folded.over > 0 {
-                    tracing::warn!("{} events are beyond the store's limit and count as lost", folded.over);
+                    tracing::warn!(
+                        "{} events are beyond the store's limit and count as lost",
+                        folded.over
+                    );
                 }
                 return Ok(());
             }
@@ -195,7 +239,10 @@ fn recommend(args: &Observe, workload: &Workload, evidence: &Evidence) -> Result
     let recommendation = match exact(workload, evidence) {
         Ok(recommendation) => recommendation,
         Err(refusal) => {
-            tracing::warn!("no policy for {}: {refusal}", visible(&workload.to_string()));
+            tracing::warn!(
+                "no policy for {}: {refusal}",
+                visible(&workload.to_string())
+            );
             return Ok(false);
         }
     };
@@ -213,6 +260,9 @@ fn recommend(args: &Observe, workload: &Workload, evidence: &Evidence) -> Result
 /// As a shell does it: the command's status, or 128 and the number of the signal that ended it.
 fn passed_through(status: ExitStatus) -> ExitCode {
     use std::os::unix::process::ExitStatusExt;
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(2);
+    let code = status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal))
+        .unwrap_or(2);
     ExitCode::from(code as u8)
 }

@@ -46,7 +46,10 @@ pub(crate) fn to_this_file(
     recommendation: &Recommendation,
     format: PolicyFormat,
 ) -> Result<(), Failure> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+    if let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
         fs::create_dir_all(folder).map_err(|e| Failure::file(folder, "making the directory", e))?;
     }
     fs::write(path, format.print(&recommendation.policy))

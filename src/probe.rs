@@ -10,7 +10,10 @@ use crate::args::{Probe, TableFormat};
 use crate::failure::Failure;
 
 pub(crate) fn run(args: &Probe) -> Result<Verdict, Failure> {
-    let settings = Settings { rung: args.rung.map(Rung::from), ..Settings::default() };
+    let settings = Settings {
+        rung: args.rung.map(Rung::from),
+        ..Settings::default()
+    };
     let report = probe(settings);
     let mut answer = Answer::begin();
     match args.format {
@@ -24,7 +27,11 @@ pub(crate) fn run(args: &Probe) -> Result<Verdict, Failure> {
     for reason in &report.obstacles {
         tracing::error!("observing is not possible: {reason}");
     }
-    Ok(if report.can_observe { Verdict::Done } else { Verdict::No })
+    Ok(if report.can_observe {
+        Verdict::Done
+    } else {
+        Verdict::No
+    })
 }
 
 fn table(report: &Report) -> String {
@@ -44,16 +51,36 @@ fn table(report: &Report) -> String {
     let mut facts = Table::new();
     facts.load_style(presets::NOTHING);
     let list = |names: &[String]| {
-        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+        if names.is_empty() {
+            "none".to_owned()
+        } else {
+            names.join(", ")
+        }
     };
     facts.add_row(["Kernel", &format!("{kernel} {architecture}")]);
     facts.add_row(["BTF", btf.as_deref().unwrap_or("missing")]);
-    facts.add_row(["Active LSMs", &lsms.as_ref().map_or("unknown: securityfs is not mounted".to_owned(), |l| list(l))]);
+    facts.add_row([
+        "Active LSMs",
+        &lsms
+            .as_ref()
+            .map_or("unknown: securityfs is not mounted".to_owned(), |l| list(l)),
+    ]);
     facts.add_row(["cgroup", cgroup]);
     facts.add_row(["Capabilities held", &list(&capabilities.held)]);
     facts.add_row(["Capabilities lacking", &list(&capabilities.lacking)]);
-    facts.add_row(["Observing", if *can_observe { "possible" } else { "not possible" }]);
-    let enforcing = if *can_enforce { "possible".to_owned() } else { format!("not possible: {enforcement}") };
+    facts.add_row([
+        "Observing",
+        if *can_observe {
+            "possible"
+        } else {
+            "not possible"
+        },
+    ]);
+    let enforcing = if *can_enforce {
+        "possible".to_owned()
+    } else {
+        format!("not possible: {enforcement}")
+    };
     facts.add_row(["Enforcing", &enforcing]);
     let mut text = format!("{}\n", facts.trim_fmt());
     if !hooks.is_empty() {

@@ -213,7 +213,10 @@ impl Run<'_> {
             .as_fd()
             .try_clone_to_owned()
             .map_err(SessionError::Wait)?;
-        #[expect(deprecated, reason = "its successor is unsafe; an OwnedFd keeps the promise")]
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe; an OwnedFd keeps the promise"
+        )]
         let ring = AsyncFd::new(ring).map_err(SessionError::Wait)?;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -261,7 +264,10 @@ impl Run<'_> {
 
     fn note_time_up(&self) {
         if let Subject::Command { argv, .. } = self.subject {
-            let command = argv.first().map(|name| name.to_string_lossy()).unwrap_or_default();
+            let command = argv
+                .first()
+                .map(|name| name.to_string_lossy())
+                .unwrap_or_default();
             tracing::warn!("the time is up: {command} is asked to end");
         }
     }

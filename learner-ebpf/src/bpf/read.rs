@@ -17,7 +17,11 @@ pub(crate) fn read<T: Copy + Default>(address: u64) -> T {
     let mut value = T::default();
     // SAFETY: probe_read checks the address; T is an integer, for which any bits are valid.
     unsafe {
-        bpf_probe_read_kernel((&raw mut value).cast(), size_of::<T>() as u32, address as *const _);
+        bpf_probe_read_kernel(
+            (&raw mut value).cast(),
+            size_of::<T>() as u32,
+            address as *const _,
+        );
     }
     value
 }

@@ -276,7 +276,11 @@ impl Record {
 /// A length that the verifier can see to lie within the slot. It was checked before.
 #[inline(always)]
 fn bounded(used: u64) -> u64 {
-    if used > (DATA_LIMIT + PATH_MAX) as u64 { 0 } else { used }
+    if used > (DATA_LIMIT + PATH_MAX) as u64 {
+        0
+    } else {
+        used
+    }
 }
 
 #[inline(always)]
@@ -342,7 +346,14 @@ fn absorb(scratch: *mut Scratch, used: u64) {
     }
     // SAFETY: `used` + 8 is within `data`: DATA_SLACK > PATH_MAX + 8 bytes lie behind the limit.
     unsafe {
-        core::ptr::write_unaligned((*scratch).data.as_mut_ptr().add(used as usize).cast::<u64>(), 0);
+        core::ptr::write_unaligned(
+            (*scratch)
+                .data
+                .as_mut_ptr()
+                .add(used as usize)
+                .cast::<u64>(),
+            0,
+        );
     }
     let (k0, k1) = sip_key();
     let mut v = [
@@ -352,7 +363,12 @@ fn absorb(scratch: *mut Scratch, used: u64) {
         k1 ^ 0x7465_6462_7974_6573,
     ];
     // SAFETY: the head is 8-aligned and its hashed part a multiple of 8 bytes.
-    let head = unsafe { (&raw const (*scratch).head).cast::<u8>().add(HASHED_FROM).cast::<u64>() };
+    let head = unsafe {
+        (&raw const (*scratch).head)
+            .cast::<u8>()
+            .add(HASHED_FROM)
+            .cast::<u64>()
+    };
     for i in 0..(size_of::<Header>() - HASHED_FROM) / 8 {
         // SAFETY: inside the head.
         word!(v, unsafe { core::ptr::read(head.add(i)) });
@@ -362,7 +378,9 @@ fn absorb(scratch: *mut Scratch, used: u64) {
             break;
         }
         // SAFETY: inside `data`, which is 8-aligned behind the head.
-        word!(v, unsafe { core::ptr::read((*scratch).data.as_ptr().cast::<u64>().add(i)) });
+        word!(v, unsafe {
+            core::ptr::read((*scratch).data.as_ptr().cast::<u64>().add(i))
+        });
     }
     // SAFETY: the slot is held.
     unsafe { core::ptr::write_volatile(&raw mut (*scratch).sip, v) };

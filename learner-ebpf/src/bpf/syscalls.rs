@@ -135,7 +135,10 @@ fn report_exec(scope: u32, task: u64, old_tid: u32, bprm: u64) {
     let name = pointer(bprm, field::BPRM_FILENAME);
     if name != pointer(bprm, field::BPRM_INTERP)
         && (!record.kernel_string(segment::RAW, name)
-            || !record.path(segment::RAW_TO, path(fs.wrapping_add(offset(field::FS_PWD)))))
+            || !record.path(
+                segment::RAW_TO,
+                path(fs.wrapping_add(offset(field::FS_PWD))),
+            ))
     {
         return record.release();
     }
@@ -155,14 +158,20 @@ fn mount_namespace() -> u32 {
 pub(crate) fn tp_exit(ctx: BtfTracePointContext) -> i32 {
     let tid = tid();
     // SAFETY: the value is only written by this task.
-    let Some(call) = (unsafe { CALLS.get(tid) }).copied() else { return 0 };
+    let Some(call) = (unsafe { CALLS.get(tid) }).copied() else {
+        return 0;
+    };
     let _ = CALLS.remove(tid);
     let result = argument(&ctx, 1) as i64;
     let kind = call.entry & 0xff;
     if kind == syscall::EXEC {
         let _ = IMAGES.remove(tid);
     }
-    let errno = if result < 0 { result.wrapping_neg() as u32 } else { 0 };
+    let errno = if result < 0 {
+        result.wrapping_neg() as u32
+    } else {
+        0
+    };
     if errno == 0 && kind <= syscall::CREAT {
         opened(&call, kind, result as u32);
     } else if errno == 0 && kind >= syscall::FD_OP && kind < syscall::BIND {
@@ -222,7 +231,10 @@ fn opened(call: &Call, kind: u32, fd: u32) {
     if mode & FMODE_CREATED != 0 {
         if reports & 1 != 0 {
             also = op::CREATE;
-            owned_by = pointer(pointer(at.dentry, field::DENTRY_PARENT), field::DENTRY_INODE);
+            owned_by = pointer(
+                pointer(at.dentry, field::DENTRY_PARENT),
+                field::DENTRY_INODE,
+            );
         }
     } else if reports & 2 != 0
         && mode & FMODE_WRITE != 0

@@ -87,7 +87,11 @@ pub fn probe(settings: Settings) -> Report {
         }
         Some(list) => format!(
             "bpf is not among the active LSMs; boot with lsm={},bpf",
-            list.iter().filter(|l| *l != "capability").cloned().collect::<Vec<_>>().join(",")
+            list.iter()
+                .filter(|l| *l != "capability")
+                .cloned()
+                .collect::<Vec<_>>()
+                .join(",")
         ),
         None => "the active LSMs cannot be told; mount securityfs: \
                  mount -t securityfs none /sys/kernel/security"
@@ -96,7 +100,9 @@ pub fn probe(settings: Settings) -> Report {
     Report {
         kernel: text(system.release()),
         architecture: text(system.machine()),
-        btf: std::path::Path::new(VMLINUX).exists().then(|| VMLINUX.to_owned()),
+        btf: std::path::Path::new(VMLINUX)
+            .exists()
+            .then(|| VMLINUX.to_owned()),
         lsms,
         cgroup: cgroup_version(),
         capabilities,
@@ -109,12 +115,21 @@ pub fn probe(settings: Settings) -> Report {
 }
 
 fn report(served: &Served) -> HookReport {
-    let Served { hook, rung, refused } = served;
+    let Served {
+        hook,
+        rung,
+        refused,
+    } = served;
     HookReport {
         hook: hook.to_string(),
-        rung: rung.map_or("covered by path_truncate".into(), |rung: Rung| rung.to_string()),
+        rung: rung.map_or("covered by path_truncate".into(), |rung: Rung| {
+            rung.to_string()
+        }),
         misses: rung.map_or("", |rung| hook.misses(rung)).to_owned(),
-        refused: refused.iter().map(|(rung, why)| format!("{rung}: {why}")).collect(),
+        refused: refused
+            .iter()
+            .map(|(rung, why)| format!("{rung}: {why}"))
+            .collect(),
     }
 }
 
@@ -126,7 +141,10 @@ fn reasons(error: &SensorError, capabilities: &Capabilities) -> Vec<String> {
         .collect();
     let mut reasons = vec![error.to_string()];
     for name in lacking {
-        reasons.push(format!("{name} is lacking; run as root, or give it: setcap {}+ep", name.to_lowercase()));
+        reasons.push(format!(
+            "{name} is lacking; run as root, or give it: setcap {}+ep",
+            name.to_lowercase()
+        ));
     }
     if let Err(error) = cgroup::mount_point() {
         reasons.push(error.to_string());
@@ -140,7 +158,10 @@ fn capabilities() -> Capabilities {
     };
     let (held, lacking): (Vec<_>, Vec<_>) = NEEDED.into_iter().chain(USEFUL).partition(holds);
     let names = |list: Vec<caps::Capability>| list.iter().map(ToString::to_string).collect();
-    Capabilities { held: names(held), lacking: names(lacking) }
+    Capabilities {
+        held: names(held),
+        lacking: names(lacking),
+    }
 }
 
 fn cgroup_version() -> String {

@@ -334,7 +334,7 @@ fn try_rung(ebpf: &mut Ebpf, btf: &Btf, hook: Hook, rung: Rung) -> Result<(), St
                 .ok_or_else(missing)?
                 .try_into()
                 .map_err(|e: ProgramError| reason(&e))?;
-            program.load(hook.lsm_name(), btf).map_err(|e| reason(&e))?;
+            patiently(|| program.load(hook.lsm_name(), btf))?;
             program.attach().map_err(|e| reason(&e))?;
         }
         Rung::Fentry => {
@@ -343,13 +343,27 @@ fn try_rung(ebpf: &mut Ebpf, btf: &Btf, hook: Hook, rung: Rung) -> Result<(), St
                 .ok_or_else(missing)?
                 .try_into()
                 .map_err(|e: ProgramError| reason(&e))?;
-            program.load(hook.function(), btf).map_err(|e| reason(&e))?;
+            patiently(|| program.load(hook.function(), btf))?;
             program.attach().map_err(|e| reason(&e))?;
         }
         // Attached for all hooks together.
         Rung::Tracepoint => {}
     }
     Ok(())
+}
+
+/// The verifier gives up with EAGAIN when a signal arrives, a child's end for one: tried again, as
+/// libbpf does.
+fn patiently(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), String> {
+    const TRIES: usize = 20;
+    for _ in 1..TRIES {
+        match load() {
+            Err(ProgramError::LoadError { io_error, .. })
+                if io_error.kind() == std::io::ErrorKind::WouldBlock => {}
+            done => return done.map_err(|e| reason(&e)),
+        }
+    }
+    load().map_err(|e| reason(&e))
 }
 
 /// Attaches the tracepoints that the hooks on the floor need.
@@ -381,7 +395,7 @@ fn attach_floor(ebpf: &mut Ebpf, btf: &Btf, served: &[Served]) -> Result<(), Sen
             .ok_or_else(|| "the kernel object lacks the program".to_owned())?
             .try_into()
             .map_err(|e: ProgramError| reason(&e))?;
-        program.load(tracepoint, btf).map_err(|e| reason(&e))?;
+        patiently(|| program.load(tracepoint, btf))?;
         program.attach().map_err(|e| reason(&e))?;
         Ok::<(), String>(())
     };

@@ -1,0 +1,81 @@
+//! The observer against a real kernel: a program does one thing, and exactly that is expected.
+//!
+//! This binary is three things: the tests; with `act` as its first argument the program that is
+//! watched; and what runs inside the virtual machine. Tests need root and BPF. Without them they
+//! are left out, aloud; with `CI` set they fail instead.
+
+mod act;
+mod overlay;
+mod scenarios;
+mod vm;
+mod watched;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use learner::kernel::{Rung, Sensor, Settings};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os();
+    if args.nth(1).is_some_and(|first| first == "act") {
+        act::run(args.collect());
+        return ExitCode::SUCCESS;
+    }
+    let mut arguments = Arguments::from_args();
+    // One observer at a time: the counts of a scope are exact only if nobody else counts.
+    arguments.test_threads = Some(1);
+    let mut trials = Vec::new();
+    for rung in rungs() {
+        for (name, test) in scenarios::ALL.iter().chain(overlay::ALL) {
+            let test = *test;
+            trials.push(Trial::test(format!("{rung}: {name}"), move || test(rung)));
+        }
+    }
+    if std::env::var_os("LEARNER_IN_VM").is_none() {
+        trials.push(Trial::test(
+            "every rung gives the same in a virtual machine",
+            vm::all_rungs,
+        ));
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// The rungs to test: those named in `LEARNER_RUNGS`, else those that this kernel allows.
+fn rungs() -> Vec<Rung> {
+    if let Ok(named) = std::env::var("LEARNER_RUNGS") {
+        return Rung::ALL
+            .into_iter()
+            .filter(|rung| named.split_whitespace().any(|name| name == rung.as_str()))
+            .collect();
+    }
+    let mut allowed = Vec::new();
+    for rung in Rung::ALL {
+        match Sensor::attach(Settings {
+            rung: Some(rung),
+            ..Settings::default()
+        }) {
+            Ok(_) => allowed.push(rung),
+            Err(reason) => eprintln!("skipped: the {rung} rung on this machine: {reason}"),
+        }
+    }
+    if allowed.is_empty() && std::env::var_os("CI").is_some() {
+        eprintln!("CI is set, and no rung is available: failing");
+        std::process::exit(1);
+    }
+    allowed
+}
+
+/// The binary under test.
+fn learner() -> PathBuf {
+    std::env::var_os("LEARNER_BIN")
+        .map_or_else(|| env!("CARGO_BIN_EXE_learner").into(), PathBuf::from)
+}
+
+fn check(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), Failed> {
+    if holds {
+        Ok(())
+    } else {
+        Err(otherwise().into())
+    }
+}
