@@ -49,6 +49,15 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// Whether the reader of the answer has gone away.
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        match self {
+            Self::Answer(error) => error.kind() == io::ErrorKind::BrokenPipe,
+            Self::Recording(error) => error.is_broken_pipe(),
+            _ => false,
+        }
+    }
+
     pub(crate) fn file(path: &Path, doing: &'static str, source: io::Error) -> Self {
         Self::File {
             path: path.to_owned(),

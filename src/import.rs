@@ -60,7 +60,7 @@ fn read(global: &Global, file: &Path) -> Result<Evidence, Failure> {
         bar.inc(1);
     };
     let done = if is_dash(file) {
-        recording::read_jsonl(io::stdin().lock(), "standard input", &mut sink)
+        recording::read_from(io::stdin().lock(), "standard input", &mut sink)
     } else {
         recording::read(file, &mut sink)
     };

@@ -11,6 +11,8 @@ pub mod observation;
 pub mod path;
 pub mod workload;
 
+mod contain;
+
 pub mod policy;
 pub mod profile;
 

@@ -1,50 +1,24 @@
-//! STUB
-#![allow(missing_docs, clippy::allow_attributes_without_reason)]
-use crate::observation::Observation;
-use crate::profile::RunProfile;
-use crate::workload::RunKey;
-use std::io::{BufRead, Write};
-use std::path::Path;
-#[derive(Debug, thiserror::Error)]
-#[error("bad")]
-pub struct RecordingError;
-pub fn read(_: &Path, _: &mut dyn FnMut(Observation)) -> Result<(), RecordingError> {
-    Ok(())
-}
-pub fn read_jsonl(
-    _: impl BufRead,
-    _: &str,
-    _: &mut dyn FnMut(Observation),
-) -> Result<(), RecordingError> {
-    Ok(())
-}
-pub fn observations<'a>(
-    _: &'a RunKey,
-    _: &'a RunProfile,
-) -> impl Iterator<Item = Observation> + 'a {
-    std::iter::empty()
-}
-pub struct JsonlWriter<W>(W);
-impl<W: Write> JsonlWriter<W> {
-    pub fn new(w: W) -> Self {
-        Self(w)
-    }
-    pub fn write(&mut self, _: &Observation) -> Result<(), RecordingError> {
-        Ok(())
-    }
-    pub fn finish(self) -> Result<W, RecordingError> {
-        Ok(self.0)
-    }
-}
-pub struct ParquetWriter<W>(W);
-impl<W: Write> ParquetWriter<W> {
-    pub fn new(w: W) -> Result<Self, RecordingError> {
-        Ok(Self(w))
-    }
-    pub fn write(&mut self, _: &Observation) -> Result<(), RecordingError> {
-        Ok(())
-    }
-    pub fn finish(self) -> Result<W, RecordingError> {
-        Ok(self.0)
-    }
-}
+//! Recordings: evidence on its way in and out, as JSON Lines or Parquet.
+//!
+//! `docs/recording.md` describes the format. Both forms hold the same columns and go through the
+//! same checks (`meaning.rs`), so a recording means the same in either.
+//!
+//! Guarantees of the readers: a field that is known has the type that it should have, or the line
+//! is an error that names file and line; a field that is not known is ignored; memory does not grow
+//! with the file. Of the writers: what is read back from what was written is what was written.
+
+mod columns;
+mod error;
+mod line;
+mod lines;
+mod meaning;
+mod origin;
+mod parquet;
+mod replay;
+mod wording;
+
+pub use error::{Problem, RecordingError};
+pub use lines::{JsonlWriter, MAX_LINE};
+pub use origin::{read, read_from};
+pub use parquet::{ParquetWriter, ROWS_AT_A_TIME};
+pub use replay::observations;

@@ -30,10 +30,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use super::contain::contain;
 use super::error::StoreError;
 use super::place;
 use super::record;
+use crate::contain::contain;
 
 const SEGMENT: usize = 1024 * 1024;
 const CACHE: u64 = 1024 * 1024 * 1024;

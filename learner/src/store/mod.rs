@@ -46,7 +46,7 @@
 //! Every value begins with the record version and ends with the checksum.
 
 mod codec;
-mod contain;
+
 mod engine;
 mod error;
 mod format;

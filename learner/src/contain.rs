@@ -1,4 +1,4 @@
-//! sled panics on some damaged files. Here a panic becomes a value.
+//! sled and polars panic on some damaged files. Here a panic becomes a value.
 
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
@@ -11,9 +11,9 @@ thread_local! {
 /// Runs `work`; a panic in it is given back as its message and is not printed.
 ///
 /// The first call wraps the process's panic hook in one that is silent for contained panics and for
-/// sled's own threads, whose failures come back as errors, and passes on all others. After a panic,
+/// sled's and polars' own threads, whose failures come back to the caller, and passes on all others. After a panic,
 /// what `work` was changing must not be used again.
-pub(super) fn contain<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+pub(crate) fn contain<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     install();
     let before = CONTAINED.replace(true);
     let outcome = panic::catch_unwind(AssertUnwindSafe(work));
@@ -38,10 +38,10 @@ fn install() {
         panic::set_hook(Box::new(move |info| {
             let contained = CONTAINED.try_with(Cell::get).unwrap_or(false);
             let thread = std::thread::current();
-            let of_sled = thread
-                .name()
-                .is_some_and(|name| name.starts_with("sled-io-") || name == "log flusher");
-            if contained || of_sled {
+            let of_theirs = thread.name().is_some_and(|name| {
+                name.starts_with("sled-io-") || name == "log flusher" || name.starts_with("polars-")
+            });
+            if contained || of_theirs {
                 tracing::debug!("contained panic: {info}");
             } else {
                 previous(info);
