@@ -96,7 +96,7 @@ pub(crate) enum RungName {
                   learner observe -o - -- sh -c 'cat /etc/hostname; ls /usr >/dev/null'\n  \
                   learner observe --pid 4711 --for 10m --name shop/Deployment/cart\n\n\
                   Exit code: that of the command; 128 and the signal's number if one ended it;\n\
-                  2 if it could not be watched.")]
+                  124 if it was still running when the watch ended; 2 if it could not be watched.")]
 #[command(group(clap::ArgGroup::new("subject").required(true).args(["command", "cgroup", "pid"])))]
 pub(crate) struct Observe {
     /// Whose run it is [default: default/Command/<basename of the command>]

@@ -58,6 +58,7 @@ pub(crate) fn run(global: &Global, args: &Observe) -> Result<ExitCode, Failure> 
         .enable_all()
         .build()
         .map_err(Failure::Runtime)?;
+    let is_command = matches!(plan.subject, Subject::Command { .. });
     let Watched {
         mut profile,
         status,
@@ -84,6 +85,8 @@ pub(crate) fn run(global: &Global, args: &Observe) -> Result<ExitCode, Failure> 
     let recommended = recommend(args, &key.workload, &evidence)?;
     Ok(match status {
         Some(status) => passed_through(status),
+        // As timeout(1) says it.
+        None if is_command => ExitCode::from(124),
         None if recommended => ExitCode::SUCCESS,
         None => ExitCode::from(1),
     })
@@ -199,14 +202,13 @@ fn record(file: &Path, evidence: &Evidence) -> Result<(), Failure> {
     export::evidence_to_file(format, file, evidence)
 }
 
-/// Folds the run into the store. If another process keeps the store, the run goes to a file: it
-/// cannot be had again.
+/// Folds the run into the store. If the store cannot take it, the run goes to a file: it cannot be
+/// had again.
 fn keep(dir: &Path, evidence: &Evidence, key: &RunKey) -> Result<(), Failure> {
     let begun = Instant::now();
     loop {
-        match Store::open(dir) {
-            Ok(store) => {
-                let folded = store.fold_all(evidence)?;
+        match Store::open(dir).and_then(|store| store.fold_all(evidence)) {
+            Ok(folded) => {
                 if folded.over > 0 {
                     tracing::warn!(
                         "{} events are beyond the store's limit and count as lost",

@@ -20,8 +20,8 @@ pub struct Header {
     pub at: u64,
     /// Process id (thread group) in the initial pid namespace.
     pub pid: u32,
-    /// Zero.
-    pub pad: u32,
+    /// For raw paths: id of the mount that the root directory of the process is on, else 0.
+    pub root_mnt: u32,
     /// Which watched workload.
     pub scope: u32,
     /// One of [`op`].
@@ -141,14 +141,14 @@ pub mod segment {
 
 /// Bytes that a path may have, the leading slash included.
 pub const PATH_MAX: usize = 4095;
-/// Components that a path may have.
+/// Components that a path may have, whatever mount points it crosses.
 pub const DEPTH_MAX: usize = 64;
 
 /// Why an event was lost: low half of the key of the `LOST` map, the scope is the high half.
 pub mod lost {
     /// The ring buffer had no room.
     pub const RING_FULL: u32 = 0;
-    /// More than [`super::DEPTH_MAX`] components.
+    /// More than [`super::DEPTH_MAX`] components; up to 95 if no mount point is crossed.
     pub const PATH_TOO_DEEP: u32 = 1;
     /// More than [`super::PATH_MAX`] bytes.
     pub const PATH_TOO_LONG: u32 = 2;
@@ -227,6 +227,7 @@ pub mod field {
         MOUNT_PARENT = "mount.mnt_parent",
         MOUNT_MOUNTPOINT = "mount.mnt_mountpoint",
         MOUNT_NS = "mount.mnt_ns",
+        MOUNT_ID = "mount.mnt_id",
         FS_ROOT = "fs_struct.root",
         FS_PWD = "fs_struct.pwd",
         FILES_FDT = "files_struct.fdt",
@@ -247,6 +248,7 @@ pub mod field {
         REGS_ARG2 = "regs:2",
         REGS_ARG3 = "regs:3",
         REGS_ARG4 = "regs:4",
+        REGS_BX = "pt_regs.bx?",
     }
 }
 
@@ -272,6 +274,12 @@ pub mod syscall {
     pub const BIND: u32 = 96;
     /// unlinkat: rmdir with `AT_REMOVEDIR`.
     pub const UNLINKAT: u32 = 97;
+    /// A 32-bit call that cannot be decoded: counted as lost.
+    pub const COMPAT: u32 = 98;
+    /// socketcall of i386: counted as lost if it binds a socket.
+    pub const COMPAT_SOCKET: u32 = 100;
+    /// A hook of another rung reports what it does; its result is known on return.
+    pub const PENDING: u32 = 99;
 
     /// Packs an entry.
     pub const fn entry(kind: u32, dir: u32, path: u32, dir2: u32, path2: u32, flags: u32) -> u32 {
@@ -279,7 +287,36 @@ pub mod syscall {
     }
 }
 
-/// Number of system calls that the `SYSCALLS` map has room for.
+/// Number of system calls of one kind (native, 32-bit) that the `SYSCALLS` map has room for.
 pub const SYSCALL_MAX: u32 = 512;
+/// Where the 32-bit system calls begin in the `SYSCALLS` map; the native ones are before.
+pub const COMPAT_FROM: u32 = SYSCALL_MAX;
+
+/// Indices of the `STAGES` map: what the return of a system call goes through.
+pub mod stage {
+    /// A record that waited for the result.
+    pub const SETTLED: u32 = 0;
+    /// A file that an open created or truncated, or an operation on a descriptor.
+    pub const DONE: u32 = 1;
+    /// An opened file.
+    pub const OPENED: u32 = 2;
+    /// An operation on names.
+    pub const NAMED: u32 = 3;
+    /// Number of stages.
+    pub const COUNT: u32 = 4;
+    /// The programs, by stage.
+    pub const PROGRAMS: [&str; COUNT as usize] = ["tp_settled", "tp_done", "tp_opened", "tp_named"];
+}
+
+/// Indices of the `SETTINGS` global, a `u32` each.
+pub mod setting {
+    /// Process id of the observer in the initial pid namespace, whose own doings are nobody's
+    /// evidence; 0: not known.
+    pub const SELF: usize = 0;
+    /// Which argument of `io_uring_submit_sqe` is the request.
+    pub const URING_ARGUMENT: usize = 1;
+    /// Number of settings.
+    pub const COUNT: usize = 2;
+}
 /// Deepest cgroup level at which a workload can be scoped.
 pub const CGROUP_LEVELS: u32 = 16;

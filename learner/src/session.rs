@@ -83,6 +83,12 @@ pub enum SessionError {
         "process {0} is not there, or its namespaces cannot be read; give the pid of a running process"
     )]
     NoProcess(u32),
+    /// This process would watch itself.
+    #[error(
+        "learner runs inside the workload that it is to watch, and in a pid namespace of its own \
+         where it cannot tell itself from it; start it outside of the cgroup"
+    )]
+    Inside,
     /// This process's own event loop.
     #[error("cannot wait for events: {0}")]
     Wait(std::io::Error),
@@ -104,7 +110,7 @@ pub async fn watch(plan: Plan) -> Result<Watched, SessionError> {
     let mut made = None;
     let group = match &plan.subject {
         Subject::Command { launcher, argv } => {
-            let group = Group::create(&format!("learner-{}", std::process::id()))?;
+            let group = Group::create("learner")?;
             let started = Child::start(launcher, argv)?;
             group.add(started.pid())?;
             let path = group.path().to_owned();
@@ -124,11 +130,17 @@ pub async fn watch(plan: Plan) -> Result<Watched, SessionError> {
     let begun = clock.moment();
     let mut late = RunProfile::default();
     if child.is_none() {
-        let pids = match (&group, &plan.subject) {
+        let mut pids = match (&group, &plan.subject) {
             (Some(group), _) => cgroup::processes(group),
             (None, Subject::Process(pid)) => live::namespace_mates(*pid),
             (None, _) => Vec::new(),
         };
+        // Who watches may be among the watched, and is no evidence.
+        let own = std::process::id();
+        if pids.contains(&own) && !sensor.leaves_itself_out() {
+            return Err(SessionError::Inside);
+        }
+        pids.retain(|pid| *pid != own);
         late = live::state(&pids, begun);
     }
     if let Some(child) = &child {
@@ -225,8 +237,10 @@ impl Run<'_> {
         loop {
             let (signal, from_terminal, ends) = tokio::select! {
                 ready = ring.readable() => {
-                    ready.map_err(SessionError::Wait)?.clear_ready();
-                    self.collector.drain(&mut self.sensor);
+                    let mut ready = ready.map_err(SessionError::Wait)?;
+                    if self.collector.drain(&mut self.sensor) {
+                        ready.clear_ready();
+                    }
                     continue;
                 }
                 _ = tick.tick() => {
@@ -241,7 +255,9 @@ impl Run<'_> {
                     continue;
                 }
                 () = until(deadline) => {
-                    self.note_time_up();
+                    if !asked {
+                        self.note_time_up();
+                    }
                     deadline = Some(tokio::time::Instant::now() + GRACE);
                     (Signal::TERM, false, true)
                 }
@@ -285,13 +301,18 @@ impl Run<'_> {
             .as_ref()
             .is_none_or(|child| child.status.is_some());
         let empty = match &self.group {
-            Some(group) => !cgroup::is_populated(group),
+            Some(group) => !cgroup::is_populated(group) || self.is_alone(group),
             None => match self.subject {
                 Subject::Process(pid) => !Path::new(&format!("/proc/{pid}")).exists(),
                 _ => true,
             },
         };
         ended && empty
+    }
+
+    /// Whether this process is the only one left in what it watches.
+    fn is_alone(&self, group: &Path) -> bool {
+        self.child.is_none() && cgroup::processes(group) == [std::process::id()]
     }
 
     /// Passes a signal on to the command, or to what it left behind.

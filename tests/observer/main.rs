@@ -5,6 +5,8 @@
 //! are left out, aloud; with `CI` set they fail instead.
 
 mod act;
+mod execs;
+mod limits;
 mod overlay;
 mod scenarios;
 mod vm;

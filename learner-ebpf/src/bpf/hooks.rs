@@ -206,25 +206,28 @@ fn bprm_check(args: Args) {
     record.upper(at.dentry, inode);
     if record.path(segment::PATH, at) {
         record.source(pointer(current_task(), field::TASK_REAL_PARENT));
-        record.emit(true);
+        record.settle();
     } else {
         record.release();
     }
 }
 
-/// Reports an operation on one name. `owned_by`: the inode whose owner counts.
+/// Begins a record of an operation on one name. `owned_by`: the inode whose owner counts.
 #[inline(always)]
-pub(crate) fn report_path(scope: u32, operation: u32, at: Location, owned_by: u64, errno: u32) {
-    let Some(record) = Record::begin(scope, operation) else {
-        return;
-    };
-    record.head().errno = errno;
+pub(crate) fn record_path(
+    scope: u32,
+    operation: u32,
+    at: Location,
+    owned_by: u64,
+) -> Option<Record> {
+    let record = Record::begin(scope, operation)?;
     record.owner(owned_by);
     if record.path(segment::PATH, at) {
         record.source(current_task());
-        record.emit(true);
+        Some(record)
     } else {
         record.release();
+        None
     }
 }
 
@@ -241,13 +244,10 @@ fn on_name(operation: u32, args: Args, errno: u32, is_new: bool) {
         mnt: path(dir).mnt,
     };
     let owner = if is_new { path(dir).dentry } else { dentry };
-    report_path(
-        scope,
-        operation,
-        at,
-        pointer(owner, field::DENTRY_INODE),
-        errno,
-    );
+    if let Some(record) = record_path(scope, operation, at, pointer(owner, field::DENTRY_INODE)) {
+        record.head().errno = errno;
+        record.settle();
+    }
 }
 
 #[inline(always)]
@@ -274,14 +274,17 @@ fn path_symlink(args: Args) {
 #[inline(always)]
 fn on_path(operation: u32, at: Location, errno: u32) {
     let scope = scope::current();
-    if scope != 0 {
-        report_path(
-            scope,
-            operation,
-            at,
-            pointer(at.dentry, field::DENTRY_INODE),
-            errno,
-        );
+    if scope == 0 {
+        return;
+    }
+    if let Some(record) = record_path(
+        scope,
+        operation,
+        at,
+        pointer(at.dentry, field::DENTRY_INODE),
+    ) {
+        record.head().errno = errno;
+        record.settle();
     }
 }
 
@@ -312,7 +315,7 @@ fn report_pair(operation: u32, from: Location, to: Location, errno: u32) {
     record.owner(pointer(from.dentry, field::DENTRY_INODE));
     if record.path(segment::PATH, from) && record.path(segment::TO, to) {
         record.source(current_task());
-        record.emit(true);
+        record.settle();
     } else {
         record.release();
     }

@@ -1,8 +1,8 @@
 //! Maps and globals that the programs share with user space.
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
-use learner_ebpf::{Header, SYSCALL_MAX, Seen, field};
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf};
+use learner_ebpf::{COMPAT_FROM, Header, SYSCALL_MAX, Seen, field, setting, stage};
 
 /// Bytes that segments may begin at; one more path fits behind. Three paths of the greatest length
 /// and a string fit, which is what the longest common record needs.
@@ -37,8 +37,18 @@ pub(crate) struct Image {
 pub(crate) struct Call {
     pub entry: u32,
     pub scope: u32,
+    /// Records in `PENDING` that wait for the result.
+    pub pending: u32,
+    /// Bits of the stages that are still to come on return.
+    pub stages: u32,
+    /// What the call returned.
+    pub result: i64,
     pub args: [u64; 5],
 }
+
+/// Most records of one system call that wait for its result: a script and five interpreters. What
+/// comes beyond is taken as done.
+pub(crate) const PENDING_MAX: u32 = 6;
 
 pub(crate) const SLOTS: u32 = 4;
 
@@ -55,15 +65,24 @@ pub(crate) static CGROUPS: HashMap<u64, u32> = HashMap::with_max_entries(4096, 0
 #[map]
 pub(crate) static NAMESPACES: HashMap<u64, u32> = HashMap::with_max_entries(4096, 0);
 /// 0: bit mask of the cgroup levels in use. 1: number of entries in `NAMESPACES`. 2: what an open
-/// on the tracepoint rung also reports: bit 0 a file that it created, bit 1 one that it truncated.
+/// on the tracepoint rung also reports: bit 0 a file that it created, bit 1 one that it truncated, bit 2
+/// the open itself.
 #[map]
 pub(crate) static SCOPING: Array<u32> = Array::with_max_entries(3, 0);
 #[map]
-pub(crate) static SYSCALLS: Array<u32> = Array::with_max_entries(SYSCALL_MAX, 0);
+pub(crate) static SYSCALLS: Array<u32> = Array::with_max_entries(COMPAT_FROM + SYSCALL_MAX, 0);
+/// By address of the task, which an exec does not change and the thread id it may.
 #[map]
-pub(crate) static CALLS: HashMap<u32, Call> = HashMap::with_max_entries(16_384, 0);
+pub(crate) static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(16_384, 0);
+/// By address of the task plus the number of the record.
 #[map]
-pub(crate) static IMAGES: HashMap<u32, Image> = HashMap::with_max_entries(1024, 0);
+pub(crate) static PENDING: HashMap<u64, Scratch> = HashMap::with_max_entries(512, 0);
+/// The programs that a system call's return goes through, one after the other.
+#[map]
+pub(crate) static STAGES: ProgramArray = ProgramArray::with_max_entries(stage::COUNT, 0);
+/// By address of the task.
+#[map]
+pub(crate) static IMAGES: HashMap<u64, Image> = HashMap::with_max_entries(1024, 0);
 #[map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SLOTS, 0);
 
@@ -71,6 +90,15 @@ pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(
 static OFFSETS: [u32; field::COUNT] = [0; field::COUNT];
 #[unsafe(no_mangle)]
 static SIP_KEY: [u64; 2] = [0; 2];
+
+#[unsafe(no_mangle)]
+static SETTINGS: [u32; setting::COUNT] = [0; setting::COUNT];
+
+#[inline(always)]
+pub(crate) fn setting(index: usize) -> u32 {
+    // SAFETY: `index` is one of the constants of `setting`, all below COUNT.
+    unsafe { core::ptr::read_volatile(SETTINGS.as_ptr().add(index)) }
+}
 
 /// A field's offset. The map behind it is frozen, so the verifier folds it to a constant.
 #[inline(always)]

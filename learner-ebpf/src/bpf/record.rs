@@ -7,7 +7,9 @@ use aya_ebpf::helpers::generated::{
 use learner_ebpf::{HASHED_FROM, Header, PATH_MAX, Seen, field, flag, lost, segment};
 
 use super::atomic::{increment, swap};
-use super::maps::{DATA_LIMIT, EVENTS, Image, SCRATCH, SEEN, SLOTS, Scratch, sip_key};
+use super::maps::{
+    CALLS, DATA_LIMIT, EVENTS, Image, PENDING, PENDING_MAX, SCRATCH, SEEN, SLOTS, Scratch, sip_key,
+};
 use super::read::{Location, current_task, executable, pointer, value};
 use super::scope::lose;
 use super::walk::{end, position, set_position, walk};
@@ -26,6 +28,16 @@ impl Record {
     /// Takes a free slot; counts the event as lost if there is none.
     #[inline(always)]
     pub(crate) fn begin(scope: u32, op: u32) -> Option<Self> {
+        let record = Self::take(scope, op);
+        if record.is_none() {
+            lose(scope, lost::SCRATCH_BUSY);
+        }
+        record
+    }
+
+    /// Takes a free slot.
+    #[inline(always)]
+    pub(crate) fn take(scope: u32, op: u32) -> Option<Self> {
         for slot in 0..SLOTS {
             let Some(scratch) = SCRATCH.get_ptr_mut(slot) else {
                 break;
@@ -38,7 +50,6 @@ impl Record {
                 return Some(record);
             }
         }
-        lose(scope, lost::SCRATCH_BUSY);
         None
     }
 
@@ -58,7 +69,7 @@ impl Record {
             key: [0; 2],
             at,
             pid: pid as u32,
-            pad: 0,
+            root_mnt: 0,
             scope: self.scope,
             op,
             access: 0,
@@ -114,10 +125,16 @@ impl Record {
     /// Appends the executable of a task as the source. A source that cannot be told is empty.
     #[inline(always)]
     pub(crate) fn source(self, task: u64) {
+        self.executable(segment::SOURCE, task);
+    }
+
+    /// Appends the executable of a task as the given segment, empty if it cannot be told.
+    #[inline(always)]
+    pub(crate) fn executable(self, seg: usize, task: u64) {
         let start = position(self.scratch);
         let exe = executable(task);
         if exe.dentry != 0 && walk(self.scratch, exe) == end::WHOLE {
-            self.head().len[segment::SOURCE] = position(self.scratch).wrapping_sub(start) as u16;
+            self.head().len[seg] = position(self.scratch).wrapping_sub(start) as u16;
         } else {
             set_position(self.scratch, start);
         }
@@ -224,8 +241,32 @@ impl Record {
         self.release();
     }
 
+    /// Keeps the record until the system call that is under way returns, and with it the result:
+    /// a hook is asked before the operation is done, and before permissions are checked. Without
+    /// such a call (io_uring, the kernel's own doing) it is emitted as it is. Releases the slot.
     #[inline(always)]
-    fn deliver(self, deduplicate: bool) {
+    pub(crate) fn settle(self) {
+        let task = current_task();
+        if let Some(call) = CALLS.get_ptr_mut(task) {
+            // SAFETY: a map value that only this task writes.
+            let pending = unsafe { (*call).pending };
+            if pending < PENDING_MAX {
+                // SAFETY: as above, and the slot is held.
+                let kept = unsafe {
+                    (*call).pending = pending + 1;
+                    PENDING.insert(task.wrapping_add(u64::from(pending)), &*self.scratch, 0)
+                };
+                if kept.is_err() {
+                    lose(self.scope, lost::IN_FLIGHT);
+                }
+                return self.release();
+            }
+        }
+        self.emit(true);
+    }
+
+    #[inline(always)]
+    pub(crate) fn deliver(self, deduplicate: bool) {
         let used = position(self.scratch);
         if used > (DATA_LIMIT + PATH_MAX) as u64 {
             lose(self.scope, lost::PATH_TOO_LONG);

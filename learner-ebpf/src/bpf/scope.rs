@@ -1,15 +1,27 @@
 //! Which watched workload the current task belongs to, if any.
 
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_get_current_ancestor_cgroup_id;
-use learner_ebpf::{CGROUP_LEVELS, field};
+use learner_ebpf::{CGROUP_LEVELS, field, setting};
 
 use super::atomic::increment;
-use super::maps::{CGROUPS, LOST, NAMESPACES, SCOPING};
+use super::maps::{self, CGROUPS, LOST, NAMESPACES, SCOPING};
 use super::read::{current_task, pointer, value};
 
-/// The scope of the current task, or 0. Nested cgroups count as their ancestor's.
+/// The scope of the current task, or 0. Nested cgroups count as their ancestor's; the observer
+/// itself is in none.
 #[inline(always)]
 pub(crate) fn current() -> u32 {
+    let scope = watched();
+    // The observer may run in what it watches: a login session's cgroup, say.
+    if scope != 0 && (bpf_get_current_pid_tgid() >> 32) as u32 == maps::setting(setting::SELF) {
+        return 0;
+    }
+    scope
+}
+
+#[inline(always)]
+fn watched() -> u32 {
     let levels = SCOPING.get(0).copied().unwrap_or(0);
     for level in 0..CGROUP_LEVELS {
         if levels & (1 << level) == 0 {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use btf::btf::{Btf, FlattenedType, Struct, Type};
 use learner_ebpf::field;
@@ -40,11 +41,31 @@ pub enum OffsetError {
 /// Byte offsets by the indices of [`learner_ebpf::field`].
 pub type Offsets = [u32; field::COUNT];
 
+/// What the kernel programs need to know of this kernel.
+#[derive(Clone, Copy)]
+pub struct Layout {
+    /// Offsets of fields.
+    pub offsets: Offsets,
+    /// Which argument of the tracepoint `io_uring_submit_sqe` is the request; it was the second
+    /// one before Linux 6.0.
+    pub uring_argument: u32,
+}
+
 /// Reads every offset that the kernel programs need.
 ///
 /// # Errors
 /// [`OffsetError`] names the struct and the field that this kernel lacks.
-pub fn offsets() -> Result<Offsets, OffsetError> {
+pub fn layout() -> Result<Layout, OffsetError> {
+    // The kernel's types do not change while it runs, and reading them takes a while.
+    static KNOWN: OnceLock<Layout> = OnceLock::new();
+    if let Some(layout) = KNOWN.get() {
+        return Ok(*layout);
+    }
+    let layout = read_layout()?;
+    Ok(*KNOWN.get_or_init(|| layout))
+}
+
+fn read_layout() -> Result<Layout, OffsetError> {
     let kernel = Types::read(Path::new(VMLINUX))?;
     // Overlayfs is a module on most distributions: its types are split off. Without them the upper
     // layer cannot be told, which is what `upper` absent means.
@@ -71,7 +92,11 @@ pub fn offsets() -> Result<Offsets, OffsetError> {
             Err(missing) => return Err(missing),
         };
     }
-    Ok(offsets)
+    let parameters = kernel.parameters("btf_trace_io_uring_submit_sqe");
+    Ok(Layout {
+        offsets,
+        uring_argument: u32::from(parameters.is_some_and(|n| n > 3)),
+    })
 }
 
 /// The structs of a BTF blob by name.
@@ -133,6 +158,16 @@ impl Types {
             }
         }
         Ok(bits / 8)
+    }
+
+    /// Number of parameters of a tracepoint's function, the one for its data included.
+    fn parameters(&self, typedef: &str) -> Option<usize> {
+        let types = self.btf.get_types().iter();
+        let mut named = types.filter(|t| t.name.as_deref() == Some(typedef));
+        named.find_map(|t| match &t.base_type {
+            Type::FunctionProto(proto) => Some(proto.params.len()),
+            _ => None,
+        })
     }
 
     /// Bit offset and layout of a member, looked for in anonymous structs and unions too.
@@ -219,7 +254,7 @@ mod tests {
             eprintln!("skipped: this machine has no {VMLINUX}");
             return;
         }
-        let offsets = offsets().expect("offsets");
+        let offsets = layout().expect("offsets").offsets;
         assert_ne!(offsets[field::TASK_MM], 0);
         assert_ne!(offsets[field::DENTRY_NAME], 0);
     }

@@ -46,16 +46,23 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> GroupError {
 /// # Errors
 /// [`GroupError::NotMounted`].
 pub fn mount_point() -> Result<PathBuf, GroupError> {
-    let mounts =
-        fs::read_to_string("/proc/self/mounts").map_err(at(Path::new("/proc/self/mounts")))?;
+    Ok(hierarchy()?.1)
+}
+
+/// Which part of the hierarchy is mounted, and where.
+fn hierarchy() -> Result<(PathBuf, PathBuf), GroupError> {
+    let file = Path::new("/proc/self/mountinfo");
+    let mounts = fs::read_to_string(file).map_err(at(file))?;
     find_mount(&mounts).ok_or(GroupError::NotMounted)
 }
 
-fn find_mount(mounts: &str) -> Option<PathBuf> {
+/// Root and mount point of the first cgroup v2 mount in a `mountinfo` file.
+fn find_mount(mounts: &str) -> Option<(PathBuf, PathBuf)> {
     mounts.lines().find_map(|line| {
-        let mut fields = line.split(' ').skip(1);
-        let (point, kind) = (fields.next()?, fields.next()?);
-        (kind == "cgroup2").then(|| PathBuf::from(point))
+        let (place, kind) = line.split_once(" - ")?;
+        let mut fields = place.split(' ').skip(3);
+        let (root, point) = (fields.next()?, fields.next()?);
+        (kind.split(' ').next() == Some("cgroup2")).then(|| (root.into(), point.into()))
     })
 }
 
@@ -64,7 +71,7 @@ fn find_mount(mounts: &str) -> Option<PathBuf> {
 /// # Errors
 /// [`GroupError::NotAGroup`] if it is none.
 pub fn identify(directory: &Path) -> Result<GroupId, GroupError> {
-    let mount = mount_point()?;
+    let (root, mount) = hierarchy()?;
     let real = directory.canonicalize().map_err(at(directory))?;
     let below = real
         .strip_prefix(&mount)
@@ -72,7 +79,9 @@ pub fn identify(directory: &Path) -> Result<GroupId, GroupError> {
     let id = fs::metadata(&real).map_err(at(&real))?.ino();
     let in_namespace = fs::read_link("/proc/self/ns/cgroup")
         .is_ok_and(|link| link.as_os_str() != "cgroup:[4026531835]");
-    let level = (!in_namespace).then(|| below.components().count() as u32);
+    // The mount may show a subtree only; from inside a namespace its depth cannot be told.
+    let names = |path: &Path| path.iter().filter(|name| *name != "/").count() as u32;
+    let level = (!in_namespace).then(|| names(&root) + names(below));
     Ok(GroupId { id, level })
 }
 
@@ -97,14 +106,24 @@ pub struct Group {
 }
 
 impl Group {
-    /// Makes a group below the one that this process is in, so that its limits go on holding.
+    /// Makes a group below the one that this process is in, so that its limits go on holding. It is
+    /// called `name`, this process's id, and a number.
     ///
     /// # Errors
     /// [`GroupError`] if cgroup v2 is not mounted or may not be written.
     pub fn create(name: &str) -> Result<Self, GroupError> {
-        let path = of_process(std::process::id())?.join(name);
-        fs::create_dir(&path).map_err(at(&path))?;
-        Ok(Self { path })
+        let own = of_process(std::process::id())?;
+        let pid = std::process::id();
+        // One of that name may be left from an earlier process, with something still in it.
+        for attempt in 0.. {
+            let path = own.join(format!("{name}-{pid}-{attempt}"));
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok(Self { path }),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists && attempt < 100 => {}
+                Err(e) => return Err(at(&path)(e)),
+            }
+        }
+        unreachable!("the loop returns")
     }
 
     /// Moves a process in.
@@ -147,10 +166,13 @@ fn remove_tree(path: &Path) {
     }
 }
 
-/// Whether any process is in the subtree. A group that is gone holds none.
+/// Whether any process is in the subtree. A group that is gone holds none; the root of the
+/// hierarchy, which does not tell, always does.
 pub fn is_populated(directory: &Path) -> bool {
-    fs::read_to_string(directory.join("cgroup.events"))
-        .is_ok_and(|events| events.lines().any(|line| line == "populated 1"))
+    match fs::read_to_string(directory.join("cgroup.events")) {
+        Ok(events) => events.lines().any(|line| line == "populated 1"),
+        Err(_) => directory.exists(),
+    }
 }
 
 /// The processes of the subtree, in no order.
@@ -174,15 +196,12 @@ mod tests {
 
     #[test]
     fn the_mount_is_found_beside_version_one() {
-        let mounts = "tmpfs /sys/fs/cgroup tmpfs rw 0 0\ncgroup /sys/fs/cgroup/cpu cgroup rw 0 0\n\
-                      cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
-        assert_eq!(
-            find_mount(mounts),
-            Some(PathBuf::from("/sys/fs/cgroup/unified"))
+        let version_one = "30 25 0:26 / /sys/fs/cgroup/cpu rw shared:9 - cgroup cgroup rw,cpu\n";
+        let both = format!(
+            "{version_one}31 25 0:27 /a.slice /sys/fs/cgroup/unified rw - cgroup2 none rw\n"
         );
-        assert_eq!(
-            find_mount("cgroup /sys/fs/cgroup/cpu cgroup rw 0 0\n"),
-            None
-        );
+        let found = ("/a.slice".into(), "/sys/fs/cgroup/unified".into());
+        assert_eq!(find_mount(&both), Some(found));
+        assert_eq!(find_mount(version_one), None);
     }
 }

@@ -7,12 +7,15 @@ use learner_ebpf::{access, flag, op};
 use super::decode::{Event, decode};
 use super::hook::Hook;
 use super::image;
-use super::resolve::{Named, Resolver};
+use super::resolve::{Kind, Named, Resolver, as_written};
 use super::sensor::{Sensor, SensorError};
 use crate::behavior::{Access, Behavior, Op, Outcome};
 use crate::observation::{Loss, Moment};
 use crate::path::AbsPath;
 use crate::profile::{RunProfile, Sighting};
+
+/// A file that is executed and of no format that the kernel knows.
+const ENOEXEC: u32 = 8;
 
 /// The kernel's monotonic clock in terms of the wall clock, fixed when the run began: a wall clock
 /// that is set while the run goes on moves none of its times.
@@ -49,9 +52,28 @@ impl Clock {
 
 /// What one key stands for.
 struct Known {
-    behaviors: Vec<Behavior>,
+    meaning: Meaning,
     /// Events that came; the count, if the kernel's map had no room for the key.
     events: Sighting,
+}
+
+/// What an event says was done.
+#[derive(Default)]
+struct Meaning {
+    /// One behaviour, or for an exec on the tracepoint rung those that come with it. None: no rule
+    /// can govern it, or it is lost.
+    behaviors: Vec<Behavior>,
+    /// Why something of it is lost.
+    lost: Option<&'static str>,
+}
+
+impl Meaning {
+    fn lost(reason: &'static str) -> Self {
+        Self {
+            behaviors: Vec::new(),
+            lost: Some(reason),
+        }
+    }
 }
 
 /// Gathers the events of one scope.
@@ -81,16 +103,39 @@ impl Collector {
         }
     }
 
-    /// Takes what is in the ring buffer now.
-    pub fn drain(&mut self, sensor: &mut Sensor) {
-        sensor.records(|bytes| match decode(bytes) {
-            Ok(event) if event.scope == self.scope => self.take(event),
+    /// Takes what is in the ring buffer now, up to a limit; true if that was all.
+    pub fn drain(&mut self, sensor: &mut Sensor) -> bool {
+        let mut events = Vec::new();
+        let is_all = sensor.records(|bytes| match decode(bytes) {
+            Ok(event) if event.scope == self.scope => events.push(event),
             Ok(_) => {}
             Err(malformed) => {
                 tracing::warn!(%malformed);
                 self.lose("malformed", 1);
             }
         });
+        // What is removed by a later event was there for an earlier one.
+        for event in &events {
+            self.note(event);
+        }
+        for event in events {
+            self.take(event);
+        }
+        is_all
+    }
+
+    /// Keeps what an event tells of a name that may be gone when another event's is looked up.
+    fn note(&mut self, event: &Event) {
+        let kind = match event.op {
+            op::MKDIR | op::RMDIR => Kind::Directory,
+            op::OPEN if event.has(flag::DIRECTORY) => Kind::Directory,
+            op::SYMLINK => Kind::Link,
+            _ => return,
+        };
+        if event.errno == 0 && !event.has(flag::NO_PATH) {
+            let root = event.root.as_ref().unwrap_or(&event.path);
+            self.resolver.note(root, &event.path, &event.raw, kind);
+        }
     }
 
     fn lose(&mut self, reason: &str, count: u64) {
@@ -110,30 +155,32 @@ impl Collector {
             known.events = known.events.plus(sighting);
             return;
         }
-        let behaviors = self.behaviors(&event);
-        if self.known.len() + self.direct.len() >= self.max_behaviors {
-            // Its count goes to the loss account when the run is closed.
-            tracing::debug!(key = ?event.key, "beyond the limit of distinct behaviours");
-            if event.key == [0; 2] {
-                self.lose("store", 1);
+        let meaning = self.meaning(&event);
+        let is_full = self.known.len() + self.direct.len() >= self.max_behaviors;
+        if event.key != [0; 2] {
+            if is_full {
+                // Its count goes to the loss account when the run is closed.
+                tracing::debug!(key = ?event.key, "beyond the limit of distinct behaviours");
+                return;
             }
+            let known = Known {
+                meaning,
+                events: sighting,
+            };
+            self.known.insert(event.key, known);
             return;
         }
-        if event.key == [0; 2] {
-            for behavior in behaviors {
-                self.direct
-                    .entry(behavior)
-                    .and_modify(|known| *known = known.plus(sighting))
-                    .or_insert(sighting);
+        if let Some(reason) = meaning.lost {
+            self.lose(reason, 1);
+        }
+        for behavior in meaning.behaviors {
+            match self.direct.get_mut(&behavior) {
+                Some(known) => *known = known.plus(sighting),
+                None if is_full => self.lose("store", 1),
+                None => {
+                    self.direct.insert(behavior, sighting);
+                }
             }
-        } else {
-            self.known.insert(
-                event.key,
-                Known {
-                    behaviors,
-                    events: sighting,
-                },
-            );
         }
     }
 
@@ -144,7 +191,7 @@ impl Collector {
     /// [`SensorError::Map`] if the kernel's maps cannot be read.
     pub fn finish(mut self, sensor: &mut Sensor) -> Result<RunProfile, SensorError> {
         sensor.detach();
-        self.drain(sensor);
+        while !self.drain(sensor) {}
         let mut counts: HashMap<[u64; 2], Sighting> = HashMap::new();
         for count in sensor.counts()? {
             let sighting = Sighting {
@@ -162,9 +209,12 @@ impl Collector {
                 .and_modify(|known| *known = known.plus(sighting))
                 .or_insert(sighting);
         };
-        for (key, known) in self.known {
-            let sighting = counts.remove(&key).unwrap_or(known.events);
-            for behavior in known.behaviors {
+        for (key, Known { meaning, events }) in self.known {
+            let sighting = counts.remove(&key).unwrap_or(events);
+            if let Some(reason) = meaning.lost {
+                *self.lost.entry(reason.into()).or_default() += sighting.count;
+            }
+            for behavior in meaning.behaviors {
                 add(behavior, sighting);
             }
         }
@@ -187,16 +237,14 @@ impl Collector {
         Ok(profile)
     }
 
-    /// What an event says was done: one behaviour, or for an exec on the tracepoint rung those that
-    /// come with it. Empty: no rule can govern it, or it is lost and counted.
-    fn behaviors(&mut self, event: &Event) -> Vec<Behavior> {
+    fn meaning(&mut self, event: &Event) -> Meaning {
         if event.has(flag::NO_PATH) {
             // No enforcer resolves such a file either. Executing one is another matter.
             tracing::debug!(path = %event.path, op = event.op, "a file without a path");
-            if event.op == op::EXEC {
-                self.lose("no-path", 1);
-            }
-            return Vec::new();
+            return match event.op {
+                op::EXEC => Meaning::lost("no-path"),
+                _ => Meaning::default(),
+            };
         }
         if event.has(flag::EXEC_DONE) {
             return self.executed(event);
@@ -204,26 +252,48 @@ impl Collector {
         let (path, to) = if event.has(flag::RAW) {
             match self.resolve_raw(event) {
                 Some(paths) => paths,
-                None => {
-                    if event.errno == 0 {
-                        self.lose("unresolved", 1);
-                    }
-                    return Vec::new();
+                None if event.errno == 0 || event.errno == ENOEXEC => {
+                    return Meaning::lost("unresolved");
                 }
+                None => return Meaning::default(),
             }
         } else {
             (event.path.clone(), event.to.clone())
         };
         let Some(op) = operation(event, to) else {
-            self.lose("malformed", 1);
-            return Vec::new();
+            return Meaning::lost("malformed");
         };
+        if op == Op::Exec && event.errno == ENOEXEC {
+            return self.read_as_script(event, path);
+        }
         let path = if event.has(flag::DIRECTORY) {
             as_directory(path)
         } else {
             path
         };
-        vec![behavior(event, op, path, event.source.clone())]
+        Meaning {
+            behaviors: vec![behavior(event, op, path, event.source.clone())],
+            lost: None,
+        }
+    }
+
+    /// A file of no known format has passed every check of an exec, and the kernel has opened it:
+    /// a shell reads it as a script then.
+    fn read_as_script(&self, event: &Event, path: AbsPath) -> Meaning {
+        let event = Event {
+            errno: 0,
+            ..event.clone()
+        };
+        let open = Op::Open(Access::Read);
+        let opened = behavior(&event, open, path.clone(), event.to.clone());
+        let mut behaviors = vec![behavior(&event, Op::Exec, path, event.source.clone())];
+        if self.fill_in {
+            behaviors.push(opened);
+        }
+        Meaning {
+            behaviors,
+            lost: None,
+        }
     }
 
     fn resolve_raw(&mut self, event: &Event) -> Option<(AbsPath, Option<AbsPath>)> {
@@ -234,38 +304,47 @@ impl Collector {
                 base,
                 raw,
                 root,
+                root_mnt: event.root_mnt,
                 mnt_ns: event.mnt_ns,
                 pid: event.pid,
             };
-            self.resolver.resolve(&named, follow)
+            let found = self.resolver.resolve(&named, follow);
+            // What failed is not learned: where it led is told as well as can be.
+            if event.errno == 0 || event.errno == ENOEXEC {
+                found
+            } else {
+                found.or_else(|| as_written(&named))
+            }
         };
         let path = resolve(&event.path, &event.raw)?;
         let to = match &event.to {
-            Some(base) => Some(resolve(base, &event.raw_to)?),
-            None => None,
+            Some(base) if !event.raw_to.is_empty() => Some(resolve(base, &event.raw_to)?),
+            _ => None,
         };
         Some((path, to))
     }
 
     /// An exec that the kernel reports when it is done: the image alone. The script, its
     /// interpreters and the loader are read from the files.
-    fn executed(&mut self, event: &Event) -> Vec<Behavior> {
+    fn executed(&mut self, event: &Event) -> Meaning {
         let top = root_directory();
         let named = Named {
             base: event.cwd.as_ref().unwrap_or(&top),
             raw: &event.raw,
             root: event.root.as_ref().unwrap_or(&top),
+            root_mnt: event.root_mnt,
             mnt_ns: event.mnt_ns,
             pid: event.pid,
         };
         let mut images = Vec::new();
+        let mut lost = None;
         if !event.raw.is_empty() {
             match self.resolver.resolve(&named, true) {
                 Some(script) => {
                     images.push(script.clone());
                     images.extend(image::interpreters(&mut self.resolver, &named, &script));
                 }
-                None => self.lose("unresolved", 1),
+                None => lost = Some("unresolved"),
             }
         }
         if images.last() != Some(&event.path) {
@@ -300,7 +379,7 @@ impl Collector {
                 event.to.clone(),
             )
         }));
-        behaviors
+        Meaning { behaviors, lost }
     }
 }
 

@@ -17,6 +17,7 @@ pub(super) struct Event {
     pub flags: u32,
     pub errno: u32,
     pub mnt_ns: u32,
+    pub root_mnt: u32,
     pub path: AbsPath,
     pub to: Option<AbsPath>,
     pub source: Option<AbsPath>,
@@ -48,7 +49,7 @@ fn parse(bytes: &[u8]) -> Option<Event> {
     let key = [reader.u64()?, reader.u64()?];
     let at = reader.u64()?;
     let pid = reader.u32()?;
-    let _pad = reader.u32()?;
+    let root_mnt = reader.u32()?;
     let scope = reader.u32()?;
     let op = reader.u32()?;
     let access = reader.u32()?;
@@ -81,6 +82,7 @@ fn parse(bytes: &[u8]) -> Option<Event> {
         flags,
         errno,
         mnt_ns,
+        root_mnt,
         path: components(path)?,
         to: if to.is_empty() && raw_to.is_empty() {
             None

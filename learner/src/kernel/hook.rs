@@ -63,10 +63,10 @@ pub enum Hook {
 }
 
 impl Hook {
-    /// All hooks.
+    /// All hooks, in the order in which they are served: where exec is seen depends on open.
     pub const ALL: [Self; 12] = [
-        Self::Exec,
         Self::Open,
+        Self::Exec,
         Self::Create,
         Self::Mkdir,
         Self::Unlink,
@@ -138,10 +138,10 @@ impl Hook {
     /// What a rung does not see of this hook, for `probe`. Empty: nothing.
     pub fn misses(self, rung: Rung) -> &'static str {
         match (rung, self) {
-            (Rung::Lsm, Self::Exec | Self::Open) => {
-                "failures after the check; denials by an earlier LSM"
-            }
-            (Rung::Lsm | Rung::Fentry, _) => "failures before or after the check",
+            (Rung::Lsm, Self::Open) => "failures before the check; denials by a later LSM",
+            (Rung::Lsm, Self::Exec) => "failures before the check",
+            (Rung::Fentry, Self::Open | Self::Exec) => "failures before the check",
+            (Rung::Lsm | Rung::Fentry, _) => "failures before the check; the result by io_uring",
             (Rung::Tracepoint, Self::Exec) => {
                 "script and loader read from the files after the fact; 32-bit processes (counted)"
             }

@@ -1,13 +1,14 @@
 //! The kernel programs, loaded and attached: the only place that talks to aya.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::OnceLock;
 
-use aya::maps::{Array, HashMap, MapData, RingBuf};
+use aya::maps::{Array, HashMap, MapData, ProgramArray, RingBuf};
 use aya::programs::{BtfTracePoint, FExit, Lsm, ProgramError};
 use aya::{Btf, Ebpf, EbpfLoader};
-use learner_ebpf::{CGROUP_LEVELS, SYSCALL_MAX, lost};
+use learner_ebpf::{CGROUP_LEVELS, COMPAT_FROM, SYSCALL_MAX, field, lost, setting, stage};
 
-use super::btf::{OffsetError, offsets};
+use super::btf::{Layout, OffsetError, layout};
 use super::cgroup::GroupId;
 use super::hook::{Hook, Rung};
 use super::syscalls;
@@ -18,6 +19,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../learner-ebpf/object
 /// Size of the ring buffer unless told otherwise, bytes.
 pub const DEFAULT_RING: u32 = 8 << 20;
 
+const RECORDS_AT_A_TIME: usize = 4096;
+
 /// Observing is not possible.
 #[derive(Debug, thiserror::Error)]
 pub enum SensorError {
@@ -26,7 +29,7 @@ pub enum SensorError {
     Offsets(#[from] OffsetError),
     /// The kernel refused the object's maps.
     #[error(
-        "the kernel refused to set up the observer: {0}. It needs CAP_BPF and CAP_PERFMON (run as root), and Linux 5.12 or newer"
+        "the kernel refused to set up the observer: {0}. It needs CAP_BPF and CAP_PERFMON (run as root), and Linux 5.14 or newer"
     )]
     Load(String),
     /// A hook could not be attached by any allowed rung.
@@ -103,6 +106,8 @@ pub(super) struct Count {
 /// The attached programs and their maps. Dropping it detaches everything.
 pub struct Sensor {
     programs: Option<Ebpf>,
+    /// The kernel empties it when the last descriptor is closed.
+    _stages: ProgramArray<MapData>,
     events: RingBuf<MapData>,
     seen: HashMap<MapData, [u64; 2], [u64; 3]>,
     lost: HashMap<MapData, u64, u64>,
@@ -113,6 +118,7 @@ pub struct Sensor {
     levels: u32,
     in_namespaces: u32,
     skipped: u64,
+    leaves_itself_out: bool,
 }
 
 impl Sensor {
@@ -121,24 +127,36 @@ impl Sensor {
     /// # Errors
     /// [`SensorError`] with what would cure it.
     pub fn attach(settings: Settings) -> Result<Self, SensorError> {
-        let offsets = offsets()?;
+        let Layout {
+            offsets,
+            uring_argument,
+        } = layout()?;
+        let mut settings_of_object = [0u32; setting::COUNT];
+        settings_of_object[setting::SELF] = own_pid();
+        settings_of_object[setting::URING_ARGUMENT] = uring_argument;
         let mut key = [0u8; 16];
         rustix::rand::getrandom(&mut key, rustix::rand::GetRandomFlags::empty())
             .map_err(SensorError::Random)?;
-        let needs_images = settings.rung.is_none_or(|rung| rung == Rung::Tracepoint);
+        let may_use = |rung| settings.rung.is_none_or(|only| only == rung);
+        let needs_images = may_use(Rung::Tracepoint);
+        let needs_pending = may_use(Rung::Lsm) || may_use(Rung::Fentry);
+        let btf = types().map_err(SensorError::Load)?;
         let mut ebpf = EbpfLoader::new()
+            .btf(Some(btf))
             .override_global("OFFSETS", &offsets[..], true)
             .override_global("SIP_KEY", &key[..], true)
+            .override_global("SETTINGS", &settings_of_object[..], true)
             .map_max_entries("EVENTS", settings.ring)
             .map_max_entries("IMAGES", if needs_images { 1024 } else { 1 })
+            .map_max_entries("PENDING", if needs_pending { 512 } else { 1 })
             .load(OBJECT)
             .map_err(|e| SensorError::Load(chain(&e)))?;
-        let btf = Btf::from_sys_fs().map_err(|e| SensorError::Load(chain(&e)))?;
         let mut served = Vec::new();
         for hook in Hook::ALL {
-            served.push(serve(&mut ebpf, &btf, hook, settings.rung, &served)?);
+            served.push(serve(&mut ebpf, btf, hook, settings.rung, &served)?);
         }
-        attach_floor(&mut ebpf, &btf, &served)?;
+        let stages = load_stages(&mut ebpf, btf)?;
+        attach_calls(&mut ebpf, btf, &served, offsets[field::KIOCB_OPCODE] != 0)?;
         let mut map = |name: &str| {
             ebpf.take_map(name)
                 .ok_or_else(|| SensorError::Load(format!("no map {name}")))
@@ -150,12 +168,20 @@ impl Sensor {
             groups: HashMap::try_from(map("CGROUPS")?)?,
             namespaces: HashMap::try_from(map("NAMESPACES")?)?,
             scoping: Array::try_from(map("SCOPING")?)?,
+            _stages: stages,
             programs: Some(ebpf),
             served,
             levels: 0,
             in_namespaces: 0,
             skipped: 0,
+            leaves_itself_out: settings_of_object[setting::SELF] != 0,
         })
+    }
+
+    /// Whether what this process does is left out, also inside of a scope. Not so in a pid namespace
+    /// of its own.
+    pub fn leaves_itself_out(&self) -> bool {
+        self.leaves_itself_out
     }
 
     /// How each hook is served.
@@ -198,11 +224,16 @@ impl Sensor {
         Ok(())
     }
 
-    /// Takes every record that is in the ring buffer now.
-    pub(super) fn records(&mut self, mut take: impl FnMut(&[u8])) {
-        while let Some(record) = self.events.next() {
+    /// Takes the records that are in the ring buffer now, and whether that was all of them: who
+    /// writes faster than we read must not keep us from everything else.
+    pub(super) fn records(&mut self, mut take: impl FnMut(&[u8])) -> bool {
+        for _ in 0..RECORDS_AT_A_TIME {
+            let Some(record) = self.events.next() else {
+                return true;
+            };
             take(&record);
         }
+        false
     }
 
     /// Detaches the programs; what they reported can still be read.
@@ -212,6 +243,9 @@ impl Sensor {
                 .programs()
                 .map(|(_, program)| skipped(program))
                 .sum();
+            drop(programs);
+            // A program that runs at this moment on another CPU may still count.
+            let _ = rustix::thread::membarrier(rustix::thread::MembarrierCommand::Global);
         }
     }
 
@@ -291,7 +325,14 @@ fn serve(
         }
     }
     let mut refused = Vec::new();
+    // What exec opens by itself is filled in by the exec hook's tracepoint, or seen by the open
+    // hook: one of the two, never neither.
+    let needs_floor = hook == Hook::Exec && rung_of(Hook::Open) == Some(Rung::Tracepoint);
     for rung in Rung::ALL {
+        if needs_floor && rung != Rung::Tracepoint {
+            refused.push((rung, format!("{} is on the tracepoint rung", Hook::Open)));
+            continue;
+        }
         if only.is_some_and(|only| only != rung) {
             continue;
         }
@@ -366,55 +407,98 @@ fn patiently(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), S
     load().map_err(|e| reason(&e))
 }
 
-/// Attaches the tracepoints that the hooks on the floor need.
-fn attach_floor(ebpf: &mut Ebpf, btf: &Btf, served: &[Served]) -> Result<(), SensorError> {
-    let floor: Vec<Hook> = served
-        .iter()
-        .filter(|s| s.rung == Some(Rung::Tracepoint))
-        .map(|s| s.hook)
-        .collect();
-    if floor.is_empty() {
-        return Ok(());
+/// Loads the programs that the return of a system call goes through.
+fn load_stages(ebpf: &mut Ebpf, btf: &Btf) -> Result<ProgramArray<MapData>, SensorError> {
+    let refused = |name: &str, cause: &str| SensorError::Load(format!("{name}: {cause}"));
+    let map = ebpf.take_map("STAGES");
+    let map = map.ok_or_else(|| refused("STAGES", "the kernel object lacks the map"))?;
+    let mut stages = ProgramArray::try_from(map)?;
+    for (index, name) in (0..).zip(stage::PROGRAMS) {
+        let program: &mut BtfTracePoint = ebpf
+            .program_mut(name)
+            .ok_or_else(|| refused(name, "the kernel object lacks the program"))?
+            .try_into()
+            .map_err(|e: ProgramError| refused(name, &reason(&e)))?;
+        patiently(|| program.load("sys_exit", btf)).map_err(|e| refused(name, &e))?;
+        let fd = program.fd().map_err(|e| refused(name, &reason(&e)))?;
+        stages.set(index, fd, 0)?;
     }
+    Ok(stages)
+}
+
+/// Attaches the tracepoints: those of system calls, in which the hooks of the floor look at what
+/// was done and the other hooks learn what came of it, and those that only the floor needs.
+fn attach_calls(
+    ebpf: &mut Ebpf,
+    btf: &Btf,
+    served: &[Served],
+    has_uring: bool,
+) -> Result<(), SensorError> {
+    let (floor, above): (Vec<&Served>, Vec<&Served>) = served
+        .iter()
+        .partition(|s| s.rung == Some(Rung::Tracepoint));
+    let on_floor = |hook| floor.iter().any(|s| s.hook == hook);
     let no_map = |name: &str| SensorError::Load(format!("no map {name}"));
     let mut table: Array<_, u32> =
         Array::try_from(ebpf.map_mut("SYSCALLS").ok_or_else(|| no_map("SYSCALLS"))?)?;
-    for (number, entry) in floor.iter().flat_map(|hook| syscalls::of(*hook)) {
-        if number < SYSCALL_MAX {
+    let entries = syscalls::table(
+        &floor.iter().map(|s| s.hook).collect::<Vec<_>>(),
+        &above.iter().map(|s| s.hook).collect::<Vec<_>>(),
+    );
+    for (number, entry) in entries {
+        if number < COMPAT_FROM + SYSCALL_MAX {
             table.set(number, entry, 0)?;
         }
     }
     let mut scoping: Array<_, u32> =
         Array::try_from(ebpf.map_mut("SCOPING").ok_or_else(|| no_map("SCOPING"))?)?;
-    let bit = |hook, bit| if floor.contains(&hook) { bit } else { 0 };
-    let truncate = bit(Hook::FileTruncate, 2);
-    scoping.set(2, bit(Hook::Create, 1) | truncate, 0)?;
+    let bit = |hook, bit| if on_floor(hook) { bit } else { 0 };
+    let reports = bit(Hook::Create, 1) | bit(Hook::FileTruncate, 2) | bit(Hook::Open, 4);
+    scoping.set(2, reports, 0)?;
     let mut attach = |program: &str, tracepoint: &str| {
+        let named = |cause: String| format!("{program} on {tracepoint}: {cause}");
         let program: &mut BtfTracePoint = ebpf
             .program_mut(program)
-            .ok_or_else(|| "the kernel object lacks the program".to_owned())?
+            .ok_or_else(|| named("the kernel object lacks the program".to_owned()))?
             .try_into()
-            .map_err(|e: ProgramError| reason(&e))?;
-        patiently(|| program.load(tracepoint, btf))?;
-        program.attach().map_err(|e| reason(&e))?;
+            .map_err(|e: ProgramError| named(reason(&e)))?;
+        patiently(|| program.load(tracepoint, btf)).map_err(named)?;
+        program.attach().map_err(|e| named(reason(&e)))?;
         Ok::<(), String>(())
     };
-    let refused = |reasons| SensorError::Hook {
-        hook: floor[0],
-        reasons,
-    };
+    let hook = floor.first().map_or(Hook::Exec, |s| s.hook);
+    let refused = |reasons| SensorError::Hook { hook, reasons };
     attach("tp_enter", "sys_enter").map_err(refused)?;
     attach("tp_exit", "sys_exit").map_err(refused)?;
-    if floor.contains(&Hook::Exec) {
+    if on_floor(Hook::Exec) {
         attach("tp_exec", "sched_process_exec").map_err(refused)?;
     }
-    // One of the two, by kernel version; none on a kernel without io_uring.
-    if let Err(reason) = attach("tp_uring", "io_uring_submit_req")
-        .or_else(|_| attach("tp_uring_sqe", "io_uring_submit_sqe"))
+    if !floor.is_empty()
+        && has_uring
+        && let Err(reason) = attach("tp_uring", "io_uring_submit_req")
+            .or_else(|_| attach("tp_uring_sqe", "io_uring_submit_sqe"))
     {
-        tracing::debug!(reason, "io_uring is not watched");
+        tracing::warn!("operations by io_uring are neither seen nor counted: {reason}");
     }
     Ok(())
+}
+
+/// The kernel's types, read once.
+fn types() -> Result<&'static Btf, String> {
+    static KNOWN: OnceLock<Btf> = OnceLock::new();
+    if let Some(btf) = KNOWN.get() {
+        return Ok(btf);
+    }
+    let btf = Btf::from_sys_fs().map_err(|e| chain(&e))?;
+    Ok(KNOWN.get_or_init(|| btf))
+}
+
+/// This process in the initial pid namespace, 0 if it is in another one and cannot tell.
+fn own_pid() -> u32 {
+    const INITIAL: &str = "pid:[4026531836]";
+    let is_initial =
+        std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == INITIAL);
+    if is_initial { std::process::id() } else { 0 }
 }
 
 /// An error with its causes on one line; a verifier log is cut to its end, where the reason is.

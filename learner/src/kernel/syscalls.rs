@@ -1,18 +1,88 @@
 //! Which system calls make up a hook on the tracepoint rung, and where their arguments stand.
 
-use learner_ebpf::op;
+use std::collections::BTreeMap;
+
 use learner_ebpf::syscall::{
-    BIND, CREAT, EXEC, FD_OP, NONE, OPEN, OPENAT2, PATH_OP, UNLINKAT, entry,
+    BIND, COMPAT, COMPAT_SOCKET, CREAT, EXEC, FD_OP, NONE, OPEN, OPENAT2, PATH_OP, PENDING,
+    UNLINKAT, entry,
 };
+use learner_ebpf::{COMPAT_FROM, op};
 
 use super::hook::Hook;
 
 const CHMOD: u32 = PATH_OP + op::CHMOD;
 
-/// (number, entry of the `SYSCALLS` map) of every system call that can do what the hook covers.
+/// The `SYSCALLS` map: index and entry of every system call that can do what the hooks cover, where
+/// those of `floor` are on the tracepoint rung and those of `above` on a better one.
 ///
-/// Opens are one entry for [`Hook::Open`], [`Hook::Create`] and [`Hook::FileTruncate`] together.
-pub(super) fn of(hook: Hook) -> Vec<(u32, u32)> {
+/// An open creates and truncates too: what it reports on the floor is said by `SCOPING`.
+pub(super) fn table(floor: &[Hook], above: &[Hook]) -> BTreeMap<u32, u32> {
+    let mut table = BTreeMap::new();
+    let pending = entry(PENDING, NONE, NONE, NONE, NONE, NONE);
+    for hook in above {
+        // Nothing to wait for: the open hook is asked when the file is open.
+        if *hook == Hook::Open {
+            continue;
+        }
+        table.extend(all(*hook).into_iter().map(|(number, _)| (number, pending)));
+        table.extend(of_32_bit(*hook).map(|(number, _)| (number, pending)));
+    }
+    for hook in floor {
+        table.extend(all(*hook));
+        table.extend(of_32_bit(*hook));
+    }
+    table
+}
+
+/// The system calls of a hook and, where an open may do the same, those of opens.
+fn all(hook: Hook) -> Vec<(u32, u32)> {
+    let mut calls = of(hook);
+    match hook {
+        Hook::Create => calls.extend(of(Hook::Open)),
+        // Before Linux 6.2 path_truncate is the hook of every truncation.
+        Hook::Truncate | Hook::FileTruncate => {
+            calls.extend(of(Hook::Open));
+            calls.extend(of(Hook::FileTruncate));
+        }
+        _ => {}
+    }
+    calls
+}
+
+/// The 32-bit calls of x86: seen by number, and counted. None elsewhere.
+fn of_32_bit(hook: Hook) -> impl Iterator<Item = (u32, u32)> {
+    const OPENS: [u32; 4] = [5, 8, 295, 437];
+    let numbers: &[u32] = match hook {
+        _ if !cfg!(target_arch = "x86_64") => &[],
+        Hook::Exec => &[11, 358],
+        Hook::Open => &OPENS,
+        Hook::Create => &[14, 297, 361, SOCKETCALL, 5, 8, 295, 437],
+        Hook::Mkdir => &[39, 296],
+        Hook::Unlink => &[10, 301],
+        Hook::Rmdir => &[40, 301],
+        Hook::Rename => &[38, 302, 353],
+        Hook::Link => &[9, 303],
+        Hook::Symlink => &[83, 304],
+        Hook::Chmod => &[15, 94, 306, 452],
+        Hook::Truncate => &[92, 193],
+        Hook::FileTruncate => &[93, 194, 5, 8, 295, 437],
+    };
+    numbers.iter().map(|number| {
+        let kind = if *number == SOCKETCALL {
+            COMPAT_SOCKET
+        } else {
+            COMPAT
+        };
+        let entry = entry(kind, NONE, NONE, NONE, NONE, NONE);
+        (COMPAT_FROM + *number, entry)
+    })
+}
+
+/// i386 binds a socket by this one.
+const SOCKETCALL: u32 = 102;
+
+/// (number, entry) of the native system calls that are the hook's own.
+fn of(hook: Hook) -> Vec<(u32, u32)> {
     let call = |number: libc::c_long, kind, dir, path, dir2, path2, flags| {
         (number as u32, entry(kind, dir, path, dir2, path2, flags))
     };
@@ -85,3 +155,29 @@ pub(super) fn of(hook: Hook) -> Vec<(u32, u32)> {
 
 /// The same number on every architecture (Linux 6.6).
 const SYS_FCHMODAT2: libc::c_long = 452;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_floor_looks_at_is_not_left_to_another_rung() {
+        let kind = |table: &BTreeMap<u32, u32>, number| table.get(&number).map(|e| e & 0xff);
+        let openat = libc::SYS_openat as u32;
+        let both = table(&[Hook::Create], &[Hook::Open, Hook::Truncate]);
+        assert_eq!(kind(&both, openat), Some(OPEN));
+        let above = table(&[], &[Hook::Open, Hook::Create]);
+        assert_eq!(kind(&above, openat), Some(PENDING));
+        assert_eq!(kind(&table(&[], &[Hook::Open]), openat), None);
+        assert_eq!(kind(&table(&[Hook::Open], &[]), openat), Some(OPEN));
+    }
+
+    #[test]
+    fn every_number_has_its_place_in_the_map() {
+        let table = table(&Hook::ALL, &[]);
+        assert!(table.keys().all(|number| *number < COMPAT_FROM * 2));
+        if cfg!(target_arch = "x86_64") {
+            assert!(table.contains_key(&(COMPAT_FROM + 5)), "open of i386");
+        }
+    }
+}

@@ -69,7 +69,7 @@ pub enum Problem {
     #[error("op {0:?} is not known; a newer learner may have written it")]
     Op(String),
     /// A field that the operation needs.
-    #[error("an {op} has a field {field:?}, and this one has not")]
+    #[error("a line with op {op} needs the field {field:?}")]
     Missing {
         /// The field.
         field: &'static str,

@@ -1,7 +1,9 @@
 //! Parquet, by polars, which may panic on a damaged file: what it does is contained.
 
+use std::cell::Cell;
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
+use std::rc::Rc;
 
 use polars::error::PolarsError;
 use polars::prelude::{
@@ -72,9 +74,36 @@ pub(super) fn read(
     Ok(())
 }
 
+/// Keeps the error that polars turns into words.
+struct Remembering<W> {
+    out: W,
+    failure: Rc<Cell<Option<io::Error>>>,
+}
+
+impl<W: Write> Write for Remembering<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.out.write(bytes).inspect_err(|error| self.keep(error))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush().inspect_err(|error| self.keep(error))
+    }
+}
+
+impl<W> Remembering<W> {
+    fn keep(&self, error: &io::Error) {
+        let copy = match error.raw_os_error() {
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => io::Error::new(error.kind(), error.to_string()),
+        };
+        self.failure.set(Some(copy));
+    }
+}
+
 /// Writes Parquet, compressed by zstd, in row groups of [`ROWS_AT_A_TIME`].
 pub struct ParquetWriter<W: Write> {
-    batches: BatchedWriter<W>,
+    batches: BatchedWriter<Remembering<W>>,
+    failure: Rc<Cell<Option<io::Error>>>,
     wording: Wording,
     columns: Columns,
 }
@@ -85,11 +114,17 @@ impl<W: Write> ParquetWriter<W> {
     /// # Errors
     /// [`RecordingError::Write`] if `out` takes nothing.
     pub fn new(out: W) -> Result<Self, RecordingError> {
+        let failure = Rc::new(Cell::new(None));
+        let out = Remembering {
+            out,
+            failure: failure.clone(),
+        };
         Ok(Self {
             batches: Writer::new(out)
                 .set_parallel(false)
                 .batched(&Columns::schema())
-                .map_err(write_failed)?,
+                .map_err(|error| write_failed(&failure, &error))?,
+            failure,
             wording: Wording::default(),
             columns: Columns::with_capacity(ROWS_AT_A_TIME),
         })
@@ -109,10 +144,10 @@ impl<W: Write> ParquetWriter<W> {
 
     fn write_batch(&mut self) -> Result<(), RecordingError> {
         let next = Columns::with_capacity(ROWS_AT_A_TIME);
-        let frame = std::mem::replace(&mut self.columns, next)
+        std::mem::replace(&mut self.columns, next)
             .finish()
-            .map_err(write_failed)?;
-        self.batches.write_batch(&frame).map_err(write_failed)
+            .and_then(|frame| self.batches.write_batch(&frame))
+            .map_err(|error| write_failed(&self.failure, &error))
     }
 
     /// Writes what is left and the end of the file, without which it cannot be read.
@@ -123,14 +158,14 @@ impl<W: Write> ParquetWriter<W> {
         if self.columns.rows() > 0 {
             self.write_batch()?;
         }
-        self.batches.finish().map_err(write_failed)?;
+        self.batches
+            .finish()
+            .map_err(|error| write_failed(&self.failure, &error))?;
         Ok(())
     }
 }
 
-fn write_failed(error: PolarsError) -> RecordingError {
-    RecordingError::Write(match error {
-        PolarsError::IO { error, .. } => std::io::Error::new(error.kind(), error.to_string()),
-        other => std::io::Error::other(other.to_string()),
-    })
+fn write_failed(failure: &Cell<Option<io::Error>>, error: &PolarsError) -> RecordingError {
+    let cause = failure.take();
+    RecordingError::Write(cause.unwrap_or_else(|| io::Error::other(error.to_string())))
 }

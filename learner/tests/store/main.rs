@@ -1,0 +1,8 @@
+//! The store on real files, with real processes killed in the middle.
+
+mod bounds;
+mod damaged;
+mod full;
+mod killed;
+mod order;
+mod world;
