@@ -1,0 +1,190 @@
+//! The recordings of real programs in `datasets/`, replayed: each must lead to its policy.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use serde_json::Value;
+use tempfile::TempDir;
+
+const LEARNER: &str = env!("CARGO_BIN_EXE_learner");
+const SMALL: u64 = 5 << 20;
+const AGAIN: &str = "If this change is meant, write the policies again with \
+    `for f in datasets/*.parquet; do learner -q recommend --from $f -o - > ${f%.parquet}.policy.yaml; done` \
+    and review the diff; datasets/README.md says how to record again";
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets")
+}
+
+/// The names in `datasets/` that end so, without that ending.
+fn names(ending: &str) -> BTreeSet<String> {
+    fs::read_dir(folder())
+        .expect("datasets")
+        .map(|entry| entry.expect("an entry").file_name())
+        .filter_map(|name| Some(name.to_str()?.strip_suffix(ending)?.to_owned()))
+        .collect()
+}
+
+fn recording(name: &str) -> PathBuf {
+    folder().join(format!("{name}.parquet"))
+}
+
+fn policy(name: &str) -> String {
+    fs::read_to_string(folder().join(format!("{name}.policy.yaml"))).expect("a policy")
+}
+
+/// What the command line answers; anything but exit code 0 fails the test.
+fn learner(store: &Path, args: &[&str], stdin: &[u8]) -> String {
+    let output = Command::new(LEARNER)
+        .env_clear()
+        .env("LEARNER_STORE", store)
+        .arg("-q")
+        .args(args)
+        .write_stdin(stdin)
+        .output()
+        .expect("learner runs");
+    let talk = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{args:?}: {talk}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// The recording as JSON Lines, by way of a store.
+fn lines(name: &str) -> Vec<String> {
+    let dir = TempDir::new().expect("a directory");
+    let store = dir.path().join("store");
+    let file = recording(name);
+    learner(&store, &["import", file.to_str().expect("text")], b"");
+    let exported = learner(&store, &["export"], b"");
+    exported.lines().map(str::to_owned).collect()
+}
+
+/// Fails with the first line that differs, rather than with two long texts.
+fn assert_same(name: &str, what: &str, found: &str) {
+    let wanted = policy(name);
+    if found == wanted {
+        return;
+    }
+    let differing = found.lines().zip(wanted.lines()).position(|(a, b)| a != b);
+    let at = differing.unwrap_or(found.lines().count().min(wanted.lines().count()));
+    panic!(
+        "{name}: {what} leads to another policy than {name}.policy.yaml, from line {} on:\n\
+         found  {:?}\nwanted {:?}\n{AGAIN}",
+        at + 1,
+        found.lines().nth(at),
+        wanted.lines().nth(at),
+    );
+}
+
+#[test]
+fn every_dataset_leads_to_its_policy_byte_for_byte() {
+    let nowhere = TempDir::new().expect("a directory");
+    for name in names(".parquet") {
+        let file = recording(&name);
+        let args = [
+            "recommend",
+            "--from",
+            file.to_str().expect("text"),
+            "-o",
+            "-",
+        ];
+        let store = nowhere.path().join("store");
+        assert_same(&name, "the recording", &learner(&store, &args, b""));
+        assert!(!store.exists(), "{name}: a replay has touched the store");
+    }
+}
+
+#[test]
+fn every_dataset_has_its_policy_and_every_policy_its_dataset() {
+    assert_eq!(names(".parquet"), names(".policy.yaml"), "{AGAIN}");
+    assert!(names(".parquet").len() >= 5, "datasets are missing");
+}
+
+#[test]
+fn the_datasets_are_small_together() {
+    let bytes: u64 = [".parquet", ".policy.yaml"]
+        .iter()
+        .flat_map(|ending| names(ending).into_iter().map(move |n| n + ending))
+        .map(|file| folder().join(file).metadata().expect("a file").len())
+        .sum();
+    assert!(bytes < SMALL, "{bytes} bytes; record less of it");
+}
+
+#[test]
+fn every_dataset_has_three_whole_runs_or_more_without_loss() {
+    for name in names(".parquet") {
+        let mut runs: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for line in lines(&name) {
+            let value: Value = serde_json::from_str(&line).expect("JSON");
+            let text = |field: &str| value[field].as_str().expect("text").to_owned();
+            runs.entry(text("run")).or_default().insert(text("op"));
+        }
+        assert!(
+            runs.len() >= 3,
+            "{name} has {} runs; record more",
+            runs.len()
+        );
+        for (run, ops) in runs {
+            let has = |op: &str| ops.contains(op);
+            assert!(
+                has("start") && has("stop") && has("exec") && !has("late") && !has("lost"),
+                "{run} is partial evidence ({ops:?}); record it again with datasets/record/{name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_dataset_in_another_order_leads_to_the_same_policy() {
+    let nowhere = TempDir::new().expect("a directory");
+    for name in names(".parquet") {
+        let mut lines = lines(&name);
+        lines.reverse();
+        let check = |what: &str, lines: &[String]| {
+            let text = lines.join("\n") + "\n";
+            let args = ["recommend", "--from", "-", "-o", "-"];
+            let found = learner(&nowhere.path().join("store"), &args, text.as_bytes());
+            assert_same(&name, what, &found);
+        };
+        check("the reversed recording", &lines);
+        shuffle(&mut lines);
+        check("the shuffled recording", &lines);
+    }
+}
+
+/// Fisher and Yates with a fixed xorshift: each test run shuffles alike.
+fn shuffle(lines: &mut [String]) {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    for last in (1..lines.len()).rev() {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        lines.swap(last, (state % (last as u64 + 1)) as usize);
+    }
+}
+
+#[test]
+fn a_policy_names_what_was_recorded_and_nothing_else() {
+    for name in names(".parquet") {
+        let mut done: BTreeSet<String> = BTreeSet::new();
+        for line in lines(&name) {
+            let value: Value = serde_json::from_str(&line).expect("JSON");
+            if value["result"] == "ok" {
+                let paths = ["path", "to"].map(|field| value[field].as_str());
+                done.extend(paths.into_iter().flatten().map(str::to_owned));
+            }
+        }
+        done.remove("/");
+        let named: BTreeSet<String> = policy(&name)
+            .lines()
+            .filter_map(|line| {
+                let rule = line.trim_start().strip_prefix("- ")?;
+                let path = rule.strip_prefix("path: ").or(rule.strip_prefix("dir: "))?;
+                Some(path.trim_matches('"').to_owned())
+            })
+            .collect();
+        let differing: Vec<_> = done.symmetric_difference(&named).collect();
+        assert!(differing.is_empty(), "{name}: {differing:?}. {AGAIN}");
+    }
+}
