@@ -122,8 +122,38 @@ pub(crate) fn run(arguments: Vec<OsString>) {
         "ring" => ring(path(0)),
         "leave-a-daemon" => leave_a_daemon(path(0)),
         "overlay" => super::overlay::act(path(0)),
+        "pivot" => super::roots::pivot(path(0)),
+        "by-proc-self" => super::roots::by_proc_self(path(0)),
+        "through-a-link-that-goes" => super::roots::through_a_link_that_goes(path(0)),
+        "fail" => fail(path(0)),
+        "run-without-a-first-line" => {
+            let status = Command::new("/bin/sh").arg("-c").arg(path(0)).status();
+            assert!(status.expect("a shell").success());
+        }
+        "mkdir-as-32-bit" => super::compat::mkdir(path(0)),
         other => panic!("no scenario {other}"),
     }
+}
+
+/// Operations that the kernel begins to check and then refuses, each in its own way.
+fn fail(dir: &Path) {
+    assert!(fs::remove_dir(dir.join("full")).is_err(), "not empty");
+    assert!(fs::create_dir(dir.join("full")).is_err(), "exists");
+    assert!(fs::remove_file(dir.join("full")).is_err(), "a directory");
+    assert!(
+        fs::rename(dir.join("file"), dir.join("full")).is_err(),
+        "onto one"
+    );
+    assert!(
+        Command::new(dir.join("no-program")).status().is_err(),
+        "no format"
+    );
+    // Nobody may change anything in the directory of root.
+    let nobody = rustix::fs::Uid::from_raw(65534);
+    rustix::thread::set_thread_res_uid(nobody, nobody, nobody).expect("setresuid");
+    assert!(fs::create_dir(dir.join("new")).is_err(), "not allowed");
+    assert!(fs::remove_file(dir.join("file")).is_err(), "not allowed");
+    assert!(fs::set_permissions(dir.join("file"), fs::Permissions::from_mode(0o777)).is_err());
 }
 
 /// Names that the observer's own directory walk made; sorted, so that the order is the same.

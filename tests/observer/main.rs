@@ -5,9 +5,11 @@
 //! are left out, aloud; with `CI` set they fail instead.
 
 mod act;
+mod compat;
 mod execs;
 mod limits;
 mod overlay;
+mod roots;
 mod scenarios;
 mod vm;
 mod watched;
@@ -29,7 +31,12 @@ fn main() -> ExitCode {
     arguments.test_threads = Some(1);
     let mut trials = Vec::new();
     for rung in rungs() {
-        for (name, test) in scenarios::ALL.iter().chain(overlay::ALL) {
+        for (name, test) in scenarios::ALL
+            .iter()
+            .chain(overlay::ALL)
+            .chain(roots::ALL)
+            .chain(compat::ALL)
+        {
             let test = *test;
             trials.push(Trial::test(format!("{rung}: {name}"), move || test(rung)));
         }

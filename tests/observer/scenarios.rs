@@ -14,7 +14,9 @@ use learner::profile::DEFAULT_MAX_BEHAVIORS;
 use learner::session::{Plan, Subject};
 use libtest_mimic::Failed;
 
-use crate::execs::shell;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::execs::{executable, shell};
 use crate::watched::{Seen, World, act, run};
 use crate::{check, execs, limits};
 
@@ -71,6 +73,10 @@ pub(crate) const ALL: &[(&str, Test)] = &[
         daemon,
     ),
     ("a failed operation is never learned", failed),
+    (
+        "a script without a first line is executed by the shell that reads it",
+        script_without_first_line,
+    ),
     ("an open by io_uring is seen or counted", by_ring),
     (
         "a flood loses events and says exactly how many",
@@ -311,11 +317,36 @@ fn failed(rung: Rung) -> Result<(), Failed> {
     let wanted = Outcome::Failed("ENOENT".into());
     match rung {
         // The check is never reached for a file that is not there.
-        Rung::Lsm | Rung::Fentry => check(found.is_empty(), || format!("{found:?}")),
+        Rung::Lsm | Rung::Fentry => check(found.is_empty(), || format!("{found:?}"))?,
         Rung::Tracepoint => check(found.len() == 1 && found[0].result == wanted, || {
             format!("{found:?}")
-        }),
+        })?,
     }
+    // These the kernel checks before it refuses them.
+    let world = World::new();
+    world.file("file");
+    world.file("full/inside");
+    std::fs::set_permissions(world.path(), std::fs::Permissions::from_mode(0o755))?;
+    executable(&world, "no-program", "\x7fELF, but not really");
+    let seen = act(rung, "fail", &[&world.path()])?;
+    // A shell would read it as a script: that it may be executed and read is learned.
+    expect(&seen, &world, &["exec %/no-program", "open r %/no-program"])?;
+    let refused = |name: &str, errno: &str| {
+        let wanted = Outcome::Failed(errno.into());
+        let found = seen.find(&world.join(name));
+        check(found.iter().any(|b| b.result == wanted), || {
+            format!("{name}: no {errno} in {found:#?}")
+        })
+    };
+    refused("full", "ENOTEMPTY")?;
+    refused("file", "EACCES")
+}
+
+fn script_without_first_line(rung: Rung) -> Result<(), Failed> {
+    let world = World::new();
+    let script = executable(&world, "script", "exit 0\n");
+    let seen = act(rung, "run-without-a-first-line", &[&script])?;
+    expect(&seen, &world, &["exec %/script", "open r %/script"])
 }
 
 fn by_ring(rung: Rung) -> Result<(), Failed> {
