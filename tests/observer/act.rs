@@ -106,6 +106,16 @@ pub(crate) fn run(arguments: Vec<OsString>) {
                 drop(File::open(entry).expect("open"));
             }
         }
+        "read-all-unobserved" => {
+            // The observer is our parent: stopped, it takes nothing out of the ring.
+            let observer = rustix::process::getppid().expect("a parent");
+            let tell = |signal| rustix::process::kill_process(observer, signal).expect("told");
+            let files = paths_of(path(0));
+            tell(rustix::process::Signal::STOP);
+            let opened = files.iter().all(|file| File::open(file).is_ok());
+            tell(rustix::process::Signal::CONT);
+            assert!(opened);
+        }
         "read-each" => {
             for file in &paths {
                 drop(File::open(file).expect("open"));
@@ -262,6 +272,7 @@ fn ring(file: &Path) {
 }
 
 /// A child that outlives this process, and reads after it is gone.
+#[expect(clippy::zombie_processes, reason = "it is to outlive this process")]
 fn leave_a_daemon(file: &Path) {
     let own = std::env::current_exe().expect("own image");
     let script = format!(

@@ -76,7 +76,7 @@ pub(crate) fn flood(rung: Rung) -> Result<(), Failed> {
         rung: Some(rung),
         ring: 4096,
     };
-    let seen = act_with(small, "read-all", &[&world.path()])?;
+    let seen = act_with(small, "read-all-unobserved", &[&world.path()])?;
     let (events, lost) = seen.totals();
     let quiet = Settings {
         rung: Some(rung),

@@ -1,7 +1,6 @@
 //! A full disk, and who may see the store.
 
 use std::fs;
-use std::io::BufRead;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
