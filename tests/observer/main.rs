@@ -5,6 +5,7 @@
 //! are left out, aloud; with `CI` set they fail instead.
 
 mod act;
+mod command;
 mod compat;
 mod execs;
 mod limits;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
             .chain(overlay::ALL)
             .chain(roots::ALL)
             .chain(compat::ALL)
+            .chain(command::ALL)
         {
             let test = *test;
             if leaves_out(rung, name) {
@@ -78,14 +80,19 @@ fn rungs() -> Vec<Rung> {
     allowed
 }
 
-/// In the virtual machine the tracepoint rung is tested where its kernel may differ from the host's:
-/// the rest has been tested there, and takes its time without hardware virtualisation.
+/// In the virtual machine the tracepoint rung is tested where its kernel may differ from the host's,
+/// and the command line not at all: the rest has been tested on the host, and takes its time
+/// without hardware virtualisation.
 fn leaves_out(rung: Rung, name: &str) -> bool {
-    let differs = || {
-        let mut others = overlay::ALL.iter().chain(roots::ALL).chain(compat::ALL);
-        name.contains("io_uring") || others.any(|(other, _)| *other == name)
+    let is_among = |tests: &[(&str, _)]| tests.iter().any(|(other, _)| *other == name);
+    let may_differ = || {
+        name.contains("io_uring")
+            || [overlay::ALL, roots::ALL, compat::ALL]
+                .into_iter()
+                .any(is_among)
     };
-    std::env::var_os("LEARNER_IN_VM").is_some() && rung == Rung::Tracepoint && !differs()
+    std::env::var_os("LEARNER_IN_VM").is_some()
+        && (is_among(command::ALL) || (rung == Rung::Tracepoint && !may_differ()))
 }
 
 /// The binary under test.
