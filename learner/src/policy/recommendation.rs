@@ -199,17 +199,42 @@ impl fmt::Display for Note {
     }
 }
 
+/// A line of text names so many paths; the policy itself has all of them.
+const NAMED: usize = 20;
+
 struct List<'a>(&'a [AbsPath]);
 
 impl fmt::Display for List<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, path) in self.0.iter().enumerate() {
+        for (index, path) in self.0.iter().take(NAMED).enumerate() {
             if index > 0 {
                 f.write_str(", ")?;
             }
             write!(f, "{path}")?;
         }
-        Ok(())
+        match self.0.len().saturating_sub(NAMED) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more, all in the policy"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_list_is_cut_and_says_by_how_much() {
+        let paths: Vec<AbsPath> = (0..23)
+            .map(|n| AbsPath::new(format!("/d{n}/")).expect("absolute"))
+            .collect();
+        let text = List(&paths).to_string();
+        assert!(text.starts_with("/d0/, /d1/"), "{text}");
+        assert!(
+            text.ends_with("/d19/ and 3 more, all in the policy"),
+            "{text}"
+        );
+        assert_eq!(List(&paths[..2]).to_string(), "/d0/, /d1/");
     }
 }
 
