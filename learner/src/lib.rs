@@ -13,6 +13,7 @@ pub mod workload;
 
 mod contain;
 
+pub mod generalize;
 pub mod policy;
 pub mod profile;
 

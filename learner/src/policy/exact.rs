@@ -294,7 +294,7 @@ impl Rules {
 }
 
 /// The path as a rule may hold it, or why none may.
-fn expressible(path: &[u8]) -> Result<String, Reason> {
+pub(crate) fn expressible(path: &[u8]) -> Result<String, Reason> {
     let text = std::str::from_utf8(path).map_err(|_| Reason::NotUtf8)?;
     if path.len() > MAX_KEY_BYTES {
         return Err(Reason::TooLong { bytes: path.len() });

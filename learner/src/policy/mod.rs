@@ -15,5 +15,6 @@ pub use document::{
     Source, Spec,
 };
 pub use exact::exact;
+pub(crate) use exact::expressible;
 pub use recommendation::{Note, Reason, Recommendation, Refusal, Unexpressed};
 pub use yaml::{BadPolicy, from_yaml, to_yaml};
