@@ -2,7 +2,7 @@
 //! policies that let them go on doing it.
 //!
 //! The floors, lowest first: vocabulary ([`workload`], [`behavior`], [`observation`], [`path`]),
-//! judgement ([`profile`], [`policy`]), edges ([`kernel`], [`store`], [`recording`]), composition
+//! judgement ([`profile`], [`readiness`], [`policy`]), edges ([`kernel`], [`store`], [`recording`]), composition
 //! ([`session`]). A module uses only what is below it, and edges do not use one another.
 #![forbid(unsafe_code)]
 
@@ -16,6 +16,7 @@ mod contain;
 pub mod generalize;
 pub mod policy;
 pub mod profile;
+pub mod readiness;
 
 pub mod kernel;
 pub mod recording;
