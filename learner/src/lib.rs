@@ -14,9 +14,12 @@ pub mod workload;
 mod contain;
 
 pub mod generalize;
+pub mod mention;
 pub mod policy;
 pub mod profile;
+pub mod quarantine;
 pub mod readiness;
+pub mod recommend;
 
 pub mod kernel;
 pub mod recording;

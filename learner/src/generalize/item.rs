@@ -65,6 +65,11 @@ impl Support {
         }
     }
 
+    /// The runs, by number.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = u32> + '_ {
+        self.runs.iter().copied()
+    }
+
     pub(super) fn join(&mut self, other: &Self) {
         self.count = self.count.saturating_add(other.count);
         self.runs.extend(&other.runs);

@@ -164,6 +164,11 @@ pub fn opened(dir: &AbsPath, recursive: bool) -> Vec<&'static str> {
         .collect()
 }
 
+/// Whether any user may make a file there.
+pub(crate) fn is_writable(path: &AbsPath) -> bool {
+    tier::is_writable(path)
+}
+
 /// Rules, and what they leave out and give up.
 #[derive(Debug)]
 pub struct Generalized {

@@ -153,6 +153,9 @@ fn selector(
             container: workload.container.clone(),
         });
     }
-    Ok(Selector { match_labels })
+    Ok(Selector {
+        match_labels,
+        ..Selector::default()
+    })
 }
 
