@@ -1,12 +1,13 @@
 //! Learner watches what Linux workloads really do and writes the least-permissive KubeArmor
 //! policies that let them go on doing it.
 //!
-//! The floors, lowest first: vocabulary ([`workload`], [`behavior`], [`observation`], [`path`]),
-//! judgement ([`profile`], [`readiness`], [`policy`]), edges ([`kernel`], [`store`], [`recording`]), composition
+//! The floors, lowest first: vocabulary ([`workload`], [`behavior`], [`observation`], [`path`],
+//! [`mention`]), judgement ([`profile`], [`quarantine`], [`readiness`], [`policy`]), edges ([`kernel`], [`store`], [`recording`]), composition
 //! ([`session`]). A module uses only what is below it, and edges do not use one another.
 #![forbid(unsafe_code)]
 
 pub mod behavior;
+pub mod mention;
 pub mod observation;
 pub mod path;
 pub mod workload;
@@ -15,6 +16,7 @@ mod contain;
 
 pub mod policy;
 pub mod profile;
+pub mod quarantine;
 pub mod readiness;
 
 pub mod kernel;
