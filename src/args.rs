@@ -1,7 +1,9 @@
 //! What may be asked, as it is typed.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use learner::generalize::{Dialect, Tightness};
@@ -206,7 +208,11 @@ pub(crate) struct Making {
     pub(crate) posture: Option<Posture>,
     /// Learn this although it is held in quarantine: a path, a directory with its slash for all
     /// below it, or OP:PATH; may be given several times
-    #[arg(long, value_name = "[OP:]PATH")]
+    #[arg(
+        long,
+        value_name = "[OP:]PATH",
+        value_parser = OsStringValueParser::new().try_map(|text| Mention::parse(text.as_bytes()))
+    )]
     pub(crate) include: Vec<Mention>,
 }
 

@@ -23,7 +23,7 @@ pub(crate) fn run(global: &Global, args: &args::Readiness) -> Result<Verdict, Fa
             let all: Vec<_> = made.iter().map(whole).collect();
             answer.print(&format!("{:#}\n", serde_json::Value::Array(all)))?;
         }
-        TableFormat::Table => answer.print(&format!("{}\n", short(&made)))?,
+        TableFormat::Table => answer.print(&short(&made))?,
     }
     answer.end()?;
     Ok(if made.len() == workloads {
@@ -43,16 +43,16 @@ fn whole(recommendation: &Recommendation) -> serde_json::Value {
     json!({ "workload": workload, "readiness": readiness, "convergence": convergence })
 }
 
-fn short(made: &[Recommendation]) -> Table {
+fn short(made: &[Recommendation]) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header([
-        "Workload",
-        "Runs",
-        "Left out",
-        "Behaviours",
-        "New in the next run",
-        "Share that is new",
-        "Denied when left out",
+    table.load_style(presets::NOTHING).set_header([
+        "WORKLOAD",
+        "RUNS",
+        "PARTIAL",
+        "BEHAVIORS",
+        "ANYTHING NEW IN THE NEXT RUN",
+        "SHARE THAT IS NEW",
+        "DENIED WHEN LEFT OUT",
     ]);
     for recommendation in made {
         let Readiness {
@@ -75,7 +75,7 @@ fn short(made: &[Recommendation]) -> Table {
             format!("{hit} of {} runs", left_one_out.len()),
         ]);
     }
-    table
+    crate::talk::lines(&table)
 }
 
 /// `4.0 %, at most 15.2 %`.
