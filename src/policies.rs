@@ -88,7 +88,11 @@ pub(crate) fn explain(recommendation: &Recommendation) {
     for LeftOut { need, support, why } in &recommendation.left_out {
         let sample = support.samples.first();
         let sample = sample.map_or_else(|| need.shape.to_string(), ToString::to_string);
-        tracing::warn!("{workload}: no rule for {sample}: {why}");
+        let by = need.source.as_ref().map(|source| format!(" by {source}"));
+        tracing::warn!(
+            "{workload}: no rule for {sample}{}: {why}",
+            by.unwrap_or_default()
+        );
     }
     for held in &recommendation.quarantine.held {
         tracing::warn!("{workload}: held: {held}");

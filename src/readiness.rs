@@ -83,7 +83,11 @@ fn estimate(estimate: Option<&Estimate>) -> String {
     estimate.map_or_else(
         || "no whole run".to_owned(),
         |Estimate { expected, at_most }| {
-            format!("{:.1} %, at most {:.1} %", expected * 100.0, at_most * 100.0)
+            format!(
+                "{:.1} %, at most {:.1} %",
+                expected * 100.0,
+                at_most * 100.0
+            )
         },
     )
 }

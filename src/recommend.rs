@@ -18,8 +18,7 @@ use crate::selection::Stored;
 use crate::talk::visible;
 
 pub(crate) fn run(global: &Global, args: &Recommend) -> Result<Verdict, Failure> {
-    let Some(Made { made, workloads }) =
-        make(global, &args.which, &args.making, &args.from)?
+    let Some(Made { made, workloads }) = make(global, &args.which, &args.making, &args.from)?
     else {
         return Ok(Verdict::No);
     };

@@ -9,8 +9,8 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use learner::behavior::{Access, Behavior, Op, Outcome};
 use learner::observation::{Fact, Moment, Observation};
 use learner::path::AbsPath;
-use learner::recommend::{Criteria, recommend};
 use learner::profile::Evidence;
+use learner::recommend::{Criteria, recommend};
 use learner::recording::{JsonlWriter, ParquetWriter, read_from};
 use learner::workload::{Labels, RunKey, Workload};
 

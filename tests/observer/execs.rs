@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use learner::behavior::Op;
 use learner::kernel::{Rung, Settings};
 use learner::policy::to_yaml;
-use learner::recommend::{Criteria, recommend};
 use learner::profile::Evidence;
+use learner::recommend::{Criteria, recommend};
 use learner::workload::{Labels, RunKey};
 use libtest_mimic::Failed;
 
@@ -130,7 +130,9 @@ pub(crate) fn same_policy(rung: Rung) -> Result<(), Failed> {
             key.clone(),
             learner::profile::RunProfile { labels, ..profile },
         );
-        Ok(to_yaml(&recommend(&key.workload, &evidence, &Criteria::default())?.policy))
+        Ok(to_yaml(
+            &recommend(&key.workload, &evidence, &Criteria::default())?.policy,
+        ))
     };
     let (this, floor) = (policy(rung)?, policy(Rung::Tracepoint)?);
     check(this == floor, || {

@@ -111,7 +111,11 @@ struct Lesson<'a> {
 }
 
 impl<'a> Lesson<'a> {
-    fn of(workload: &Workload, evidence: &'a Evidence, criteria: &Criteria) -> Result<Self, Refusal> {
+    fn of(
+        workload: &Workload,
+        evidence: &'a Evidence,
+        criteria: &Criteria,
+    ) -> Result<Self, Refusal> {
         let subject = subject::Subject::of(workload, evidence)?;
         let quarantine::Sorted {
             learned,
@@ -180,7 +184,9 @@ impl<'a> Lesson<'a> {
     }
 
     fn of_run(&self, number: u32) -> impl Iterator<Item = &Learned<'a>> {
-        self.learned.iter().filter(move |learned| learned.run == number)
+        self.learned
+            .iter()
+            .filter(move |learned| learned.run == number)
     }
 }
 
@@ -302,5 +308,8 @@ fn in_order<'l>(lesson: &'l Lesson<'_>) -> Vec<(u32, &'l RunKey)> {
         .map(|(number, (key, run))| (subject::began(run), number, *key))
         .collect();
     order.sort();
-    order.into_iter().map(|(_, number, key)| (number, key)).collect()
+    order
+        .into_iter()
+        .map(|(_, number, key)| (number, key))
+        .collect()
 }
