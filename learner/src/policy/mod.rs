@@ -6,6 +6,7 @@
 pub mod crd;
 mod document;
 mod exact;
+mod lint;
 pub mod meaning;
 pub mod names;
 mod recommendation;
@@ -19,6 +20,7 @@ pub use document::{
     Syscalls,
 };
 pub use exact::exact;
+pub use lint::{Lint, LintKind, lint};
 pub use recommendation::{Note, Reason, Recommendation, Refusal, Unexpressed};
 pub use violation::{Violation, violations};
 pub use yaml::{BadPolicy, from_yaml, to_yaml};
