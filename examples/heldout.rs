@@ -154,17 +154,44 @@ fn read(files: &[PathBuf]) -> Result<Runs, Box<dyn std::error::Error>> {
     Ok(evidence.into_runs())
 }
 
+/// Of each workload its paths, those that differ only in names that vary counted as one.
 fn paths_by_workload(runs: &Runs) -> BTreeMap<Workload, BTreeSet<AbsPath>> {
-    let mut all: BTreeMap<Workload, BTreeSet<AbsPath>> = BTreeMap::new();
+    let mut by_workload: BTreeMap<&Workload, Vec<&RunProfile>> = BTreeMap::new();
     for (key, run) in runs {
-        let paths = run
-            .seen
-            .keys()
-            .filter(|b| b.is_learnable())
-            .map(|b| b.path.clone());
-        all.entry(key.workload.clone()).or_default().extend(paths);
+        by_workload.entry(&key.workload).or_default().push(run);
     }
-    all
+    by_workload
+        .into_iter()
+        .map(|(workload, runs)| {
+            let needs = generalize(&seen_in(&runs), &ANYTHING).map_or_else(|_| Vec::new(), |g| g.rules);
+            let needs = needs.iter().flat_map(|chosen| &chosen.needs);
+            let paths = needs.filter_map(|(_, support)| support.samples.first().cloned());
+            (workload.clone(), paths.collect())
+        })
+        .collect()
+}
+
+/// Generalises whatever it is given.
+const ANYTHING: Options = Options {
+    tightness: Tightness::Balanced,
+    enforcer: Dialect::AppArmor,
+    read_only: false,
+    entries: usize::MAX,
+};
+
+fn seen_in<'a>(runs: &[&'a RunProfile]) -> Vec<Seen<'a>> {
+    (0..)
+        .zip(runs)
+        .flat_map(|(run, profile)| {
+            let learnable = profile.seen.iter().filter(|(b, _)| b.is_learnable());
+            learnable.map(move |(behavior, sighting)| Seen {
+                run,
+                behavior,
+                sighting,
+                entry: false,
+            })
+        })
+        .collect()
 }
 
 /// The same numbers each time: draws can be compared from one version to the next.
@@ -398,30 +425,9 @@ fn covered(
 
 /// Of the run's generalised behaviours, those that the runs learned from had not shown, and all.
 fn new_behaviors(learned: &[usize], run: usize, runs: &[(&RunKey, &RunProfile)]) -> (usize, usize) {
-    let all: Vec<usize> = learned.iter().copied().chain([run]).collect();
-    let seen: Vec<Seen<'_>> = (0..)
-        .zip(&all)
-        .flat_map(|(number, index)| {
-            let (_, profile) = runs[*index];
-            profile.seen.iter().filter(|(b, _)| b.is_learnable()).map(
-                move |(behavior, sighting)| Seen {
-                    run: number,
-                    behavior,
-                    sighting,
-                    entry: false,
-                },
-            )
-        })
-        .collect();
-    let options = Options {
-        tightness: Tightness::Balanced,
-        enforcer: Dialect::AppArmor,
-        read_only: false,
-        entries: usize::MAX,
-    };
-    let Ok(rules) = generalize(&seen, &options) else {
-        return (0, 0);
-    };
+    let all: Vec<&RunProfile> = learned.iter().chain([&run]).map(|index| runs[*index].1).collect();
+    let seen = seen_in(&all);
+    let Ok(rules) = generalize(&seen, &ANYTHING) else { return (0, 0) };
     let last = learned.len() as u32;
     let needs = |is: &dyn Fn(u32) -> bool| -> BTreeSet<_> {
         let of = seen.iter().filter(|seen| is(seen.run));
