@@ -9,8 +9,10 @@ mod args;
 mod completions;
 mod export;
 mod failure;
+mod forget;
 mod import;
 mod launch;
+mod learnable;
 mod observe;
 mod policies;
 mod probe;
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Verb::Runs(args) => runs::run(&global, &args),
         Verb::Export(args) => export::run(&global, &args),
         Verb::Import(args) => import::run(&global, &args),
+        Verb::Forget(args) => forget::run(&global, &args),
         Verb::Completions(args) => completions::run(&args),
     };
     match verdict {
