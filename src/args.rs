@@ -1,13 +1,15 @@
 //! What may be asked, as it is typed.
 
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use clap::builder::{OsStringValueParser, TypedValueParser as _};
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use learner::behavior::OpKind;
+use learner::mention::Mention;
+use learner::path::AbsPath;
 
 use learner::generalize::{Dialect, Tightness};
-use learner::mention::Mention;
 use learner::policy::meaning::Posture;
 
 use crate::selection::Label;
@@ -60,6 +62,7 @@ pub(crate) enum Verb {
     Runs(Runs),
     Export(Export),
     Import(Import),
+    Forget(Forget),
     Completions(Completions),
 }
 
@@ -211,7 +214,7 @@ pub(crate) struct Making {
     #[arg(
         long,
         value_name = "[OP:]PATH",
-        value_parser = OsStringValueParser::new().try_map(|text| Mention::parse(text.as_bytes()))
+        value_parser = mention()
     )]
     pub(crate) include: Vec<Mention>,
 }
@@ -227,6 +230,7 @@ pub(crate) struct Making {
 #[command(after_help = "Examples:\n  \
                   learner recommend -n default -l app=nginx\n  \
                   learner recommend --from nginx.jsonl -o - | kubectl apply -f -\n  \
+                  learner recommend -n shop --include exec:/usr/bin/pg_isready\n  \
                   learner recommend -n default --tightness durable -r report.html\n\n\
                   Exit code 1: there is nothing to recommend, or not for every workload.")]
 pub(crate) struct Recommend {
@@ -343,6 +347,61 @@ pub(crate) struct Import {
     /// Recordings; '-' is standard input
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
+}
+
+/// Keep what was recorded from being learned, for good
+///
+/// What is named is not learned any more, by any revision of the workload, nor when it is recorded or
+/// imported again. The evidence stays: 'learner export' still writes it. PATH is a path as it was
+/// recorded; with a slash at the end it means all that is below it. A rename or a link is forgotten
+/// with either of its names.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+                  learner forget -n shop -l app=cart /etc/shadow\n  \
+                  learner forget --op exec --source /usr/bin/dash /usr/bin/curl /tmp/\n  \
+                  learner forget --list\n  \
+                  learner forget --undo /etc/shadow\n\n\
+                  Exit code 1: a PATH matches nothing that was recorded, or with --undo nothing that\n\
+                  was forgotten; what does match is done all the same.")]
+pub(crate) struct Forget {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Only this operation: exec, open, create, mkdir, unlink, rmdir, rename, link, symlink, chmod
+    /// or truncate
+    #[arg(long, value_name = "OP", value_parser = operation)]
+    pub(crate) op: Option<OpKind>,
+    /// Only what this program did; for exec, what it started
+    #[arg(long, value_name = "PATH", value_parser = recorded_path())]
+    pub(crate) source: Option<AbsPath>,
+    /// Let it be learned again
+    #[arg(long)]
+    pub(crate) undo: bool,
+    /// Show what is forgotten
+    #[arg(long, conflicts_with_all = ["undo", "paths", "op", "source"])]
+    pub(crate) list: bool,
+    /// How the list is shown
+    #[arg(short, long, value_enum, default_value_t = TableFormat::Table, requires = "list")]
+    pub(crate) format: TableFormat,
+    /// What is to be forgotten
+    #[arg(value_name = "PATH", required_unless_present = "list", value_parser = recorded_path())]
+    pub(crate) paths: Vec<AbsPath>,
+}
+
+fn operation(name: &str) -> Result<OpKind, String> {
+    OpKind::parse(name).ok_or_else(|| {
+        let all = OpKind::ALL.map(OpKind::as_str).join(", ");
+        format!("an operation is one of {all}")
+    })
+}
+
+/// Any bytes, as below.
+fn mention() -> impl TypedValueParser<Value = Mention> {
+    OsStringValueParser::new().try_map(|text| Mention::parse(&text.into_vec()))
+}
+
+/// Any bytes: a recorded path need not be text.
+fn recorded_path() -> impl TypedValueParser<Value = AbsPath> {
+    OsStringValueParser::new().try_map(|path| AbsPath::new(path.into_vec()))
 }
 
 /// Write a completion script for a shell

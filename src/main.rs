@@ -9,11 +9,13 @@ mod args;
 mod completions;
 mod export;
 mod failure;
+mod forget;
 mod import;
 mod launch;
 mod observe;
 mod policies;
 mod probe;
+mod quarantine;
 mod readiness;
 mod recommend;
 mod runs;
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Verb::Runs(args) => runs::run(&global, &args),
         Verb::Export(args) => export::run(&global, &args),
         Verb::Import(args) => import::run(&global, &args),
+        Verb::Forget(args) => forget::run(&global, &args),
         Verb::Completions(args) => completions::run(&args),
     };
     match verdict {

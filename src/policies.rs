@@ -94,9 +94,7 @@ pub(crate) fn explain(recommendation: &Recommendation) {
             by.unwrap_or_default()
         );
     }
-    for held in &recommendation.quarantine.held {
-        tracing::warn!("{workload}: held: {held}");
-    }
+    crate::quarantine::say(recommendation);
 }
 
 /// Writes the report, in the form that the name ends in, and says so.

@@ -55,9 +55,10 @@ pub(crate) fn make(
     making: &Making,
     from: &[std::path::PathBuf],
 ) -> Result<Option<Made>, Failure> {
-    let criteria = criteria(making);
+    let mut criteria = criteria(making);
     let (evidence, place) = if from.is_empty() {
         let stored = Stored::open(global)?;
+        criteria.forgotten = stored.tombstones()?;
         let summaries = stored.summaries(which)?;
         let wanted = summaries.iter().map(|summary| &summary.key).collect();
         (stored.load(&wanted)?, stored.dir.display().to_string())

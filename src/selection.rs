@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use learner::mention::{Mention, Tombstones};
 use learner::profile::Evidence;
 use learner::store::{Store, Summary, default_dir};
-use learner::workload::{Labels, RunKey};
+use learner::workload::{Labels, RunKey, Workload};
 
 use crate::args::{Global, Which};
 use crate::failure::Failure;
@@ -36,13 +37,18 @@ impl FromStr for Label {
 impl Which {
     /// Whether a run is meant.
     pub(crate) fn takes(&self, key: &RunKey, labels: &Labels) -> bool {
-        self.namespace
-            .as_ref()
-            .is_none_or(|namespace| *namespace == key.workload.namespace)
+        self.takes_namespace_of(&key.workload)
             && self
                 .labels
                 .iter()
                 .all(|label| labels.get(&label.key) == Some(&label.value))
+    }
+
+    /// Whether a workload is meant, apart from its labels.
+    pub(crate) fn takes_namespace_of(&self, workload: &Workload) -> bool {
+        self.namespace
+            .as_ref()
+            .is_none_or(|namespace| *namespace == workload.namespace)
     }
 
     /// Whether nothing was asked for in particular.
@@ -111,6 +117,30 @@ impl Stored {
         let mut all = store.summaries()?;
         all.retain(|summary| which.takes(&summary.key, &summary.labels));
         Ok(all)
+    }
+
+    /// What must not be learned again.
+    pub(crate) fn tombstones(&self) -> Result<Tombstones, Failure> {
+        match &self.store {
+            Some(store) => Ok(store.tombstones()?),
+            None => Ok(Tombstones::default()),
+        }
+    }
+
+    /// Sets tombstones, or with `undo` takes them away.
+    pub(crate) fn bury(
+        &self,
+        what: BTreeSet<(Workload, Mention)>,
+        undo: bool,
+    ) -> Result<(), Failure> {
+        if let Some(store) = &self.store {
+            if undo {
+                store.unforget(what)?;
+            } else {
+                store.forget(what)?;
+            }
+        }
+        Ok(())
     }
 
     /// What the runs did.

@@ -68,6 +68,7 @@ spec:
 ";
 
 const REPORT_WARNINGS: &str = "\
+warning: batch/Command/report/report: 1 of 1 runs could not be judged whole: the first program was not seen, so programs that were started from outside cannot be told from the workload's own
 warning: batch/Command/report/report: partial evidence: 1 of 1 runs were not watched whole, so the policy may lack what they did unseen
 warning: batch/Command/report/report: lost 3 events (ring-full): the policy may lack what they did
 warning: batch/Command/report/report: no program was seen to start, so the policy does not restrict programs
@@ -249,7 +250,10 @@ fn a_workload_without_labels_gets_no_policy() {
         said(
             1,
             NGINX,
-            "warning: no policy for batch/Command/report/report: its runs carry no labels, and a policy without labels would select the whole namespace\n"
+            "\
+warning: batch/Command/report/report: 1 of 1 runs could not be judged whole: the first program was not seen, so programs that were started from outside cannot be told from the workload's own
+warning: no policy for batch/Command/report/report: its runs carry no labels, and a policy without labels would select the whole namespace
+"
         )
     );
 }

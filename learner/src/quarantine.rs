@@ -111,11 +111,12 @@ impl fmt::Display for Unjudged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Ancestry => {
-                "its first program was not seen, so programs that were started in it from outside \
-                 cannot be told from its own"
+                "the first program was not seen, so programs that were started from outside cannot be \
+                 told from the workload's own"
             }
             Self::Terminal => {
-                "it was started at a terminal, so a session in it cannot be told from itself"
+                "the run was started at a terminal, so a session in it cannot be told from the \
+                 workload itself"
             }
         })
     }
