@@ -18,6 +18,7 @@ use learner::behavior::{Access, Behavior, Op, Outcome};
 use learner::generalize::{Dialect, Options, Seen, Tightness, generalize};
 use learner::path::AbsPath;
 use learner::policy::meaning::{Enforced, Enforcer, Operation, Posture, Postures, Verdict};
+use learner::policy::{Policy, from_yaml};
 use learner::profile::{Evidence, RunProfile};
 use learner::recommend::{Criteria, Grant, Recommendation, recommend};
 use learner::workload::{RunKey, Workload};
@@ -163,7 +164,8 @@ fn paths_by_workload(runs: &Runs) -> BTreeMap<Workload, BTreeSet<AbsPath>> {
     by_workload
         .into_iter()
         .map(|(workload, runs)| {
-            let needs = generalize(&seen_in(&runs), &ANYTHING).map_or_else(|_| Vec::new(), |g| g.rules);
+            let needs =
+                generalize(&seen_in(&runs), &ANYTHING).map_or_else(|_| Vec::new(), |g| g.rules);
             let needs = needs.iter().flat_map(|chosen| &chosen.needs);
             let paths = needs.filter_map(|(_, support)| support.samples.first().cloned());
             (workload.clone(), paths.collect())
@@ -229,18 +231,24 @@ impl Trial<'_> {
             Dialect::AppArmor => Enforcer::AppArmor,
             Dialect::Bpf | Dialect::Both => Enforcer::Bpf,
         };
+        let postures = Postures::all(Posture::Block);
+        // What the enforcer allows whatever the policy says is not the policy's doing.
+        let nothing = Enforced::new(enforcer, &[only("/no/such/file", false)], postures);
+        let everything = Enforced::new(enforcer, &[only("/", true)], postures);
         let own = &foreign[self.workload];
         let others: BTreeSet<&AbsPath> = foreign
             .iter()
             .filter(|(workload, _)| *workload != self.workload)
             .flat_map(|(_, paths)| paths)
             .filter(|path| !own.contains(*path))
+            .filter(|path| !allowed(&nothing, &Op::Open(Access::Read), path, &None))
             .collect();
         let mut rng = fastrand::Rng::with_seed(self.k as u64);
         let (mut operations, mut denied, mut hit, mut refused, mut done) = (0, 0, 0, 0, 0);
         let (mut rules, mut entries, mut admitted) = (0, 0, 0);
         let (mut silent, mut named) = (BTreeSet::new(), BTreeSet::new());
         let mut shown: BTreeMap<String, usize> = BTreeMap::new();
+        let mut never = BTreeSet::new();
         for _ in 0..args.draws {
             let order = draw(&mut rng, self.runs.len());
             let Some(made) = self.learn(&order) else {
@@ -250,14 +258,15 @@ impl Trial<'_> {
             done += 1;
             rules += made.rules.len();
             entries += made.budget.map_or(0, |(entries, _)| entries);
-            let postures = Postures::all(Posture::Block);
             let held = Enforced::new(enforcer, &[&made.policy], postures);
             let (_, run) = self.runs[order[self.k]];
             let mut any = false;
             for behavior in run.seen.keys().filter(|b| b.is_learnable()) {
                 operations += 1;
                 let judgement = held.judge(&Operation::from(behavior));
-                if judgement.verdict != Verdict::Allowed {
+                if everything.judge(&Operation::from(behavior)).verdict == Verdict::Denied {
+                    never.insert(behavior.to_string());
+                } else if judgement.verdict != Verdict::Allowed {
                     denied += 1;
                     any = true;
                     *shown.entry(behavior.to_string()).or_default() += 1;
@@ -277,7 +286,8 @@ impl Trial<'_> {
                 } else {
                     Op::Open(Access::Read)
                 };
-                if !own.contains(&path) && may(&op, &path) {
+                let always = allowed(&nothing, &op, &path, &None);
+                if !own.contains(&path) && !always && may(&op, &path) {
                     if names(&made, probe) {
                         named.insert(*probe);
                     } else {
@@ -285,6 +295,9 @@ impl Trial<'_> {
                     }
                 }
             }
+        }
+        for what in never {
+            eprintln!("{} {enforcer}: no policy allows {what}", self.workload);
         }
         if args.show {
             let mut shown: Vec<_> = shown.into_iter().collect();
@@ -314,6 +327,20 @@ impl Trial<'_> {
             refused.to_string(),
         ]
     }
+}
+
+/// A policy that allows one directory to all, with what is below it, and every program.
+fn only(dir: &str, recursive: bool) -> Policy {
+    let rule = if recursive {
+        format!("matchDirectories: [{{dir: {dir}, recursive: true}}]")
+    } else {
+        format!("matchPaths: [{{path: {dir}}}]")
+    };
+    let text = format!(
+        "apiVersion: security.kubearmor.com/v1\nkind: KubeArmorPolicy\nmetadata: {{name: a, namespace: b}}\n\
+         spec: {{selector: {{matchLabels: {{a: b}}}}, process: {{{rule}}}, file: {{{rule}}}, action: Allow}}\n"
+    );
+    from_yaml(&text).expect("a policy").remove(0)
 }
 
 /// Whoever may act: each program that the policy lets run, and one that it does not name.
@@ -425,9 +452,15 @@ fn covered(
 
 /// Of the run's generalised behaviours, those that the runs learned from had not shown, and all.
 fn new_behaviors(learned: &[usize], run: usize, runs: &[(&RunKey, &RunProfile)]) -> (usize, usize) {
-    let all: Vec<&RunProfile> = learned.iter().chain([&run]).map(|index| runs[*index].1).collect();
+    let all: Vec<&RunProfile> = learned
+        .iter()
+        .chain([&run])
+        .map(|index| runs[*index].1)
+        .collect();
     let seen = seen_in(&all);
-    let Ok(rules) = generalize(&seen, &ANYTHING) else { return (0, 0) };
+    let Ok(rules) = generalize(&seen, &ANYTHING) else {
+        return (0, 0);
+    };
     let last = learned.len() as u32;
     let needs = |is: &dyn Fn(u32) -> bool| -> BTreeSet<_> {
         let of = seen.iter().filter(|seen| is(seen.run));

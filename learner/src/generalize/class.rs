@@ -84,7 +84,9 @@ impl Class {
                 "..[0-9][0-9][0-9][0-9]_[0-9][0-9]_[0-9][0-9]_[0-9][0-9]_[0-9][0-9]_[0-9][0-9].[0-9]*"
             }
             Self::PodUid => "pod[0-9a-f]*",
-            Self::Cgroup => "**",
+            Self::Cgroup => {
+                "{,**/}{*.slice,*.scope,*.service,*.mount,*.automount,*.socket,*.swap,*.timer,*.path,*.target,*.device,kubepods,burstable,besteffort,docker,kubelet,libpod*,pod[0-9a-f]*,cri-containerd-*,crio-*,docker-*,[0-9a-f][0-9a-f][0-9a-f][0-9a-f]*[0-9a-f]}"
+            }
             Self::Uuid => "[0-9a-fA-F]*[-_]*[-_]*[-_]*[-_][0-9a-fA-F]*",
             Self::Time => "[0-9]*",
             Self::Hex => "[0-9a-fA-F]*",
