@@ -215,7 +215,10 @@ fn naive(rules: &[Rule], block: bool, asked: &Asked) -> (bool, bool) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4_000))]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(4_000)
+    })]
     #[test]
     fn the_evaluator_agrees_with_a_plain_reading(
         rules in prop::collection::vec(rule(), 1..8),
