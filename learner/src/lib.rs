@@ -2,7 +2,7 @@
 //! policies that let them go on doing it.
 //!
 //! The floors, lowest first: vocabulary ([`workload`], [`behavior`], [`observation`], [`path`]),
-//! judgement ([`profile`], [`readiness`], [`policy`]), edges ([`kernel`], [`store`], [`recording`]), composition
+//! judgement ([`profile`], [`readiness`], [`policy`], [`report`]), edges ([`kernel`], [`store`], [`recording`]), composition
 //! ([`session`]). A module uses only what is below it, and edges do not use one another.
 #![forbid(unsafe_code)]
 
@@ -20,6 +20,7 @@ pub mod profile;
 pub mod quarantine;
 pub mod readiness;
 pub mod recommend;
+pub mod report;
 
 pub mod kernel;
 pub mod recording;
