@@ -28,13 +28,13 @@ pub(super) fn readiness(subject: &Subject<'_>) -> String {
     let (Some(chance), Some(share)) = (&readiness.chance, &readiness.share) else {
         return "no run was watched whole, so nothing can be said of the next one".to_owned();
     };
-    let of = |Bounds { expected: e, at_most }: &Bounds| {
-        format!("{} expected, {} at most", expected(*e), bound(*at_most))
-    };
+    let Bounds { expected: new, at_most } = share;
     format!(
-        "new in the next run: {} of its behaviours; chance of anything new: {} ({} sure, {})",
-        of(share),
-        of(chance),
+        "of the next run's behaviours {} are expected to be new, {} at most; the chance that any is: {}, {} at most ({} sure, from {})",
+        expected(*new),
+        bound(*at_most),
+        expected(chance.expected),
+        bound(chance.at_most),
         expected(readiness.confidence),
         count(readiness.runs, "complete run", "complete runs"),
     )
@@ -102,6 +102,14 @@ pub(super) fn doubts(subject: &Subject<'_>) -> Vec<Doubt> {
         "steps",
         "made rules wider so that they fit the rule map",
         Part::GivenUp,
+    );
+    let runs = subject.convergence.len();
+    add(
+        of(&|rule| rule.runs == 1 && runs > 1),
+        "rule stands",
+        "rules stand",
+        "on one run alone",
+        Part::Rules,
     );
     add(
         of(&|rule| rule.is_wide()),

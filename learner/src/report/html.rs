@@ -70,7 +70,7 @@ fn contents(workloads: &[Subject<'_>]) -> Markup {
                 tbody {
                     @for (number, subject) in workloads.iter().enumerate() {
                         tr {
-                            td { a href={ "#w" (number) } { (subject.title()) } }
+                            td.path { a href={ "#w" (number) } { (subject.title()) } }
                             td.number { (subject.rules.len()) }
                             td.number { @if let Some(entries) = &subject.entries { (entries.used) " of " (entries.of) } }
                             td.number { (subject.convergence.len()) }
@@ -178,14 +178,36 @@ fn uncertain(number: usize, subject: &Subject<'_>) -> Markup {
                     li {
                         (doubt.text)
                         @if let Some(part) = doubt.part {
-                            " " a href={ "#" (anchor(number, part)) } { "see" }
+                            " " a href={ "#" (anchor(number, part)) } { "more" }
                         }
                     }
                 }
             }
+            (wide(&subject.rules))
             @for note in subject.notes.iter().filter(|note| is_cut(note)) {
                 (all_of(note))
             }
+        }
+    }
+}
+
+fn wide(rules: &[Rule<'_>]) -> Markup {
+    let wide: Vec<&Rule<'_>> = rules.iter().filter(|rule| rule.is_wide()).collect();
+    if wide.is_empty() {
+        return html! {};
+    }
+    html! {
+        details {
+            summary { "Rules for whole directories or more (" (wide.len()) ")" }
+            ul { @for rule in wide { li {
+                (rule.access()) " " code { (rule.shown) }
+                @if let Some(source) = &rule.from_source { " for " code { (source) } }
+                ": "
+                @for (at, granted) in rule.grants.iter().enumerate() {
+                    @if at > 0 { "; " }
+                    (granted.text)
+                }
+            } } }
         }
     }
 }
@@ -287,26 +309,24 @@ fn rules(number: usize, subject: &Subject<'_>) -> Markup {
             @if !of.is_empty() {
                 div.tree {
                     h4 { (what) " " span.quiet { "(" (count(of.len(), "rule", "rules")) ")" } }
-                    @for (name, tree) in &Tree::of(of).directories {
-                        (directory(name, tree, runs, true))
-                    }
+                    @let tree = Tree::of(of);
+                    @for (name, tree) in tree.top() { (directory(&name, tree, runs)) }
                 }
             }
         }
     }
 }
 
-fn directory(name: &str, tree: &Tree<'_, '_>, runs: usize, is_top: bool) -> Markup {
+fn directory(name: &str, tree: &Tree<'_, '_>, runs: usize) -> Markup {
     let all = tree.all();
-    let open = is_top || all.len() <= OPEN_AT_FIRST;
     html! {
-        details.directory open[open] {
+        details.directory open[all.len() <= OPEN_AT_FIRST] {
             summary {
                 code { (name) } " "
                 span.quiet { (count(all.len(), "rule", "rules")) } " "
-                (flags(&all))
+                (flags(&all, runs))
             }
-            @for (name, below) in &tree.directories { (directory(name, below, runs, false)) }
+            @for (name, below) in &tree.directories { (directory(name, below, runs)) }
             @for (name, rules) in &tree.rules { (target(name, rules, runs)) }
         }
     }
@@ -328,7 +348,7 @@ fn target(name: &str, rules: &[&Rule<'_>], runs: usize) -> Markup {
                         _ => { "for " (rules.len()) " programs" },
                     }
                 } " "
-                (flags(rules))
+                (flags(rules, runs))
             }
             div.evidence { @for rule in rules { (evidence(rule, runs)) } }
         }
@@ -336,10 +356,11 @@ fn target(name: &str, rules: &[&Rule<'_>], runs: usize) -> Markup {
 }
 
 /// What stands out among rules, each once.
-fn flags(rules: &[&Rule<'_>]) -> Markup {
+fn flags(rules: &[&Rule<'_>], runs: usize) -> Markup {
     let marks: std::collections::BTreeSet<_> = rules.iter().flat_map(|rule| &rule.marks).collect();
     html! {
         @if rules.iter().any(|rule| rule.is_wide()) { span.flag { "wide" } " " }
+        @if let [rule] = rules && rule.runs == 1 && runs > 1 { span.plain { "one run" } " " }
         @for mark in marks { span.mark { (mark.technique) " " (mark.what) } " " }
     }
 }
@@ -392,18 +413,18 @@ fn left_out(number: usize, subject: &Subject<'_>) -> Markup {
     html! {
         h3 id=(anchor(number, Part::LeftOut)) { "Seen, and without a rule" }
         div.wide { table {
-            thead { tr { th { "What" } th { "Why it has no rule" } th.number { "Events" } th.number { "Runs" } th { "First seen" } th { "Last seen" } th { "By" } th { "As" } } }
+            thead { tr { th { "What" } th { "Why it has no rule" } th.number { "Events" } th.number { "Runs" } th { "First and last seen" } th { "By" } } }
             tbody {
                 @for left in &subject.left_out {
                     tr {
-                        td { (class(left.class)) @if left.writes { ", written" } " " code { (left.shape) } }
-                        td { (left.why.text) }
+                        td.path { (class(left.class)) @if left.writes { ", written" } " " code { (left.shape) }
+                            details { summary.quiet { "as seen" } (paths(&left.samples)) }
+                        }
+                        td.path { (left.why.text) }
                         td.number { (left.observations) }
                         td.number { (left.runs) }
-                        td.time { (second(left.first_seen)) }
-                        td.time { (second(left.last_seen)) }
-                        td { @if let Some(source) = &left.from_source { code { (source) } } }
-                        td { (paths(&left.samples)) }
+                        td.time { (second(left.first_seen)) br; (second(left.last_seen)) }
+                        td.path { @if let Some(source) = &left.from_source { code { (source) } } }
                     }
                 }
             }
@@ -429,17 +450,16 @@ fn held(number: usize, subject: &Subject<'_>) -> Markup {
         h3 id=(anchor(number, Part::Held)) { "Held in quarantine" }
         p.quiet { "None of it was learned from. " code { "--include" } " names what may be." }
         div.wide { table {
-            thead { tr { th { "What" } th { "Why it is held" } th { "By" } th.number { "Events" } th.number { "Runs" } th { "First seen" } th { "Last seen" } } }
+            thead { tr { th { "What" } th { "Why it is held" } th { "By" } th.number { "Events" } th.number { "Runs" } th { "First and last seen" } } }
             tbody {
                 @for held in &subject.held {
                     tr {
-                        td { code { (held.what()) } }
+                        td.path { code { (held.what()) } }
                         td { ul { @for reason in &held.reasons { li { (reason.text) } } } }
-                        td { @if let Some(source) = &held.from_source { code { (source) } } }
+                        td.path { @if let Some(source) = &held.from_source { code { (source) } } }
                         td.number { (held.observations) }
                         td.number { (held.runs) }
-                        td.time { (second(held.first_seen)) }
-                        td.time { (second(held.last_seen)) }
+                        td.time { (second(held.first_seen)) br; (second(held.last_seen)) }
                     }
                 }
             }

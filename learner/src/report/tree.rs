@@ -49,6 +49,17 @@ impl<'r, 'a> Tree<'r, 'a> {
         }
     }
 
+    /// The directories that stand at the top: those of `/` one by one, unless it has rules itself.
+    pub(super) fn top(&self) -> Vec<(String, &Self)> {
+        match self.directories.iter().next() {
+            Some((root, below)) if root == "/" && below.rules.is_empty() => {
+                let below = below.directories.iter();
+                below.map(|(name, tree)| (format!("{root}{name}"), tree)).collect()
+            }
+            _ => self.directories.iter().map(|(name, tree)| (name.clone(), tree)).collect(),
+        }
+    }
+
     /// All rules in it and below it.
     pub(super) fn all(&self) -> Vec<&'r Rule<'a>> {
         let below = self.directories.values().flat_map(Self::all);
