@@ -1,8 +1,14 @@
 //! What may be asked, as it is typed.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use learner::generalize::{Dialect, Tightness};
+use learner::mention::Mention;
+use learner::policy::meaning::Posture;
 
 use crate::selection::Label;
 
@@ -50,6 +56,7 @@ pub(crate) enum Verb {
     #[command(name = "__launch", hide = true)]
     Launch(Launch),
     Recommend(Recommend),
+    Readiness(Readiness),
     Runs(Runs),
     Export(Export),
     Import(Import),
@@ -126,6 +133,8 @@ pub(crate) struct Observe {
     /// How the policy is written
     #[arg(short, long, value_enum, default_value_t = PolicyFormat::Yaml)]
     pub(crate) format: PolicyFormat,
+    #[command(flatten)]
+    pub(crate) making: Making,
     /// Watch what runs in this cgroup v2 directory already
     #[arg(long, value_name = "PATH")]
     pub(crate) cgroup: Option<PathBuf>,
@@ -182,22 +191,56 @@ pub(crate) struct Which {
     pub(crate) labels: Vec<Label>,
 }
 
-/// Write the policies that allow what was seen and nothing else
+/// How policies are made of what was seen.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "How policies are made")]
+pub(crate) struct Making {
+    /// How far rules may go beyond what was seen: exact (not at all), balanced (names that change
+    /// from run to run, by their class), durable (wherever that is possible) [default: balanced]
+    #[arg(long, value_name = "exact|balanced|durable")]
+    pub(crate) tightness: Option<Tightness>,
+    /// For which of KubeArmor's enforcers: bpf, apparmor, or both at once [default: bpf]
+    #[arg(long, value_name = "bpf|apparmor|both")]
+    pub(crate) enforcer: Option<Dialect>,
+    /// The posture that the policy is for; under audit, readOnly rules come only from three whole
+    /// runs on, since KubeArmor denies writes to them under audit too [default: audit]
+    #[arg(long, value_name = "audit|block")]
+    pub(crate) posture: Option<Posture>,
+    /// Learn this although it is held in quarantine: a path, a directory with its slash for all
+    /// below it, or OP:PATH; may be given several times
+    #[arg(
+        long,
+        value_name = "[OP:]PATH",
+        value_parser = OsStringValueParser::new().try_map(|text| Mention::parse(text.as_bytes()))
+    )]
+    pub(crate) include: Vec<Mention>,
+}
+
+/// Write the policies that let the workloads go on doing what they were seen to do
 ///
 /// From the store, or with --from from recordings alone. One policy for each workload goes to
-/// OUTDIR/<namespace>-<workload>/<policy>.yaml; what it could not express, and what it grants
-/// beyond what was seen, is said on standard error.
+/// OUTDIR/<namespace>-<workload>/<policy>.yaml. Names that machines make (process ids, digests,
+/// times, temporary names) are told by their class and by the runs that have them. What a policy
+/// leaves out, holds back and grants beyond what was seen is said on standard error, and in the
+/// report for each rule.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
                   learner recommend -n default -l app=nginx\n  \
-                  learner recommend --from nginx.jsonl -o - | kubectl apply -f -\n\n\
+                  learner recommend --from nginx.jsonl -o - | kubectl apply -f -\n  \
+                  learner recommend -n default --tightness durable -r report.html\n\n\
                   Exit code 1: there is nothing to recommend, or not for every workload.")]
 pub(crate) struct Recommend {
     #[command(flatten)]
     pub(crate) which: Which,
+    #[command(flatten)]
+    pub(crate) making: Making,
     /// Learn from this recording and leave the store alone; '-' is standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) from: Vec<PathBuf>,
+    /// Also write a report with the evidence for each rule, by the name's ending: .txt, .html or
+    /// .json
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
     /// Where the policies go; '-' is standard output
     #[arg(short, long, value_name = "OUTDIR|-", default_value = "out")]
     pub(crate) outdir: PathBuf,
@@ -213,6 +256,29 @@ pub(crate) enum PolicyFormat {
     Yaml,
     /// JSON, one object after another
     Json,
+}
+
+/// Say how much the next run of each workload may still show
+///
+/// After generalisation, by the runs that were watched whole: the chance that the next run shows
+/// anything new and the share of its behaviours that is new, each with a bound of 95 %, and each run
+/// held against the policy that the others lead to.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+                  learner readiness -n default\n  \
+                  learner readiness --from nginx.jsonl -f json | jq '.[].readiness.chance'\n\n\
+                  Exit code 1: nothing has been recorded that a policy could be made of.")]
+pub(crate) struct Readiness {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    #[command(flatten)]
+    pub(crate) making: Making,
+    /// Learn from this recording and leave the store alone; '-' is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: Vec<PathBuf>,
+    /// How it is shown
+    #[arg(short, long, value_enum, default_value_t = TableFormat::Table)]
+    pub(crate) format: TableFormat,
 }
 
 /// Show what has been recorded of each workload

@@ -14,6 +14,7 @@ mod launch;
 mod observe;
 mod policies;
 mod probe;
+mod readiness;
 mod recommend;
 mod runs;
 mod selection;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         },
         Verb::Launch(args) => launch::run(&args.command),
         Verb::Recommend(args) => recommend::run(&global, &args),
+        Verb::Readiness(args) => readiness::run(&global, &args),
         Verb::Runs(args) => runs::run(&global, &args),
         Verb::Export(args) => export::run(&global, &args),
         Verb::Import(args) => import::run(&global, &args),

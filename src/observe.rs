@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use learner::behavior::Behavior;
 use learner::kernel::{Rung, Settings};
 use learner::observation::Moment;
-use learner::policy::{exact, names};
+use learner::policy::names;
 use learner::profile::{DEFAULT_MAX_BEHAVIORS, Evidence, RunProfile};
 use learner::session::{Plan, Subject, Watched, watch};
 use learner::store::{Store, StoreError};
@@ -238,15 +238,9 @@ fn keep(dir: &Path, evidence: &Evidence, key: &RunKey) -> Result<(), Failure> {
 
 /// Writes the policy of this run; false if there is none.
 fn recommend(args: &Observe, workload: &Workload, evidence: &Evidence) -> Result<bool, Failure> {
-    let recommendation = match exact(workload, evidence) {
-        Ok(recommendation) => recommendation,
-        Err(refusal) => {
-            tracing::warn!(
-                "no policy for {}: {refusal}",
-                visible(&workload.to_string())
-            );
-            return Ok(false);
-        }
+    let criteria = crate::recommend::criteria(&args.making);
+    let Some(recommendation) = crate::recommend::one(workload, evidence, &criteria) else {
+        return Ok(false);
     };
     policies::explain(&recommendation);
     if is_dash(&args.output) {

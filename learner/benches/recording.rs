@@ -9,8 +9,8 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use learner::behavior::{Access, Behavior, Op, Outcome};
 use learner::observation::{Fact, Moment, Observation};
 use learner::path::AbsPath;
-use learner::policy::exact;
 use learner::profile::Evidence;
+use learner::recommend::{Criteria, recommend};
 use learner::recording::{JsonlWriter, ParquetWriter, read_from};
 use learner::workload::{Labels, RunKey, Workload};
 
@@ -94,8 +94,8 @@ fn recording(criterion: &mut Criterion) {
         b.iter(|| black_box(folded(&as_parquet)));
     });
     group.finish();
-    criterion.bench_function("exact policy of 5 runs, 2,000 behaviours each", |b| {
-        b.iter(|| black_box(exact(&workload(), &evidence)));
+    criterion.bench_function("policy of 5 runs, 2,000 behaviours each", |b| {
+        b.iter(|| black_box(recommend(&workload(), &evidence, &Criteria::default())));
     });
 }
 

@@ -1,12 +1,13 @@
 //! Learner watches what Linux workloads really do and writes the least-permissive KubeArmor
 //! policies that let them go on doing it.
 //!
-//! The floors, lowest first: vocabulary ([`workload`], [`behavior`], [`observation`], [`path`]),
-//! judgement ([`profile`], [`readiness`], [`policy`], [`report`]), edges ([`kernel`], [`store`], [`recording`]), composition
-//! ([`session`]). A module uses only what is below it, and edges do not use one another.
+//! The floors, lowest first: vocabulary ([`workload`], [`behavior`], [`observation`], [`path`],
+//! [`mention`]), judgement ([`profile`], [`quarantine`], [`readiness`], [`policy`], [`generalize`],
+//! [`recommend`], [`report`]), edges ([`kernel`], [`store`], [`recording`]), composition ([`session`]). A module uses only what is below it, and edges do not use one another.
 #![forbid(unsafe_code)]
 
 pub mod behavior;
+pub mod mention;
 pub mod observation;
 pub mod path;
 pub mod workload;
@@ -14,7 +15,6 @@ pub mod workload;
 mod contain;
 
 pub mod generalize;
-pub mod mention;
 pub mod policy;
 pub mod profile;
 pub mod quarantine;

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::behavior::{Behavior, Op, Outcome};
+use crate::behavior::{Access, Behavior, Op, Outcome};
 use crate::mention::{Mention, Tombstones};
 use crate::observation::Moment;
 use crate::path::AbsPath;
@@ -135,6 +135,9 @@ pub struct Quarantine {
 pub struct Sorted<'a> {
     /// For every run, also one without any: what it did and may be learned from.
     pub learned: BTreeMap<&'a RunKey, BTreeMap<&'a Behavior, Sighting>>,
+    /// For every run the execs whose source is not the workload's own: as [`entries`], and those
+    /// that were named by a person. No rule may be bound to such a source.
+    pub entries: BTreeMap<&'a RunKey, BTreeSet<&'a Behavior>>,
     /// What is not.
     pub quarantine: Quarantine,
 }
@@ -164,7 +167,7 @@ pub fn sort<'a>(
             if !(behavior.is_learnable() || denied) || tombstones.bury(&key.workload, behavior) {
                 continue;
             }
-            let mut finding = ground.judge(behavior);
+            let mut finding = ground.judge(behavior, *sighting);
             if denied {
                 finding = finding.with(Reason::Denied);
             } else if include.covers(behavior) {
@@ -175,6 +178,8 @@ pub fn sort<'a>(
                 .and_modify(|case| case.add(&finding, *sighting))
                 .or_insert_with(|| Case::new(&finding, *sighting));
         }
+        let entries = ground.ancestry.map(|known| known.entries);
+        sorted.entries.insert(key, entries.unwrap_or_default());
         for (act, case) in of_this_run {
             match cases.entry(act) {
                 std::collections::btree_map::Entry::Vacant(slot) => {
@@ -209,23 +214,15 @@ pub fn sort<'a>(
     sorted
 }
 
-/// The execs by which the run began: the earliest, and others by the same parent within a second.
+/// The execs by which the workload was started: the run's earliest, others by the same parent
+/// within a second, and those by which such a program was replaced later, since it keeps its parent.
 ///
 /// Their source is who started the run, the observer or the container runtime, and no part of the
 /// workload. None for a run that was watched late or not from its start, or showed no exec.
 pub fn entries(run: &RunProfile) -> BTreeSet<&Behavior> {
-    if run.late || run.start.is_none() {
-        return BTreeSet::new();
-    }
-    let Some((first, began)) = execs(run).min_by_key(|(behavior, seen)| (seen.first, *behavior))
-    else {
-        return BTreeSet::new();
-    };
-    let until = began.first.0.saturating_add(ENTRY_SPAN);
-    execs(run)
-        .filter(|(behavior, seen)| behavior.source == first.source && seen.first.0 <= until)
-        .map(|(behavior, _)| behavior)
-        .collect()
+    Ancestry::of(run, &Include::default())
+        .map(|ancestry| ancestry.entries)
+        .unwrap_or_default()
 }
 
 fn is_denied(result: &Outcome) -> bool {
@@ -345,42 +342,134 @@ impl Case {
     }
 }
 
+fn execs(run: &RunProfile) -> impl Iterator<Item = (&Behavior, &Sighting)> {
+    run.seen
+        .iter()
+        .filter(|(behavior, _)| behavior.op == Op::Exec && behavior.is_learnable())
+}
+
+/// Which programs of a run are the workload's own.
+struct Ancestry<'a> {
+    /// Own programs' execs by a parent that is not one of them.
+    entries: BTreeSet<&'a Behavior>,
+    /// The first programs, those that a person named, and all that these have started.
+    own: BTreeSet<&'a AbsPath>,
+    /// Who started the run.
+    starter: Option<&'a AbsPath>,
+    /// Until when what the starter does belongs to the start.
+    until: Moment,
+    /// The first program had a terminal.
+    at_terminal: bool,
+}
+
+impl<'a> Ancestry<'a> {
+    /// `None` where the run's first exec is not known.
+    fn of(run: &'a RunProfile, include: &Include) -> Option<Self> {
+        if run.late || run.start.is_none() {
+            return None;
+        }
+        let (first, began) = execs(run).min_by_key(|(exec, seen)| (seen.first, *exec))?;
+        let until = Moment(began.first.0.saturating_add(ENTRY_SPAN));
+        let is_first =
+            |exec: &Behavior, seen: &Sighting| exec.source == first.source && seen.first <= until;
+
+        // A process that replaces its program keeps its parent, so the parent is not all that may
+        // have executed it. Who did has also opened it: the kernel opens it in that one's name.
+        let programs: BTreeSet<&AbsPath> = execs(run).map(|(exec, _)| &exec.path).collect();
+        let mut executed_by: BTreeMap<&AbsPath, BTreeSet<&AbsPath>> = BTreeMap::new();
+        for behavior in run.seen.keys().filter(|behavior| behavior.is_learnable()) {
+            let is_executing = match behavior.op {
+                Op::Exec => true,
+                Op::Open(Access::Read) => programs.contains(&behavior.path),
+                _ => false,
+            };
+            if let (true, Some(source)) = (is_executing, &behavior.source) {
+                executed_by
+                    .entry(source)
+                    .or_default()
+                    .insert(&behavior.path);
+            }
+        }
+        let mut to_follow: Vec<&AbsPath> = execs(run)
+            .filter(|(exec, seen)| is_first(exec, seen) || include.covers(exec))
+            .map(|(exec, _)| &exec.path)
+            .collect();
+        let mut own = BTreeSet::new();
+        let mut replaced = BTreeSet::new();
+        while let Some(program) = to_follow.pop() {
+            if own.insert(program) {
+                let executed = executed_by.get(program).into_iter().flatten().copied();
+                replaced.extend(executed.clone());
+                to_follow.extend(executed);
+            }
+        }
+        let is_entry = |exec: &Behavior, seen: &Sighting| {
+            is_first(exec, seen)
+                || exec.source.as_ref().is_some_and(|source| {
+                    !own.contains(source) && (replaced.contains(&exec.path) || include.covers(exec))
+                })
+        };
+        let entries = execs(run)
+            .filter(|(exec, seen)| is_entry(exec, seen))
+            .map(|(exec, _)| exec)
+            .collect();
+        let at_terminal =
+            execs(run).any(|(exec, seen)| is_first(exec, seen) && exec.tty == Some(true));
+        Some(Self {
+            entries,
+            own,
+            starter: first.source.as_ref(),
+            until,
+            at_terminal,
+        })
+    }
+
+    /// Whether it was done by a program that is not the workload's own.
+    fn excludes(&self, behavior: &Behavior, source: &AbsPath, seen: Sighting) -> bool {
+        let of_the_start = match behavior.op {
+            Op::Exec => self.entries.contains(behavior),
+            // The kernel opens the first program and its loader in the starter's name.
+            _ => self.starter == Some(source) && seen.first <= self.until,
+        };
+        !of_the_start && !self.own.contains(source)
+    }
+}
+
 /// What the behaviours of one run are judged by.
 struct Ground<'a> {
-    entries: BTreeSet<&'a Behavior>,
-    /// Programs that descend from the first ones; `None` where these are not known.
-    own: Option<BTreeSet<&'a AbsPath>>,
+    ancestry: Option<Ancestry<'a>>,
     /// Programs that were executed and are not from the image, unless a person named them.
     foreign: BTreeMap<&'a AbsPath, BTreeSet<Reason>>,
-    at_terminal: bool,
 }
 
 impl<'a> Ground<'a> {
     fn of(run: &'a RunProfile, include: &Include) -> Self {
-        let entries = entries(run);
-        let own = (!entries.is_empty()).then(|| own(run, &entries, include));
         Self {
-            own,
+            ancestry: Ancestry::of(run, include),
             foreign: foreign(run, include),
-            at_terminal: entries.iter().any(|entry| entry.tty == Some(true)),
-            entries,
         }
+    }
+
+    fn is_at_terminal(&self) -> bool {
+        self.ancestry
+            .as_ref()
+            .is_some_and(|known| known.at_terminal)
     }
 
     fn unjudged(&self) -> BTreeSet<Unjudged> {
         let mut unjudged = BTreeSet::new();
-        if self.own.is_none() {
+        if self.ancestry.is_none() {
             unjudged.insert(Unjudged::Ancestry);
         }
-        if self.at_terminal {
+        if self.is_at_terminal() {
             unjudged.insert(Unjudged::Terminal);
         }
         unjudged
     }
 
-    fn judge(&self, behavior: &Behavior) -> Finding {
+    fn judge(&self, behavior: &Behavior, seen: Sighting) -> Finding {
         let mut reasons = BTreeSet::new();
-        if behavior.tty == Some(true) && !self.at_terminal {
+        if behavior.tty == Some(true) && !self.is_at_terminal() {
             reasons.insert(Reason::Tty);
         }
         // A foreign program is held, and so is what it does: that is done only if it runs.
@@ -388,52 +477,18 @@ impl<'a> Ground<'a> {
         for program in program.into_iter().chain(behavior.source.as_ref()) {
             reasons.extend(self.foreign.get(program).into_iter().flatten());
         }
-        let source = behavior.source.as_ref();
-        let ancestry = self.own.as_ref().zip(source);
-        if ancestry.is_some_and(|(own, source)| !own.contains(source))
-            && !self.entries.contains(behavior)
-        {
+        let known = self.ancestry.as_ref().zip(behavior.source.as_ref());
+        if known.is_some_and(|(ancestry, source)| ancestry.excludes(behavior, source, seen)) {
             reasons.insert(Reason::OutsideAncestry);
         }
         if !reasons.is_empty() {
             Finding::Against(reasons)
-        } else if ancestry.is_none() {
+        } else if known.is_none() {
             Finding::Unknown
         } else {
             Finding::Clean
         }
     }
-}
-
-fn execs(run: &RunProfile) -> impl Iterator<Item = (&Behavior, &Sighting)> {
-    run.seen
-        .iter()
-        .filter(|(behavior, _)| behavior.op == Op::Exec && behavior.is_learnable())
-}
-
-/// The first programs, those that a person named, and all that these have started.
-fn own<'a>(
-    run: &'a RunProfile,
-    entries: &BTreeSet<&'a Behavior>,
-    include: &Include,
-) -> BTreeSet<&'a AbsPath> {
-    let mut started_by: BTreeMap<&AbsPath, BTreeSet<&AbsPath>> = BTreeMap::new();
-    let mut to_follow: Vec<&AbsPath> = entries.iter().map(|entry| &entry.path).collect();
-    for (exec, _) in execs(run) {
-        if let Some(source) = &exec.source {
-            started_by.entry(source).or_default().insert(&exec.path);
-        }
-        if include.covers(exec) {
-            to_follow.push(&exec.path);
-        }
-    }
-    let mut own = BTreeSet::new();
-    while let Some(program) = to_follow.pop() {
-        if own.insert(program) {
-            to_follow.extend(started_by.get(program).into_iter().flatten());
-        }
-    }
-    own
 }
 
 fn foreign<'a>(run: &'a RunProfile, include: &Include) -> BTreeMap<&'a AbsPath, BTreeSet<Reason>> {

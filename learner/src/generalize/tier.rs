@@ -95,7 +95,8 @@ fn of_segments(segments: &[&[u8]], recursive: bool) -> Tier {
                 Tier::Own
             }
         }
-        ["tmp"] | ["var", "tmp"] if recursive => Tier::Shared,
+        // Nothing there is executed by a rule of its own, and temporary directories are in it.
+        ["tmp"] | ["var", "tmp"] => Tier::Own,
         // Any other directory of the root: who knows whose it is.
         [_] if recursive => Tier::Shared,
         _ => Tier::Own,

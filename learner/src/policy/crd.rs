@@ -104,7 +104,18 @@ mod tests {
             assert_eq!(is_directory(text), crd_directory(text), "{text:?}");
         }
         for text in [
-            "", "tcp", "tcp,udp", "xtcp", "Tcp", "tcp ", "ALL", "icmpv6", "chown", "cap_chown", "syslog", "a/b",
+            "",
+            "tcp",
+            "tcp,udp",
+            "xtcp",
+            "Tcp",
+            "tcp ",
+            "ALL",
+            "icmpv6",
+            "chown",
+            "cap_chown",
+            "syslog",
+            "a/b",
         ] {
             let matches = |pattern: &str| Regex::new(pattern).expect("pattern").is_match(text);
             assert_eq!(is_protocol(text), matches(PROTOCOL), "{text:?}");

@@ -57,4 +57,3 @@ pub(crate) fn expressible(path: &[u8]) -> Result<String, Reason> {
     }
     Ok(text.to_owned())
 }
-

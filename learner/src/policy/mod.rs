@@ -6,6 +6,7 @@
 pub mod crd;
 mod document;
 mod expressible;
+mod lint;
 pub mod meaning;
 pub mod names;
 mod violation;
@@ -19,5 +20,6 @@ pub use document::{
 };
 pub use expressible::Reason;
 pub(crate) use expressible::expressible;
+pub use lint::{Lint, LintKind, lint};
 pub use violation::{Violation, violations};
 pub use yaml::{BadPolicy, from_yaml, to_yaml};

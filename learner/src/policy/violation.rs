@@ -301,11 +301,7 @@ impl Found {
         for (index, call) in calls.iter().enumerate() {
             if !crd::is_syscall(call) {
                 let field = format!("{at}.syscall[{index}]");
-                self.add(
-                    field,
-                    call,
-                    "which is not a system call of the CRD's list",
-                );
+                self.add(field, call, "which is not a system call of the CRD's list");
             }
         }
     }

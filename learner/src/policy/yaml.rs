@@ -312,11 +312,7 @@ mod tests {
         let unknown = "---\napiVersion: security.kubearmor.com/v1\nkind: KubeArmorPolicy\n\
                        metadata: {name: a, namespace: b}\n\
                        spec: {selector: {}, sockets: {}, action: Allow}\n";
-        assert!(
-            refused(unknown).contains("sockets"),
-            "{}",
-            refused(unknown)
-        );
+        assert!(refused(unknown).contains("sockets"), "{}", refused(unknown));
         assert!(from_yaml("---\n---\n").expect("empty").is_empty());
     }
 

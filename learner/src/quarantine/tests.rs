@@ -1,5 +1,4 @@
 use super::*;
-use crate::behavior::Access;
 use crate::observation::Loss;
 use proptest::prelude::*;
 
@@ -90,6 +89,7 @@ fn sorted(runs: &[RunProfile], include: &[&str]) -> (BTreeSet<String>, Vec<Strin
     let Sorted {
         learned,
         quarantine,
+        entries: _,
     } = sort(&pairs, &include, &Tombstones::default());
     let learned = learned
         .values()
@@ -341,6 +341,52 @@ fn a_script_and_its_interpreter_are_both_entries_and_what_their_parent_starts_la
         entries(&run),
         BTreeSet::from([&script, &interpreter, &probe])
     );
+}
+
+/// An entrypoint that prepares for a while and then becomes the service: the parent stays.
+#[test]
+fn a_program_that_replaces_one_of_the_workloads_is_its_own_and_its_parent_is_not() {
+    let service = exec(RUNC, NGINX);
+    let run = whole(&[
+        exec(RUNC, SH),
+        read(SH, "/etc/passwd"),
+        read(SH, NGINX),
+        service.clone(),
+        read(NGINX, "/etc/nginx/nginx.conf"),
+        exec(NGINX, "/usr/bin/gzip"),
+    ]);
+    let (learned, held) = sorted(std::slice::from_ref(&run), &[]);
+    assert_eq!((learned.len(), held), (6, vec![]));
+    assert_eq!(entries(&run), BTreeSet::from([&exec(RUNC, SH), &service]));
+}
+
+/// The kernel opens the program and its loader before the process has become that program.
+#[test]
+fn what_is_opened_to_start_the_run_is_learned_and_what_is_opened_to_enter_it_is_not() {
+    let mut run = entered();
+    let (loader, shell) = (read(RUNC, "/lib64/ld.so"), read(RUNC, SH));
+    run.seen.insert(loader.clone(), once(1_100_100));
+    run.seen.insert(read(RUNC, NGINX), once(1_099_900));
+    run.seen.insert(shell, once(3_299_900));
+    let (learned, held) = sorted(&[run], &[]);
+    assert!(learned.contains(&loader.to_string()), "{learned:?}");
+    assert_eq!((learned.len(), held.len()), (4, 4));
+    assert!(
+        held.iter()
+            .any(|held| held.starts_with("open /usr/bin/dash by /usr/bin/runc:"))
+    );
+}
+
+#[test]
+fn an_exec_that_a_person_named_is_an_entry() {
+    let (key, run) = (key("a"), entered());
+    let include = Include(vec![
+        Mention::parse(b"exec:/usr/bin/dash").expect("a mention"),
+    ]);
+    let sorted = sort(&[(&key, &run)], &include, &Tombstones::default());
+    let named = exec(RUNC, SH);
+    assert!(sorted.entries[&key].contains(&named));
+    assert!(!entries(&run).contains(&named));
 }
 
 #[test]

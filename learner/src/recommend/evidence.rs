@@ -145,3 +145,33 @@ impl RuleEvidence {
 
 /// So many raw paths are kept as samples of a rule.
 const SAMPLES: usize = 5;
+
+impl RuleEvidence {
+    /// Whether it opens more than the names that were seen, or that are like them.
+    pub fn is_wide(&self) -> bool {
+        self.grants
+            .iter()
+            .any(|grant| matches!(grant, Grant::Directory { .. } | Grant::Longer))
+    }
+}
+
+/// In one line: what it is about, for whom, and what it grants.
+impl fmt::Display for RuleEvidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let class = match self.class {
+            RuleClass::Process => "process",
+            RuleClass::File => "file",
+        };
+        write!(f, "{class} {}", self.target)?;
+        if let Some(source) = &self.source {
+            write!(f, " by {source}")?;
+        }
+        if self.read_only {
+            f.write_str(", read-only")?;
+        }
+        for (at, grant) in self.grants.iter().enumerate() {
+            write!(f, "{} {grant}", if at == 0 { ":" } else { ";" })?;
+        }
+        Ok(())
+    }
+}

@@ -27,7 +27,10 @@ const COMPILER: Mark = mark("T1027.004", "compiles or links programs");
 const PRIVILEGE: Mark = mark("T1548.003", "acts as another user");
 const ESCAPE: Mark = mark("T1611", "enters other namespaces or mounts file systems");
 const SCHEDULER: Mark = mark("T1053.003", "schedules programs");
-const WRITABLE: Mark = mark("T1036.005", "programs from a place that any user may write to");
+const WRITABLE: Mark = mark(
+    "T1036.005",
+    "programs from a place that any user may write to",
+);
 const TOKEN: Mark = mark("T1528", "the service account's token");
 const HASHES: Mark = mark("T1003.008", "password hashes");
 const KEYS: Mark = mark("T1552.004", "private keys");
@@ -35,7 +38,7 @@ const CREDENTIALS: Mark = mark("T1552.001", "credentials in files");
 const PROCESSES: Mark = mark("T1003.007", "memory and environment of other processes");
 
 /// The marks of a rule, sorted.
-pub fn marks(rule: &Rule) -> Vec<Mark> {
+pub(super) fn marks(rule: &Rule) -> Vec<Mark> {
     let mut marks: Vec<Mark> = match rule.class {
         RuleClass::Process => program(&rule.target).into_iter().collect(),
         RuleClass::File => file(&rule.target),
@@ -70,9 +73,24 @@ fn program(target: &Target) -> Option<Mark> {
         | "ftp" | "tftp" | "scp" | "sftp" | "ssh" | "rsync" | "telnet" | "git" => DOWNLOADER,
         "apt" | "apt-get" | "dpkg" | "yum" | "dnf" | "microdnf" | "rpm" | "apk" | "pacman"
         | "zypper" | "pip" | "npm" | "yarn" | "pnpm" | "gem" | "cargo" | "snap" => PACKAGES,
-        "gcc" | "cc" | "g++" | "c++" | "clang" | "clang++" | "ld" | "ld.bfd" | "ld.gold"
-        | "ld.lld" | "as" | "make" | "cc1" | "tcc" | "go" | "rustc"
-        | "x86_64-linux-gnu-gcc" | "x86_64-linux-gnu-ld.bfd" => COMPILER,
+        "gcc"
+        | "cc"
+        | "g++"
+        | "c++"
+        | "clang"
+        | "clang++"
+        | "ld"
+        | "ld.bfd"
+        | "ld.gold"
+        | "ld.lld"
+        | "as"
+        | "make"
+        | "cc1"
+        | "tcc"
+        | "go"
+        | "rustc"
+        | "x86_64-linux-gnu-gcc"
+        | "x86_64-linux-gnu-ld.bfd" => COMPILER,
         "su" | "sudo" | "doas" | "pkexec" | "newgrp" | "setpriv" | "runuser" => PRIVILEGE,
         "nsenter" | "unshare" | "chroot" | "mount" | "umount" | "capsh" | "runc" | "docker"
         | "ctr" | "crictl" | "kubectl" => ESCAPE,

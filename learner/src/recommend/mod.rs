@@ -111,19 +111,26 @@ struct Lesson<'a> {
 }
 
 impl<'a> Lesson<'a> {
-    fn of(workload: &Workload, evidence: &'a Evidence, criteria: &Criteria) -> Result<Self, Refusal> {
+    fn of(
+        workload: &Workload,
+        evidence: &'a Evidence,
+        criteria: &Criteria,
+    ) -> Result<Self, Refusal> {
         let subject = subject::Subject::of(workload, evidence)?;
-        let quarantine::Sorted { learned, quarantine } =
-            quarantine::sort(&subject.runs, &criteria.include, &criteria.forgotten);
+        let quarantine::Sorted {
+            learned,
+            entries,
+            quarantine,
+        } = quarantine::sort(&subject.runs, &criteria.include, &criteria.forgotten);
         let mut all = Vec::new();
-        for ((key, run), number) in subject.runs.iter().zip(0..) {
-            let entries = quarantine::entries(run);
+        for ((key, _), number) in subject.runs.iter().zip(0..) {
+            let entries = entries.get(key);
             let of_run = learned.get(key).into_iter().flatten();
             all.extend(of_run.map(|(behavior, sighting)| Learned {
                 run: number,
                 behavior,
                 sighting: *sighting,
-                entry: entries.contains(behavior),
+                entry: entries.is_some_and(|entries| entries.contains(behavior)),
             }));
         }
         if all.is_empty() {
@@ -177,7 +184,9 @@ impl<'a> Lesson<'a> {
     }
 
     fn of_run(&self, number: u32) -> impl Iterator<Item = &Learned<'a>> {
-        self.learned.iter().filter(move |learned| learned.run == number)
+        self.learned
+            .iter()
+            .filter(move |learned| learned.run == number)
     }
 }
 
@@ -299,5 +308,8 @@ fn in_order<'l>(lesson: &'l Lesson<'_>) -> Vec<(u32, &'l RunKey)> {
         .map(|(number, (key, run))| (subject::began(run), number, *key))
         .collect();
     order.sort();
-    order.into_iter().map(|(_, number, key)| (number, key)).collect()
+    order
+        .into_iter()
+        .map(|(_, number, key)| (number, key))
+        .collect()
 }

@@ -225,7 +225,10 @@ mod tests {
             .collect();
         let text = List(&paths).to_string();
         assert!(text.starts_with("/d0/, /d1/"), "{text}");
-        assert!(text.ends_with("/d19/ and 3 more, all in the report"), "{text}");
+        assert!(
+            text.ends_with("/d19/ and 3 more, all in the report"),
+            "{text}"
+        );
         assert_eq!(List(&paths[..2]).to_string(), "/d0/, /d1/");
     }
 }

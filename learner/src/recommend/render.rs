@@ -14,7 +14,12 @@ pub(super) fn spec(workload: &Workload, selector: Selector, rules: &[Chosen]) ->
     let mut same: BTreeMap<(RuleClass, &Target, bool, bool), BTreeSet<&AbsPath>> = BTreeMap::new();
     for chosen in rules {
         let rule = &chosen.rule;
-        let key = (rule.class, &rule.target, rule.source.is_some(), chosen.read_only);
+        let key = (
+            rule.class,
+            &rule.target,
+            rule.source.is_some(),
+            chosen.read_only,
+        );
         same.entry(key).or_default().extend(&rule.source);
     }
     let mut process = ProcessRules::default();

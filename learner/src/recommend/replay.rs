@@ -115,9 +115,14 @@ pub(super) fn readiness(
             let others = lesson.rules(Some(*number), criteria).ok()?;
             let policy = lesson.policy(workload, &others);
             let held = Held::new(&policy, criteria.enforcer);
-            let behaviors: BTreeSet<&Behavior> =
-                lesson.of_run(*number).map(|learned| learned.behavior).collect();
-            let denied = behaviors.iter().filter(|b| held.denies(b).is_some()).count();
+            let behaviors: BTreeSet<&Behavior> = lesson
+                .of_run(*number)
+                .map(|learned| learned.behavior)
+                .collect();
+            let denied = behaviors
+                .iter()
+                .filter(|b| held.denies(b).is_some())
+                .count();
             Some(LeftOut {
                 run: (*key).clone(),
                 denied,

@@ -158,4 +158,3 @@ fn selector(
         ..Selector::default()
     })
 }
-

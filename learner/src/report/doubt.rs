@@ -112,21 +112,21 @@ pub(super) fn doubts(subject: &Subject<'_>) -> Vec<Doubt> {
         Part::Rules,
     );
     add(
-        of(&|rule| rule.is_wide()),
+        of(&|rule| rule.wide),
         "rule opens",
         "rules open",
         "a whole directory or more",
         Part::Rules,
     );
     add(
-        of(&|rule| rule.grants(&["writing"])),
+        of(&|rule| rule.grants("writing")),
         "rule allows",
         "rules allow",
         "writing where only reading was seen",
         Part::Rules,
     );
     add(
-        of(&|rule| rule.grants(&["anyProgram"])),
+        of(&|rule| rule.grants("anyProgram")),
         "rule holds",
         "rules hold",
         "for other programs of the workload than those that were seen",

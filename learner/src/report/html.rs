@@ -192,7 +192,7 @@ fn uncertain(number: usize, subject: &Subject<'_>) -> Markup {
 }
 
 fn wide(rules: &[Rule<'_>]) -> Markup {
-    let wide: Vec<&Rule<'_>> = rules.iter().filter(|rule| rule.is_wide()).collect();
+    let wide: Vec<&Rule<'_>> = rules.iter().filter(|rule| rule.wide).collect();
     if wide.is_empty() {
         return html! {};
     }
@@ -359,7 +359,7 @@ fn target(name: &str, rules: &[&Rule<'_>], runs: usize) -> Markup {
 fn flags(rules: &[&Rule<'_>], runs: usize) -> Markup {
     let marks: std::collections::BTreeSet<_> = rules.iter().flat_map(|rule| &rule.marks).collect();
     html! {
-        @if rules.iter().any(|rule| rule.is_wide()) { span.flag { "wide" } " " }
+        @if rules.iter().any(|rule| rule.wide) { span.flag { "wide" } " " }
         @if let [rule] = rules && rule.runs == 1 && runs > 1 { span.plain { "one run" } " " }
         @for mark in marks { span.mark { (mark.technique) " " (mark.what) } " " }
     }

@@ -25,6 +25,8 @@ pub(super) struct Rule<'a> {
     pub(super) classes: Vec<Class>,
     pub(super) grants: Vec<Granted<'a>>,
     pub(super) marks: Vec<Mark>,
+    /// It opens more than the names that were seen, or that are like them.
+    pub(super) wide: bool,
     /// The target as it is shown.
     #[serde(skip)]
     pub(super) shown: String,
@@ -96,17 +98,13 @@ impl<'a> Rule<'a> {
             classes: classes.iter().copied().collect(),
             grants: grants.iter().map(Granted::of).collect(),
             marks: marks.clone(),
+            wide: evidence.is_wide(),
             shown: said(target),
         }
     }
 
-    /// Whether it is for a directory, or for whatever begins with its path.
-    pub(super) fn is_wide(&self) -> bool {
-        self.grants(&["directory", "longer"])
-    }
-
-    pub(super) fn grants(&self, which: &[&str]) -> bool {
-        self.grants.iter().any(|granted| which.contains(&granted.grant))
+    pub(super) fn grants(&self, which: &str) -> bool {
+        self.grants.iter().any(|granted| granted.grant == which)
     }
 
     /// What may be done by it.

@@ -34,7 +34,7 @@ pub(super) fn short(subject: &Subject<'_>) -> Vec<String> {
         ),
         format!("{title}: {}", readiness(subject)),
     ];
-    let wide = subject.rules.iter().filter(|rule| rule.is_wide()).count();
+    let wide = subject.rules.iter().filter(|rule| rule.wide).count();
     let counts = [
         (subject.left_out.len(), "left out"),
         (subject.held.len(), "held in quarantine"),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Action};
+use super::Action;
 
 /// A ready-made protection.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

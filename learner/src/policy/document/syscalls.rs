@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{or_default};
+use super::or_default;
 
 /// System calls that are reported, whatever the action.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

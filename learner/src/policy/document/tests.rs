@@ -52,7 +52,7 @@ spec:
     severity: 2
     tags:
     - three
-    message: "n"
+    message: \"n\"
     action: Allow
   file:
     matchPaths:
