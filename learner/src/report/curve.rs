@@ -24,7 +24,11 @@ pub(super) fn svg(runs: &[InRun<'_>]) -> Option<String> {
     Some(svg)
 }
 
-fn draw(runs: &[InRun<'_>], top: usize, svg: &mut String) -> Result<(), Box<dyn std::error::Error>> {
+fn draw(
+    runs: &[InRun<'_>],
+    top: usize,
+    svg: &mut String,
+) -> Result<(), Box<dyn std::error::Error>> {
     let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     let last = runs.len() as u64;
     let top = (top as u64).max(1);

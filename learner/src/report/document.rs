@@ -395,7 +395,11 @@ impl<'a> GivenUp<'a> {
                 text: format!(
                     "rules for {} became one for {} {}",
                     of(*paths),
-                    if *recursive { "all below" } else { "all names in" },
+                    if *recursive {
+                        "all below"
+                    } else {
+                        "all names in"
+                    },
                     Name(dir),
                 ),
             },
@@ -499,9 +503,7 @@ fn note(note: &Note) -> Said {
         Note::TooDeep { paths: all } => ("tooDeep", paths(all)),
         Note::CopiesUp { paths: all } => ("copiesUp", paths(all)),
         Note::PostureNames { paths: all } => ("postureNames", paths(all)),
-        Note::NotAllowed { operations } => {
-            ("notAllowed", operations.iter().map(said).collect())
-        }
+        Note::NotAllowed { operations } => ("notAllowed", operations.iter().map(said).collect()),
     };
     Said {
         kind,

@@ -28,7 +28,10 @@ pub(super) fn readiness(subject: &Subject<'_>) -> String {
     let (Some(chance), Some(share)) = (&readiness.chance, &readiness.share) else {
         return "no run was watched whole, so nothing can be said of the next one".to_owned();
     };
-    let Bounds { expected: new, at_most } = share;
+    let Bounds {
+        expected: new,
+        at_most,
+    } = share;
     format!(
         "of the next run's behaviours {} are expected to be new, {} at most; the chance that any is: {}, {} at most ({} sure, from {})",
         expected(*new),
@@ -54,9 +57,8 @@ pub(super) fn doubts(subject: &Subject<'_>) -> Vec<Doubt> {
             });
         }
     };
-    let of = |is_so: &dyn Fn(&Rule<'_>) -> bool| {
-        subject.rules.iter().filter(|rule| is_so(rule)).count()
-    };
+    let of =
+        |is_so: &dyn Fn(&Rule<'_>) -> bool| subject.rules.iter().filter(|rule| is_so(rule)).count();
     add(
         subject.left_out.len(),
         "thing that was seen has",
@@ -71,7 +73,12 @@ pub(super) fn doubts(subject: &Subject<'_>) -> Vec<Doubt> {
         "held in quarantine, not learned from",
         Part::Held,
     );
-    let denied: Vec<_> = subject.readiness.left_one_out.iter().filter(|left| left.denied > 0).collect();
+    let denied: Vec<_> = subject
+        .readiness
+        .left_one_out
+        .iter()
+        .filter(|left| left.denied > 0)
+        .collect();
     add(
         denied.len(),
         "run",
@@ -133,7 +140,10 @@ pub(super) fn doubts(subject: &Subject<'_>) -> Vec<Doubt> {
         Part::Rules,
     );
     // The runs that it counts have been named.
-    let notes = subject.notes.iter().filter(|note| note.kind != "partialEvidence");
+    let notes = subject
+        .notes
+        .iter()
+        .filter(|note| note.kind != "partialEvidence");
     doubts.extend(notes.map(|note| Doubt {
         text: note.text.clone(),
         part: None,

@@ -135,7 +135,13 @@ fn policy(subject: &Subject<'_>) -> Markup {
 
 fn facts(subject: &Subject<'_>) -> Markup {
     let readiness = &subject.readiness;
-    let of = |class| subject.rules.iter().filter(|rule| rule.class == class).count();
+    let of = |class| {
+        subject
+            .rules
+            .iter()
+            .filter(|rule| rule.class == class)
+            .count()
+    };
     html! {
         dl.facts {
             div {
@@ -269,7 +275,11 @@ fn convergence(subject: &Subject<'_>) -> Markup {
     };
     let told = format!(
         "The first run showed {}, {} were known after the last of {}.",
-        count(runs.first().map_or(0, |run| run.new), "behaviour", "behaviours"),
+        count(
+            runs.first().map_or(0, |run| run.new),
+            "behaviour",
+            "behaviours"
+        ),
         runs.last().map_or(0, |run| run.known),
         count(runs.len(), "run", "runs"),
     );

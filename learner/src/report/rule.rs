@@ -72,7 +72,8 @@ impl<'a> Rule<'a> {
         } = evidence;
         let exact = |path: &crate::path::AbsPath| {
             // Rules are only made of paths that are text.
-            path.as_str().map_or_else(|| path.to_string(), str::to_owned)
+            path.as_str()
+                .map_or_else(|| path.to_string(), str::to_owned)
         };
         Self {
             class: *class,

@@ -129,6 +129,9 @@ mod tests {
 
     #[test]
     fn what_turns_the_text_around_is_escaped() {
-        assert_eq!(visible("a\u{202e}b\u{200b}\n\u{7f}é"), "a\\u{202e}b\\u{200b}\\n\\u{7f}é");
+        assert_eq!(
+            visible("a\u{202e}b\u{200b}\n\u{7f}é"),
+            "a\\u{202e}b\\u{200b}\\n\\u{7f}é"
+        );
     }
 }

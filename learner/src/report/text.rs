@@ -69,7 +69,10 @@ fn marked(mark: &Marked) -> String {
 
 fn entries(subject: &Subject<'_>) -> Option<String> {
     let entries = subject.entries.as_ref()?;
-    Some(format!("{} of {} entries of the rule map", entries.used, entries.of))
+    Some(format!(
+        "{} of {} entries of the rule map",
+        entries.used, entries.of
+    ))
 }
 
 fn write_subject(out: &mut String, subject: &Subject<'_>) {
@@ -77,7 +80,12 @@ fn write_subject(out: &mut String, subject: &Subject<'_>) {
     let mut facts = vec![
         ["Workload".to_owned(), subject.title()],
         ["Selector".to_owned(), {
-            joined(policy.match_labels.iter().map(|(key, value)| format!("{key}={value}")))
+            joined(
+                policy
+                    .match_labels
+                    .iter()
+                    .map(|(key, value)| format!("{key}={value}")),
+            )
         }],
         ["Policy file".to_owned(), policy.file.clone()],
         ["Rules".to_owned(), subject.rules.len().to_string()],
@@ -93,7 +101,9 @@ fn write_subject(out: &mut String, subject: &Subject<'_>) {
         .add_row([
             policy.name.to_string(),
             policy.short_desc.clone(),
-            policy.severity.map_or_else(String::new, |severity| severity.to_string()),
+            policy
+                .severity
+                .map_or_else(String::new, |severity| severity.to_string()),
             policy.action.to_string(),
             lines(&policy.tags),
         ]);
@@ -111,18 +121,35 @@ fn write_subject(out: &mut String, subject: &Subject<'_>) {
         note.items.iter().for_each(|item| bullet(out, item));
     }
     if !subject.marks.is_empty() {
-        head(out, "What an attacker could live off, by MITRE ATT&CK technique");
-        subject.marks.iter().for_each(|mark| bullet(out, &marked(mark)));
+        head(
+            out,
+            "What an attacker could live off, by MITRE ATT&CK technique",
+        );
+        subject
+            .marks
+            .iter()
+            .for_each(|mark| bullet(out, &marked(mark)));
     }
     write_left_out(out, subject);
     if !subject.given_up.is_empty() {
         head(out, "Given up so that the rules fit");
-        subject.given_up.iter().for_each(|given_up| bullet(out, &given_up.text));
+        subject
+            .given_up
+            .iter()
+            .for_each(|given_up| bullet(out, &given_up.text));
     }
     write_held(out, subject);
     write_runs(out, subject);
     head(out, "Rules");
-    let header = ["ACCESS", "RUNS", "EVENTS", "FIRST SEEN", "LAST SEEN", "RULE", "EVIDENCE"];
+    let header = [
+        "ACCESS",
+        "RUNS",
+        "EVENTS",
+        "FIRST SEEN",
+        "LAST SEEN",
+        "RULE",
+        "EVIDENCE",
+    ];
     out.push_str(&plain(Some(&header), subject.rules.iter().map(rule)));
 }
 
@@ -136,7 +163,9 @@ fn runs(subject: &Subject<'_>) -> String {
 
 /// Whether the sentence may not name all that it is about.
 pub(super) fn is_cut(note: &Said) -> bool {
-    note.items.iter().any(|item| !note.text.contains(item.as_str()))
+    note.items
+        .iter()
+        .any(|item| !note.text.contains(item.as_str()))
 }
 
 fn write_left_out(out: &mut String, subject: &Subject<'_>) {
@@ -144,7 +173,15 @@ fn write_left_out(out: &mut String, subject: &Subject<'_>) {
         return;
     }
     head(out, "Seen, and without a rule");
-    let header = ["CLASS", "RUNS", "EVENTS", "FIRST SEEN", "LAST SEEN", "WHAT", "WHY"];
+    let header = [
+        "CLASS",
+        "RUNS",
+        "EVENTS",
+        "FIRST SEEN",
+        "LAST SEEN",
+        "WHAT",
+        "WHY",
+    ];
     let rows = subject.left_out.iter().map(|left| {
         let mut why = vec![left.why.text.clone()];
         why.extend(left.from_source.map(|source| format!("done by {source}")));
@@ -152,7 +189,11 @@ fn write_left_out(out: &mut String, subject: &Subject<'_>) {
             why.push(format!("as {}", joined(&left.samples)));
         }
         [
-            format!("{}{}", class(left.class), if left.writes { ", written" } else { "" }),
+            format!(
+                "{}{}",
+                class(left.class),
+                if left.writes { ", written" } else { "" }
+            ),
             left.runs.to_string(),
             left.observations.to_string(),
             second(left.first_seen),
@@ -178,7 +219,11 @@ fn write_held(out: &mut String, subject: &Subject<'_>) {
     head(out, "Held in quarantine");
     let header = ["RUNS", "EVENTS", "FIRST SEEN", "LAST SEEN", "WHAT", "WHY"];
     let rows = subject.held.iter().map(|held| {
-        let mut why: Vec<String> = held.reasons.iter().map(|reason| reason.text.clone()).collect();
+        let mut why: Vec<String> = held
+            .reasons
+            .iter()
+            .map(|reason| reason.text.clone())
+            .collect();
         why.extend(held.from_source.map(|source| format!("done by {source}")));
         [
             held.runs.to_string(),
@@ -209,7 +254,11 @@ fn write_runs(out: &mut String, subject: &Subject<'_>) {
         let header = ["RUN", "DENIED", "OF"];
         let left = subject.readiness.left_one_out.iter();
         let rows = left.map(|left| {
-            [left.run.to_string(), left.denied.to_string(), left.of.to_string()]
+            [
+                left.run.to_string(),
+                left.denied.to_string(),
+                left.of.to_string(),
+            ]
         });
         out.push_str(&plain(Some(&header), rows));
     }
@@ -233,14 +282,24 @@ fn rule(rule: &Rule<'_>) -> [String; 7] {
             evidence.push(format!("{what} {all}"));
         }
     };
-    say("only for", rule.from_source.map_or_else(String::new, |source| source.to_string()));
+    say(
+        "only for",
+        rule.from_source
+            .map_or_else(String::new, |source| source.to_string()),
+    );
     if rule.from_source.is_none() {
         say("by", joined(&rule.programs));
     }
     say("as", joined(rule.telling_samples()));
     say("classes:", joined(&rule.classes));
-    say("not seen:", joined(rule.grants.iter().map(|granted| &granted.text)));
-    let marks = rule.marks.iter().map(|mark| format!("{} {}", mark.technique, mark.what));
+    say(
+        "not seen:",
+        joined(rule.grants.iter().map(|granted| &granted.text)),
+    );
+    let marks = rule
+        .marks
+        .iter()
+        .map(|mark| format!("{} {}", mark.technique, mark.what));
     say("ATT&CK:", joined(marks));
     [
         rule.access().to_owned(),

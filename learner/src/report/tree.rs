@@ -54,15 +54,26 @@ impl<'r, 'a> Tree<'r, 'a> {
         match self.directories.iter().next() {
             Some((root, below)) if root == "/" && below.rules.is_empty() => {
                 let below = below.directories.iter();
-                below.map(|(name, tree)| (format!("{root}{name}"), tree)).collect()
+                below
+                    .map(|(name, tree)| (format!("{root}{name}"), tree))
+                    .collect()
             }
-            _ => self.directories.iter().map(|(name, tree)| (name.clone(), tree)).collect(),
+            _ => self
+                .directories
+                .iter()
+                .map(|(name, tree)| (name.clone(), tree))
+                .collect(),
         }
     }
 
     /// All rules in it and below it.
     pub(super) fn all(&self) -> Vec<&'r Rule<'a>> {
         let below = self.directories.values().flat_map(Self::all);
-        self.rules.values().flatten().copied().chain(below).collect()
+        self.rules
+            .values()
+            .flatten()
+            .copied()
+            .chain(below)
+            .collect()
     }
 }
