@@ -3,7 +3,7 @@
 //!
 //! The floors, lowest first: vocabulary ([`workload`], [`behavior`], [`observation`], [`path`],
 //! [`mention`]), judgement ([`profile`], [`quarantine`], [`readiness`], [`policy`], [`generalize`],
-//! [`recommend`]), edges ([`kernel`], [`store`], [`recording`]), composition ([`session`]). A module uses only what is below it, and edges do not use one another.
+//! [`recommend`], [`report`]), edges ([`kernel`], [`store`], [`recording`]), composition ([`session`]). A module uses only what is below it, and edges do not use one another.
 #![forbid(unsafe_code)]
 
 pub mod behavior;
@@ -20,6 +20,7 @@ pub mod profile;
 pub mod quarantine;
 pub mod readiness;
 pub mod recommend;
+pub mod report;
 
 pub mod kernel;
 pub mod recording;
