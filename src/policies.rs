@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use learner::policy::{KubeArmorPolicy, Recommendation, names, to_yaml};
+use learner::policy::{Policy, Recommendation, names, to_yaml};
 
 use crate::answer::Answer;
 use crate::args::PolicyFormat;
@@ -19,7 +19,7 @@ impl PolicyFormat {
     }
 
     /// The policy as text that ends with a newline.
-    pub(crate) fn print(self, policy: &KubeArmorPolicy) -> String {
+    pub(crate) fn print(self, policy: &Policy) -> String {
         match self {
             Self::Yaml => to_yaml(policy),
             Self::Json => format!(

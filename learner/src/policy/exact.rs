@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::crd::{self, MAX_DEPTH, MAX_DIR_BYTES, MAX_ENTRIES, MAX_KEY_BYTES};
 use super::document::{
-    Action, Directory, FileRules, KubeArmorPolicy, Metadata, PathRule, ProcessRules, Selector, Spec,
+    Action, Directory, FileRules, Metadata, PathRule, Policy, ProcessRules, Selector, Spec,
 };
 use super::names;
 use super::recommendation::{Note, Reason, Recommendation, Refusal, Unexpressed};
@@ -66,13 +66,15 @@ pub fn exact(workload: &Workload, evidence: &Evidence) -> Result<Recommendation,
         selector,
         process: ProcessRules {
             match_paths: programs.into_values().map(path_rule).collect(),
-            match_directories: Vec::new(),
+            ..ProcessRules::default()
         },
         file: FileRules {
             match_paths: files.into_values().map(path_rule).collect(),
             match_directories: directories.into_values().map(directory_rule).collect(),
+            ..FileRules::default()
         },
-        action: Action::Allow,
+        action: Some(Action::Allow),
+        ..Spec::default()
     };
     let metadata = Metadata {
         name: names::policy_name(workload),
@@ -81,7 +83,7 @@ pub fn exact(workload: &Workload, evidence: &Evidence) -> Result<Recommendation,
     };
     Ok(Recommendation {
         workload: workload.clone(),
-        policy: KubeArmorPolicy::new(metadata, spec),
+        policy: Policy::new(metadata, spec),
         unexpressed,
         notes,
     })
@@ -202,7 +204,10 @@ fn selector(
             container: workload.container.clone(),
         });
     }
-    Ok(Selector { match_labels })
+    Ok(Selector {
+        match_labels,
+        ..Selector::default()
+    })
 }
 
 /// Paths by what KubeArmor is told about them, in the order of their bytes.

@@ -6,14 +6,19 @@
 pub mod crd;
 mod document;
 mod exact;
+pub mod meaning;
 pub mod names;
 mod recommendation;
+mod violation;
 mod yaml;
 
 pub use document::{
-    Action, Directory, FileRules, KubeArmorPolicy, Metadata, PathRule, ProcessRules, Selector,
-    Source, Spec,
+    Action, Capabilities, Capability, Device, DeviceRule, Directory, DnsQuery, Effect, FileRules,
+    Kind, MatchExpression, Metadata, Network, NodeSelector, PathRule, Pattern, Policy, Preset,
+    ProcessRules, Protocol, Selector, Source, Spec, SyscallPath, SyscallRule, SyscallSource,
+    Syscalls,
 };
 pub use exact::exact;
 pub use recommendation::{Note, Reason, Recommendation, Refusal, Unexpressed};
+pub use violation::{Violation, violations};
 pub use yaml::{BadPolicy, from_yaml, to_yaml};

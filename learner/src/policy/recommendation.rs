@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::crd::{MAX_DEPTH, MAX_DIR_BYTES, MAX_ENTRIES, MAX_KEY_BYTES};
-use super::document::KubeArmorPolicy;
+use super::document::Policy;
 use crate::observation::Loss;
 use crate::path::AbsPath;
 use crate::workload::Workload;
@@ -14,7 +14,7 @@ pub struct Recommendation {
     /// Whose policy.
     pub workload: Workload,
     /// The policy.
-    pub policy: KubeArmorPolicy,
+    pub policy: Policy,
     /// What was seen and KubeArmor cannot be told, in the order of the paths.
     pub unexpressed: Vec<Unexpressed>,
     /// What else one has to know before the policy is used.

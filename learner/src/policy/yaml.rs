@@ -9,12 +9,12 @@ use std::fmt::Write as _;
 use serde::Deserialize;
 use serde_yaml::Value;
 
-use super::document::KubeArmorPolicy;
+use super::document::{Kind, Policy};
 
 /// Why a text is not a policy.
 #[derive(Debug, thiserror::Error)]
 pub enum BadPolicy {
-    /// Not YAML, or not the fields of a KubeArmorPolicy.
+    /// Not YAML, or not the fields of a policy.
     #[error("document {number}: {source}")]
     Fields {
         /// Counted from 1.
@@ -22,24 +22,38 @@ pub enum BadPolicy {
         /// What the YAML reader says, with line and column.
         source: serde_yaml::Error,
     },
-    /// Another kind or version.
+    /// Another version.
+    #[error("document {number}: apiVersion '{}', where {} was expected", found.escape_debug(), Policy::API_VERSION)]
+    Version {
+        /// Counted from 1.
+        number: usize,
+        /// What it says it is.
+        found: String,
+    },
+    /// Another kind.
     #[error(
-        "document {number}: {api_version} {kind}, where {expected_version} {expected_kind} was expected",
-        expected_version = KubeArmorPolicy::API_VERSION,
-        expected_kind = KubeArmorPolicy::KIND
+        "document {number}: kind '{}', where {} was expected",
+        found.escape_debug(),
+        Kind::ALL.map(Kind::as_str).join(", or ")
     )]
     Kind {
         /// Counted from 1.
         number: usize,
         /// What it says it is.
-        api_version: String,
-        /// What it says it is.
-        kind: String,
+        found: String,
+    },
+    /// A KubeArmorNetworkPolicy: packet filtering by another engine.
+    #[error(
+        "document {number}: KubeArmorNetworkPolicy filters packets and is not read by Learner; leave it out"
+    )]
+    NetworkPolicy {
+        /// Counted from 1.
+        number: usize,
     },
 }
 
 /// One document, without a `---`.
-pub fn to_yaml(policy: &KubeArmorPolicy) -> String {
+pub fn to_yaml(policy: &Policy) -> String {
     let mut out = String::new();
     // Strings, numbers, lists and maps with text for keys always become a value.
     let value = serde_yaml::to_value(policy).unwrap_or(Value::Null);
@@ -47,30 +61,53 @@ pub fn to_yaml(policy: &KubeArmorPolicy) -> String {
     out
 }
 
+/// What a document says it is.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Head {
+    #[serde(default)]
+    api_version: Option<String>,
+    #[serde(default)]
+    kind: Option<String>,
+}
+
 /// All documents of a text; empty ones are left out.
 ///
 /// # Errors
-/// [`BadPolicy`] names the document that is not a KubeArmorPolicy, or holds a field in its `spec`
-/// that Learner does not know.
-pub fn from_yaml(text: &str) -> Result<Vec<KubeArmorPolicy>, BadPolicy> {
+/// [`BadPolicy`] names the document that is not a policy, or holds a field in its `spec` that
+/// Learner does not know.
+pub fn from_yaml(text: &str) -> Result<Vec<Policy>, BadPolicy> {
+    let heads = serde_yaml::Deserializer::from_str(text);
+    let documents = serde_yaml::Deserializer::from_str(text);
     let mut policies = Vec::new();
-    for (index, document) in serde_yaml::Deserializer::from_str(text).enumerate() {
+    for (index, (head, document)) in heads.zip(documents).enumerate() {
         let number = index + 1;
-        let policy = Option::<KubeArmorPolicy>::deserialize(document)
-            .map_err(|source| BadPolicy::Fields { number, source })?;
-        let Some(policy) = policy else { continue };
-        if policy.api_version != KubeArmorPolicy::API_VERSION
-            || policy.kind != KubeArmorPolicy::KIND
-        {
-            return Err(BadPolicy::Kind {
-                number,
-                api_version: policy.api_version,
-                kind: policy.kind,
-            });
-        }
-        policies.push(policy);
+        let fields = |source| BadPolicy::Fields { number, source };
+        let Some(head) = Option::<Head>::deserialize(head).map_err(fields)? else {
+            continue;
+        };
+        check_head(number, &head)?;
+        policies.push(Policy::deserialize(document).map_err(fields)?);
     }
     Ok(policies)
+}
+
+fn check_head(number: usize, head: &Head) -> Result<(), BadPolicy> {
+    if let Some(found) = &head.api_version
+        && found != Policy::API_VERSION
+    {
+        let found = found.clone();
+        return Err(BadPolicy::Version { number, found });
+    }
+    match head.kind.as_deref() {
+        Some("KubeArmorNetworkPolicy") => Err(BadPolicy::NetworkPolicy { number }),
+        Some(found) if Kind::ALL.iter().all(|kind| kind.as_str() != found) => {
+            let found = found.to_owned();
+            Err(BadPolicy::Kind { number, found })
+        }
+        // A kind that is missing is named by the reader of the whole document.
+        _ => Ok(()),
+    }
 }
 
 /// A map or a list, every entry on lines of its own.
@@ -254,17 +291,28 @@ mod tests {
 
     #[test]
     fn another_kind_and_an_unknown_rule_are_refused() {
-        let other = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: b}\n\
-                     spec: {selector: {}, action: Allow}\n";
+        let refused = |text: &str| from_yaml(text).expect_err("refused").to_string();
+        let nsp = "apiVersion: security.kubearmor.com/v1\nkind: KubeArmorNetworkPolicy\n\
+                   metadata: {name: a}\nspec: {ingress: []}\n";
+        assert!(
+            refused(nsp).contains("KubeArmorNetworkPolicy"),
+            "{}",
+            refused(nsp)
+        );
+        let other = "---\n---\napiVersion: v1\nkind: Pod\nmetadata: {name: a}\n";
+        assert_eq!(
+            refused(other),
+            "document 2: apiVersion 'v1', where security.kubearmor.com/v1 was expected"
+        );
+        let other = "kind: Pod\nmetadata: {name: a}\nspec: {containers: []}\n";
         assert!(matches!(
             from_yaml(other),
             Err(BadPolicy::Kind { number: 1, .. })
         ));
         let unknown = "---\napiVersion: security.kubearmor.com/v1\nkind: KubeArmorPolicy\n\
                        metadata: {name: a, namespace: b}\n\
-                       spec: {selector: {}, network: {}, action: Allow}\n";
-        let error = from_yaml(unknown).expect_err("unknown field").to_string();
-        assert!(error.contains("network"), "{error}");
+                       spec: {selector: {}, sockets: {}, action: Allow}\n";
+        assert!(refused(unknown).contains("sockets"), "{}", refused(unknown));
         assert!(from_yaml("---\n---\n").expect("empty").is_empty());
     }
 
