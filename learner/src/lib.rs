@@ -2,7 +2,7 @@
 //! policies that let them go on doing it.
 //!
 //! The floors, lowest first: vocabulary ([`workload`], [`behavior`], [`observation`], [`path`]),
-//! judgement ([`profile`], [`policy`]), edges ([`kernel`], [`store`], [`recording`]), composition
+//! judgement ([`profile`], [`policy`], [`simulation`], [`mod@diff`]), edges ([`kernel`], [`store`], [`recording`]), composition
 //! ([`session`]). A module uses only what is below it, and edges do not use one another.
 #![forbid(unsafe_code)]
 
@@ -13,8 +13,10 @@ pub mod workload;
 
 mod contain;
 
+pub mod diff;
 pub mod policy;
 pub mod profile;
+pub mod simulation;
 
 pub mod kernel;
 pub mod recording;

@@ -15,7 +15,7 @@ use crate::profile::{Evidence, RunProfile};
 use crate::workload::{Labels, RunKey, Workload};
 
 /// Label by which KubeArmor tells the containers of a pod apart; the value stands in brackets.
-const CONTAINER_LABEL: &str = "kubearmor.io/container.name";
+pub(super) const CONTAINER_LABEL: &str = "kubearmor.io/container.name";
 /// Entries that the postures of programs and files take in a container's rule map.
 const POSTURE_ENTRIES: usize = 2;
 

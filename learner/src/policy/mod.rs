@@ -6,9 +6,11 @@
 pub mod crd;
 mod document;
 mod exact;
+mod identity;
 pub mod meaning;
 pub mod names;
 mod recommendation;
+mod selector;
 mod violation;
 mod yaml;
 
@@ -19,6 +21,8 @@ pub use document::{
     Syscalls,
 };
 pub use exact::exact;
+pub use identity::Identity;
 pub use recommendation::{Note, Reason, Recommendation, Refusal, Unexpressed};
+pub use selector::Pod;
 pub use violation::{Violation, violations};
 pub use yaml::{BadPolicy, from_yaml, to_yaml};
