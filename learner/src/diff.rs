@@ -332,3 +332,6 @@ impl<'a> Sides<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
