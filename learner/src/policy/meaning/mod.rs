@@ -27,7 +27,7 @@ pub use enforcer::{Class, Enforcer, Posture, Postures, UnknownWord};
 pub use hook::{FileHook, Hook, HookCall, Program};
 pub use judgement::{Because, Fact, Judgement, Rule, Verdict, Why};
 pub use operation::Operation;
-pub use overlay::Root;
+pub use overlay::{Inner, Root};
 
 /// Policies as an enforcer holds them for one container.
 pub struct Enforced {

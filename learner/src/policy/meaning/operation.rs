@@ -114,11 +114,7 @@ impl<'a> Operation<'a> {
             Op::Chmod => own(FileHook::Chmod).then(|| self.copy_up(enforced)),
             Op::Truncate => own(FileHook::Truncate).then(|| self.copy_up(enforced)),
         };
-        if enforced.root.is_overlay() {
-            judgement.then(|| enforced.overlay_capabilities())
-        } else {
-            judgement
-        }
+        judgement.then(|| enforced.overlay_asks_for_capabilities())
     }
 
     fn exec(&self, enforced: &Enforced) -> Judgement {
@@ -146,6 +142,7 @@ impl<'a> Operation<'a> {
     fn inner(&self) -> Inner<'a> {
         Inner {
             path: self.path.as_bytes(),
+            layer_path: self.path.as_bytes(),
             source: self.program(),
             tty: self.tty,
             // Root owns it: known where the actor owns it and is known, or does not and is root.
@@ -159,7 +156,7 @@ impl<'a> Operation<'a> {
 
     fn inner_open(&self, enforced: &Enforced, access: Access) -> Judgement {
         if enforced.root.is_overlay() {
-            enforced.inner_open(self.inner(), access)
+            enforced.inner_open(&self.inner(), access)
         } else {
             Judgement::allowed(Why::NoHook)
         }
@@ -169,7 +166,7 @@ impl<'a> Operation<'a> {
         if !enforced.root.is_overlay() || self.upper == Some(true) {
             return Judgement::allowed(Why::NoHook);
         }
-        let copied = enforced.copy_up(self.inner(), true);
+        let copied = enforced.copy_up(&self.inner(), true);
         match self.upper {
             Some(_) => copied,
             None => {

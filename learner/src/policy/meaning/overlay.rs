@@ -33,23 +33,33 @@ impl Root {
     }
 }
 
-/// Who touches the file on the overlay's own account.
-#[derive(Clone, Copy)]
-pub(super) struct Inner<'a> {
-    pub(super) path: &'a [u8],
-    pub(super) source: Program<'a>,
-    pub(super) tty: Option<bool>,
-    /// The user 0 owns the file.
-    pub(super) root_owns: Option<bool>,
+/// A file that the overlay itself opens for a process.
+#[derive(Clone, Copy, Debug)]
+pub struct Inner<'a> {
+    /// As the process names it.
+    pub path: &'a [u8],
+    /// From the root of the image's layer. For the container's root that is the same.
+    pub layer_path: &'a [u8],
+    /// The executable of the process.
+    pub source: Program<'a>,
+    /// The process has a terminal.
+    pub tty: Option<bool>,
+    /// Root owns the file.
+    pub root_owns: Option<bool>,
 }
 
 impl Enforced {
-    /// The second open of a file, by user 0: ownerOnly refuses files that root does not own.
-    pub(super) fn inner_open(&self, inner: Inner<'_>, access: Access) -> Judgement {
+    /// The second open of a file, by user 0: ownerOnly refuses files that root does not own. From
+    /// Linux 6.8 on it bears the path from the root of the layer.
+    pub fn inner_open(&self, inner: &Inner<'_>, access: Access) -> Judgement {
+        self.opened(inner.path, inner, access)
+    }
+
+    fn opened(&self, path: &[u8], inner: &Inner<'_>, access: Access) -> Judgement {
         let judgement = self.hook(&HookCall {
             hook: Hook::File {
                 hook: FileHook::Open(access),
-                path: inner.path,
+                path,
                 owner: inner.root_owns,
             },
             source: inner.source,
@@ -63,7 +73,8 @@ impl Enforced {
 
     /// The first change of a file of the image: a file below the work directory is opened and
     /// written to, and the image's file is read.
-    pub(super) fn copy_up(&self, inner: Inner<'_>, with_data: bool) -> Judgement {
+    /// Without its data where it is to be emptied anyway.
+    pub fn copy_up(&self, inner: &Inner<'_>, with_data: bool) -> Judgement {
         let Root::Overlay { workdir } = &self.root else {
             return Judgement::allowed(Why::NoHook);
         };
@@ -87,7 +98,7 @@ impl Enforced {
         let opened = at_work(FileHook::Open(Access::ReadWrite));
         if with_data {
             opened
-                .then(|| self.inner_open(inner, Access::Read))
+                .then(|| copied(self.opened(inner.layer_path, inner, Access::Read)))
                 .then(|| at_work(FileHook::Write))
         } else {
             opened
@@ -95,7 +106,7 @@ impl Enforced {
     }
 
     /// As [`Enforced::copy_up`], below a work directory that is not known.
-    fn copy_up_somewhere(&self, inner: Inner<'_>, with_data: bool) -> Judgement {
+    fn copy_up_somewhere(&self, inner: &Inner<'_>, with_data: bool) -> Judgement {
         let Engine::Bpf(container) = &self.engine else {
             // AppArmor sees these files under the overlay's own mount and does not mediate them.
             return Judgement::allowed(Why::NoHook);
@@ -106,16 +117,18 @@ impl Enforced {
             None => Judgement::unknown(Why::Missing(Fact::WorkDirectory)),
         };
         if with_data {
-            opened.then(|| self.inner_open(inner, Access::Read))
+            opened.then(|| copied(self.opened(inner.layer_path, inner, Access::Read)))
         } else {
             opened
         }
     }
 
     /// The overlay asks for capabilities in the actor's name, which depend on its inner workings.
-    pub(super) fn overlay_capabilities(&self) -> Judgement {
+    pub fn overlay_asks_for_capabilities(&self) -> Judgement {
         match &self.engine {
-            Engine::Bpf(container) if container.restricts_capabilities() => {
+            Engine::Bpf(container)
+                if self.root.is_overlay() && container.restricts_capabilities() =>
+            {
                 Judgement::unknown(Why::Missing(Fact::Capabilities))
             }
             _ => Judgement::allowed(Why::NoHook),
