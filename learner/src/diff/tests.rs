@@ -125,8 +125,8 @@ fn what_learner_recommended_before_under_another_name_is_replaced() {
     let diff = between(&old, &new);
     let container = only(&diff);
     assert!(container.elsewhere.is_empty());
-    assert_eq!(said(&container.comparison.changes, Change::Denied).len(), 3);
-    assert_eq!(said(&container.comparison.changes, Change::Allowed).len(), 3);
+    assert_eq!(said(&container.comparison.changes, Change::Denied).len(), 4);
+    assert_eq!(said(&container.comparison.changes, Change::Allowed).len(), 4);
 }
 
 #[test]
