@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::behavior::{Behavior, Op};
 use crate::path::AbsPath;
 use crate::policy::meaning::{Enforced, Enforcer, Operation, Postures, Root, Verdict};
-use crate::policy::{Identity, Kind, Pod, Policy, violations};
+use crate::policy::{Identity, Kind, Lint, Pod, Policy, lint, violations};
 use crate::profile::{Evidence, RunProfile};
 use crate::workload::{RunKey, Workload};
 
@@ -152,7 +152,19 @@ fn findings(
     let mut found = BTreeSet::new();
     for set in sets {
         let together: Vec<&Policy> = set.iter().map(|index| policies[*index]).collect();
-        let _ = (&together, enforcer);
+        for entry in lint(&together, enforcer) {
+            let Lint {
+                policy,
+                field,
+                kind: _,
+                text,
+            } = entry;
+            found.insert(Finding {
+                policy,
+                field,
+                text,
+            });
+        }
     }
     for policy in policies {
         for violation in violations(policy) {
@@ -290,3 +302,6 @@ impl<'a> Hits<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ pub mod crd;
 mod document;
 mod exact;
 mod identity;
+mod lint;
 pub mod meaning;
 pub mod names;
 mod recommendation;
@@ -22,6 +23,7 @@ pub use document::{
 };
 pub use exact::exact;
 pub use identity::Identity;
+pub use lint::{Lint, LintKind, lint};
 pub use recommendation::{Note, Reason, Recommendation, Refusal, Unexpressed};
 pub use selector::Pod;
 pub use violation::{Violation, violations};

@@ -4,4 +4,5 @@
 mod attempt;
 mod conformance;
 mod line;
+mod naive;
 mod world;

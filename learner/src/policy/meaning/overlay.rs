@@ -52,7 +52,15 @@ impl Enforced {
     /// The second open of a file, by user 0: ownerOnly refuses files that root does not own. From
     /// Linux 6.8 on it bears the path from the root of the layer.
     pub fn inner_open(&self, inner: &Inner<'_>, access: Access) -> Judgement {
+        if !self.is_asked_by_overlays() {
+            return Judgement::allowed(Why::NoHook);
+        }
         self.opened(inner.path, inner, access)
+    }
+
+    /// AppArmor goes by the credentials, and these opens bear those of who mounted the overlay.
+    fn is_asked_by_overlays(&self) -> bool {
+        matches!(self.engine, Engine::Bpf(_))
     }
 
     fn opened(&self, path: &[u8], inner: &Inner<'_>, access: Access) -> Judgement {
@@ -78,6 +86,9 @@ impl Enforced {
         let Root::Overlay { workdir } = &self.root else {
             return Judgement::allowed(Why::NoHook);
         };
+        if !self.is_asked_by_overlays() {
+            return Judgement::allowed(Why::NoHook);
+        }
         let Some(workdir) = workdir else {
             return self.copy_up_somewhere(inner, with_data);
         };
@@ -108,7 +119,6 @@ impl Enforced {
     /// As [`Enforced::copy_up`], below a work directory that is not known.
     fn copy_up_somewhere(&self, inner: &Inner<'_>, with_data: bool) -> Judgement {
         let Engine::Bpf(container) = &self.engine else {
-            // AppArmor sees these files under the overlay's own mount and does not mediate them.
             return Judgement::allowed(Why::NoHook);
         };
         let somewhere = container.anywhere(inner.source, inner.tty);

@@ -13,6 +13,8 @@ mod map;
 mod put;
 mod seen;
 
+pub(super) use put::CAPABILITIES;
+
 use find::Source;
 use map::RuleMap;
 

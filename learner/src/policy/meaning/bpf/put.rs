@@ -502,7 +502,8 @@ fn protocol_key(protocol: &str) -> [u8; 2] {
     }
 }
 
-const CAPABILITIES: [&str; 41] = [
+/// By number, as in `capabilities(7)`.
+pub(in crate::policy::meaning) const CAPABILITIES: [&str; 41] = [
     "chown",
     "dac_override",
     "dac_read_search",
