@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use learner::policy::meaning::{Enforcer, Posture};
 
 use crate::selection::Label;
 
@@ -50,6 +52,8 @@ pub(crate) enum Verb {
     #[command(name = "__launch", hide = true)]
     Launch(Launch),
     Recommend(Recommend),
+    Simulate(Simulate),
+    Diff(Diff),
     Runs(Runs),
     Export(Export),
     Import(Import),
@@ -213,6 +217,96 @@ pub(crate) enum PolicyFormat {
     Yaml,
     /// JSON, one object after another
     Json,
+}
+
+/// Say what policies would have denied of what was recorded
+///
+/// Each run is judged by those of the policies that select it, as KubeArmor would. Judged is what
+/// succeeded, each operation once. A policy that selects none of the runs was not tested, which is
+/// said. Then comes what is wrong with the policies themselves: rules that never match, are
+/// shadowed or in conflict, too many keys, and what is against the CRD.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+                  learner simulate nginx.yaml\n  \
+                  learner simulate policies -n default --posture audit\n  \
+                  learner recommend --from old.jsonl -o - | learner simulate - --from new.jsonl\n  \
+                  learner simulate nginx.yaml -f json | jq '.denials[] | [.op, .path, .why]'\n\n\
+                  Exit code 0: nothing would have been denied; 1: something would; 2: error, also\n\
+                  if none of the policies selects anything that was recorded.")]
+pub(crate) struct Simulate {
+    /// Policies: a YAML file, a directory (all .yaml and .yml below it that are not hidden), or
+    /// '-' for standard input
+    #[arg(required = true, value_name = "POLICY")]
+    pub(crate) policies: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Test against this recording and leave the store alone; '-' is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: Vec<PathBuf>,
+    /// The posture of the namespace: what becomes of what no rule allows
+    #[arg(long, default_value = "block", value_parser = posture())]
+    pub(crate) posture: Posture,
+    /// What enforces the policies
+    #[arg(long, default_value = "bpf", value_parser = enforcer())]
+    pub(crate) enforcer: Enforcer,
+    /// How it is shown
+    #[arg(short, long, value_enum, default_value_t = TableFormat::Table)]
+    pub(crate) format: TableFormat,
+}
+
+fn posture() -> impl TypedValueParser<Value = Posture> {
+    PossibleValuesParser::new(["audit", "block"]).try_map(|word| word.parse::<Posture>())
+}
+
+fn enforcer() -> impl TypedValueParser<Value = Enforcer> {
+    PossibleValuesParser::new(["bpf", "apparmor"]).try_map(|word| word.parse::<Enforcer>())
+}
+
+/// Say what changes when the suggested policies are applied, by meaning and not by text
+///
+/// A suggested policy replaces the applied one of its kind, namespace and name, and what Learner
+/// recommended before for the same workload. Policies from elsewhere stay beside what Learner
+/// recommends; first of all is said what they open again. Compared are all operations that were
+/// recorded, and for each rule of either side those at its boundary, under the posture block.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+                  learner diff --applied policies\n  \
+                  learner diff new.yaml --applied old.yaml\n  \
+                  kubectl get ksp -A -o yaml | learner diff --applied -\n  \
+                  learner diff new.yaml --applied old.yaml -f json | jq '.workloads[].becomes_denied'\n\n\
+                  '*' in a path stands for any name that no rule holds.\n\
+                  Exit code 0: the same meaning; 1: another one; 2: error.")]
+pub(crate) struct Diff {
+    /// The suggested policies: a YAML file, a directory, or '-' for standard input [default: what
+    /// `learner recommend` says now]
+    #[arg(value_name = "SUGGESTED")]
+    pub(crate) suggested: Option<PathBuf>,
+    /// The applied policies: a YAML file, a directory (all .yaml and .yml below it that are not
+    /// hidden), or '-' for standard input
+    #[arg(long, value_name = "FILE|DIR")]
+    pub(crate) applied: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Take what was recorded from this recording and leave the store alone; '-' is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: Vec<PathBuf>,
+    /// What enforces the policies
+    #[arg(long, default_value = "bpf", value_parser = enforcer())]
+    pub(crate) enforcer: Enforcer,
+    /// How it is shown
+    #[arg(short, long, value_enum, default_value_t = ValueFormat::Table)]
+    pub(crate) format: ValueFormat,
+}
+
+/// How a value is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ValueFormat {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+    /// The same as YAML
+    Yaml,
 }
 
 /// Show what has been recorded of each workload

@@ -2,40 +2,25 @@
 
 use std::collections::BTreeSet;
 
-use learner::policy::exact;
+use learner::policy::{Recommendation, exact};
 use learner::profile::Evidence;
 
 use crate::Verdict;
 use crate::answer::is_dash;
 use crate::args::{Global, Recommend};
 use crate::failure::Failure;
-use crate::import;
 use crate::policies;
-use crate::selection::Stored;
+use crate::selection;
 use crate::talk::visible;
 
 pub(crate) fn run(global: &Global, args: &Recommend) -> Result<Verdict, Failure> {
-    let (evidence, place) = if args.from.is_empty() {
-        stored(global, args)?
-    } else {
-        let evidence = args.which.of(import::read_all(global, &args.from)?);
-        (evidence, "these recordings".to_owned())
-    };
+    let (evidence, place) = selection::evidence(global, &args.which, &args.from)?;
     let workloads: BTreeSet<_> = evidence.runs().keys().map(|key| &key.workload).collect();
     if workloads.is_empty() {
         tracing::warn!("nothing to recommend: {}", args.which.nothing_in(&place));
         return Ok(Verdict::No);
     }
-    let mut recommendations = Vec::new();
-    for workload in &workloads {
-        match exact(workload, &evidence) {
-            Ok(recommendation) => recommendations.push(recommendation),
-            Err(refusal) => tracing::warn!(
-                "no policy for {}: {refusal}",
-                visible(&workload.to_string())
-            ),
-        }
-    }
+    let recommendations = recommended(&evidence);
     for recommendation in &recommendations {
         policies::explain(recommendation);
         if !is_dash(&args.outdir) {
@@ -52,9 +37,18 @@ pub(crate) fn run(global: &Global, args: &Recommend) -> Result<Verdict, Failure>
     })
 }
 
-fn stored(global: &Global, args: &Recommend) -> Result<(Evidence, String), Failure> {
-    let stored = Stored::open(global)?;
-    let summaries = stored.summaries(&args.which)?;
-    let wanted = summaries.iter().map(|summary| &summary.key).collect();
-    Ok((stored.load(&wanted)?, stored.dir.display().to_string()))
+/// What is recommended for each workload of the evidence; why there is nothing for one is said.
+pub(crate) fn recommended(evidence: &Evidence) -> Vec<Recommendation> {
+    let workloads: BTreeSet<_> = evidence.runs().keys().map(|key| &key.workload).collect();
+    let mut recommendations = Vec::new();
+    for workload in workloads {
+        match exact(workload, evidence) {
+            Ok(recommendation) => recommendations.push(recommendation),
+            Err(refusal) => tracing::warn!(
+                "no policy for {}: {refusal}",
+                visible(&workload.to_string())
+            ),
+        }
+    }
+    recommendations
 }

@@ -10,6 +10,7 @@ use learner::workload::{Labels, RunKey};
 
 use crate::args::{Global, Which};
 use crate::failure::Failure;
+use crate::import;
 
 /// `KEY=VALUE`, as typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +70,23 @@ impl Which {
         }
         selected
     }
+}
+
+/// What was recorded of the runs that are meant, and where that is: in recordings if any are named,
+/// else in the store.
+pub(crate) fn evidence(
+    global: &Global,
+    which: &Which,
+    from: &[PathBuf],
+) -> Result<(Evidence, String), Failure> {
+    if !from.is_empty() {
+        let evidence = which.of(import::read_all(global, from)?);
+        return Ok((evidence, "these recordings".to_owned()));
+    }
+    let stored = Stored::open(global)?;
+    let summaries = stored.summaries(which)?;
+    let wanted = summaries.iter().map(|summary| &summary.key).collect();
+    Ok((stored.load(&wanted)?, stored.dir.display().to_string()))
 }
 
 /// Where the store is: as told, or by default.

@@ -130,7 +130,8 @@ impl<'a> Lines<'a> {
         };
         for (index, rule) in process.match_paths.iter().enumerate() {
             let target = match &rule.execname {
-                Some(name) if rule.path.is_empty() => Target::Name(name.clone()),
+                // KubeArmor takes the name where both are written.
+                Some(name) if !name.is_empty() => Target::Name(name.clone()),
                 _ => Target::Path(rule.path.clone()),
             };
             let list = "process.matchPaths";

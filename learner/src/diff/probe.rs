@@ -257,6 +257,10 @@ impl Maker<'_> {
             let parent = text.trim_end_matches('/').rsplit_once('/');
             let parent = parent.map_or("", |(parent, _)| parent);
             self.at(&mut out, line.key.class, &format!("{parent}/{}", self.any));
+            // A directory without its slash acts on the one above it.
+            if line.key.class == Class::File && !text.ends_with('/') {
+                self.directory(&mut out, parent);
+            }
         }
         out
     }

@@ -42,12 +42,18 @@ fn said(changes: &[Deeds], wanted: Change) -> Vec<String> {
 
 fn meanings(container: &Container) -> Vec<(String, Meaning)> {
     let rules = container.comparison.rules.iter();
-    rules.map(|rule| (rule.target.clone(), rule.meaning)).collect()
+    rules
+        .map(|rule| (rule.target.clone(), rule.meaning))
+        .collect()
 }
 
 #[test]
 fn a_directory_that_becomes_recursive_is_wider_and_shows_where() {
-    let narrow = policy("p", "", "file: {matchDirectories: [{dir: /etc/}]}, action: Allow");
+    let narrow = policy(
+        "p",
+        "",
+        "file: {matchDirectories: [{dir: /etc/}]}, action: Allow",
+    );
     let wide = narrow.replace("/etc/}", "/etc/, recursive: true}");
     let diff = between(&narrow, &wide);
     let container = only(&diff);
@@ -55,14 +61,23 @@ fn a_directory_that_becomes_recursive_is_wider_and_shows_where() {
     assert_eq!(meanings(container), [("/etc/".to_owned(), Meaning::Wider)]);
     assert_eq!(
         said(&container.comparison.changes, Change::Allowed),
-        ["exec  /etc/*/*", "open r /etc/*/*", "open w /etc/*/*", "unlink  /etc/*/*"]
+        [
+            "exec  /etc/*/*",
+            "open r /etc/*/*",
+            "open w /etc/*/*",
+            "unlink  /etc/*/*"
+        ]
     );
     assert_eq!(container.comparison.changes.len(), 1);
 }
 
 #[test]
 fn the_same_said_otherwise_is_the_same() {
-    let one = policy("p", "", "file: {matchPaths: [{path: /etc/a}, {path: /etc/b}]}, action: Allow");
+    let one = policy(
+        "p",
+        "",
+        "file: {matchPaths: [{path: /etc/a}, {path: /etc/b}]}, action: Allow",
+    );
     let other = policy(
         "p",
         "x",
@@ -71,7 +86,11 @@ fn the_same_said_otherwise_is_the_same() {
     );
     let diff = between(&one, &other);
     assert!(diff.is_same(), "{diff:?}");
-    assert!(meanings(only(&diff)).iter().all(|(_, meaning)| *meaning == Meaning::Equal));
+    assert!(
+        meanings(only(&diff))
+            .iter()
+            .all(|(_, meaning)| *meaning == Meaning::Equal)
+    );
 }
 
 #[test]
@@ -82,13 +101,20 @@ fn a_rule_that_another_covers_is_equal() {
     let diff = between(&policy("p", "", spec), &policy("p", "", more));
     assert!(diff.is_same(), "{diff:?}");
     let rules = &only(&diff).comparison.rules;
-    let rule = rules.iter().find(|rule| rule.target == "/etc/ssl/key").expect("the rule");
+    let rule = rules
+        .iter()
+        .find(|rule| rule.target == "/etc/ssl/key")
+        .expect("the rule");
     assert!(rule.before.is_empty() && rule.meaning == Meaning::Equal);
 }
 
 #[test]
 fn what_one_side_allows_and_the_other_blocks_is_in_conflict() {
-    let allow = policy("p", "", "file: {matchPaths: [{path: /etc/a}]}, action: Allow");
+    let allow = policy(
+        "p",
+        "",
+        "file: {matchPaths: [{path: /etc/a}]}, action: Allow",
+    );
     let block = allow.replace("Allow", "Block");
     assert_eq!(
         meanings(only(&between(&allow, &block))),
@@ -98,7 +124,11 @@ fn what_one_side_allows_and_the_other_blocks_is_in_conflict() {
 
 #[test]
 fn an_allow_from_elsewhere_that_opens_again_is_named_and_stays() {
-    let ours = policy("web-learned", "learner", "file: {matchPaths: [{path: /etc/a}]}, action: Allow");
+    let ours = policy(
+        "web-learned",
+        "learner",
+        "file: {matchPaths: [{path: /etc/a}]}, action: Allow",
+    );
     let foreign = policy(
         "hardening",
         "",
@@ -120,18 +150,33 @@ fn an_allow_from_elsewhere_that_opens_again_is_named_and_stays() {
 
 #[test]
 fn what_learner_recommended_before_under_another_name_is_replaced() {
-    let old = policy("old-learned", "learner", "file: {matchPaths: [{path: /etc/a}]}, action: Allow");
-    let new = policy("new-learned", "learner", "file: {matchPaths: [{path: /etc/b}]}, action: Allow");
+    let old = policy(
+        "old-learned",
+        "learner",
+        "file: {matchPaths: [{path: /etc/a}]}, action: Allow",
+    );
+    let new = policy(
+        "new-learned",
+        "learner",
+        "file: {matchPaths: [{path: /etc/b}]}, action: Allow",
+    );
     let diff = between(&old, &new);
     let container = only(&diff);
     assert!(container.elsewhere.is_empty());
     assert_eq!(said(&container.comparison.changes, Change::Denied).len(), 4);
-    assert_eq!(said(&container.comparison.changes, Change::Allowed).len(), 4);
+    assert_eq!(
+        said(&container.comparison.changes, Change::Allowed).len(),
+        4
+    );
 }
 
 #[test]
 fn where_nothing_is_suggested_what_is_applied_stays() {
-    let ours = policy("web-learned", "learner", "file: {matchPaths: [{path: /etc/a}]}, action: Allow");
+    let ours = policy(
+        "web-learned",
+        "learner",
+        "file: {matchPaths: [{path: /etc/a}]}, action: Allow",
+    );
     let other = ours.replace("web", "db");
     let diff = between(&format!("{ours}{other}"), &ours);
     assert!(diff.is_same() && diff.containers.len() == 2, "{diff:?}");
@@ -139,13 +184,21 @@ fn where_nothing_is_suggested_what_is_applied_stays() {
 
 #[test]
 fn what_no_operation_shows_is_still_different() {
-    let block = policy("p", "", "process: {matchPaths: [{path: /bin/a, allowedArgs: [-a]}]}");
+    let block = policy(
+        "p",
+        "",
+        "process: {matchPaths: [{path: /bin/a, allowedArgs: [-a]}]}",
+    );
     let diff = between(&block, &block.replace("-a", "-b"));
     assert_eq!(
         only(&diff).comparison.unjudged,
         ["the arguments of programs: /bin/a"]
     );
-    let audit = policy("p", "", "file: {matchPaths: [{path: /bin/a}]}, action: Audit");
+    let audit = policy(
+        "p",
+        "",
+        "file: {matchPaths: [{path: /bin/a}]}, action: Audit",
+    );
     let diff = between(&audit, &audit.replace("/bin/a", "/bin/b"));
     assert_eq!(only(&diff).comparison.unjudged.len(), 2);
     assert!(!diff.is_same());
@@ -175,21 +228,26 @@ fn flag() -> impl Strategy<Value = Option<bool>> {
 
 fn sources() -> impl Strategy<Value = Vec<Source>> {
     let source = prop_oneof![Just("/a/b"), Just("/s")];
-    prop::collection::vec(source.prop_map(|path| Source { path: path.to_owned() }), 0..2)
+    prop::collection::vec(
+        source.prop_map(|path| Source {
+            path: path.to_owned(),
+        }),
+        0..2,
+    )
 }
 
 fn path_rule() -> impl Strategy<Value = PathRule> {
     let path = prop_oneof!["(/[ab]){1,3}", Just(format!("/{}", "l".repeat(198)))];
-    (path, sources(), flag(), flag(), action()).prop_map(|(path, from_source, flag, pts, action)| {
-        PathRule {
+    (path, sources(), flag(), flag(), action()).prop_map(
+        |(path, from_source, flag, pts, action)| PathRule {
             path,
             from_source,
             owner_only: flag,
             pts,
             action,
             ..PathRule::default()
-        }
-    })
+        },
+    )
 }
 
 fn directory() -> impl Strategy<Value = Directory> {

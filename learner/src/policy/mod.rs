@@ -27,4 +27,4 @@ pub use lint::{Lint, LintKind, lint};
 pub use recommendation::{Note, Reason, Recommendation, Refusal, Unexpressed};
 pub use selector::Pod;
 pub use violation::{Violation, violations};
-pub use yaml::{BadPolicy, from_yaml, to_yaml};
+pub use yaml::{BadPolicy, documents, from_yaml, to_yaml};
