@@ -3,14 +3,13 @@
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use learner::behavior::OpKind;
+use learner::generalize::{Dialect, Tightness};
 use learner::mention::Mention;
 use learner::path::AbsPath;
-
-use learner::generalize::{Dialect, Tightness};
-use learner::policy::meaning::Posture;
+use learner::policy::meaning::{Enforcer, Posture};
 
 use crate::selection::Label;
 
@@ -59,6 +58,8 @@ pub(crate) enum Verb {
     Launch(Launch),
     Recommend(Recommend),
     Readiness(Readiness),
+    Simulate(Simulate),
+    Diff(Diff),
     Runs(Runs),
     Export(Export),
     Import(Import),
@@ -200,14 +201,14 @@ pub(crate) struct Which {
 pub(crate) struct Making {
     /// How far rules may go beyond what was seen: exact (not at all), balanced (names that change
     /// from run to run, by their class), durable (wherever that is possible) [default: balanced]
-    #[arg(long, value_name = "exact|balanced|durable")]
+    #[arg(long, value_parser = tightness())]
     pub(crate) tightness: Option<Tightness>,
     /// For which of KubeArmor's enforcers: bpf, apparmor, or both at once [default: bpf]
-    #[arg(long, value_name = "bpf|apparmor|both")]
+    #[arg(long, value_parser = dialect())]
     pub(crate) enforcer: Option<Dialect>,
     /// The posture that the policy is for; under audit, readOnly rules come only from three whole
     /// runs on, since KubeArmor denies writes to them under audit too [default: audit]
-    #[arg(long, value_name = "audit|block")]
+    #[arg(long, value_parser = posture())]
     pub(crate) posture: Option<Posture>,
     /// Learn this although it is held in quarantine: a path, a directory with its slash for all
     /// below it, or OP:PATH; may be given several times
@@ -283,6 +284,108 @@ pub(crate) struct Readiness {
     /// How it is shown
     #[arg(short, long, value_enum, default_value_t = TableFormat::Table)]
     pub(crate) format: TableFormat,
+}
+
+/// Say what policies would have denied of what was recorded
+///
+/// Each run is judged by those of the policies that select it, as KubeArmor would. Judged is what
+/// succeeded, each operation once. A policy that selects none of the runs was not tested, which is
+/// said. Then comes what is wrong with the policies themselves: rules that never match, are
+/// shadowed or in conflict, too many keys, and what is against the CRD.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+                  learner simulate nginx.yaml\n  \
+                  learner simulate policies -n default --posture audit\n  \
+                  learner recommend --from old.jsonl -o - | learner simulate - --from new.jsonl\n  \
+                  learner simulate nginx.yaml -f json | jq '.denials[] | [.op, .path, .why]'\n\n\
+                  Exit code 0: nothing would have been denied; 1: something would; 2: error, also\n\
+                  if none of the policies selects anything that was recorded.")]
+pub(crate) struct Simulate {
+    /// Policies: a YAML file, a directory (all .yaml and .yml below it that are not hidden), or
+    /// '-' for standard input
+    #[arg(required = true, value_name = "POLICY")]
+    pub(crate) policies: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Test against this recording and leave the store alone; '-' is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: Vec<PathBuf>,
+    /// The posture of the namespace: what becomes of what no rule allows
+    #[arg(long, default_value = "block", value_parser = posture())]
+    pub(crate) posture: Posture,
+    /// What enforces the policies
+    #[arg(long, default_value = "bpf", value_parser = enforcer())]
+    pub(crate) enforcer: Enforcer,
+    /// How it is shown
+    #[arg(short, long, value_enum, default_value_t = TableFormat::Table)]
+    pub(crate) format: TableFormat,
+}
+
+fn tightness() -> impl TypedValueParser<Value = Tightness> {
+    PossibleValuesParser::new(["exact", "balanced", "durable"])
+        .try_map(|word| word.parse::<Tightness>())
+}
+
+fn dialect() -> impl TypedValueParser<Value = Dialect> {
+    PossibleValuesParser::new(["bpf", "apparmor", "both"]).try_map(|word| word.parse::<Dialect>())
+}
+
+fn posture() -> impl TypedValueParser<Value = Posture> {
+    PossibleValuesParser::new(["audit", "block"]).try_map(|word| word.parse::<Posture>())
+}
+
+fn enforcer() -> impl TypedValueParser<Value = Enforcer> {
+    PossibleValuesParser::new(["bpf", "apparmor"]).try_map(|word| word.parse::<Enforcer>())
+}
+
+/// Say what changes when the suggested policies are applied, by meaning and not by text
+///
+/// A suggested policy replaces the applied one of its kind, namespace and name, and what Learner
+/// recommended before for the same workload. Policies from elsewhere stay beside what Learner
+/// recommends; first of all is said what they open again. Compared are all operations that were
+/// recorded, and for each rule of either side those at its boundary, under the posture block.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+                  learner diff --applied policies\n  \
+                  learner diff new.yaml --applied old.yaml\n  \
+                  kubectl get ksp -A -o yaml | learner diff --applied -\n  \
+                  learner diff new.yaml --applied old.yaml -f json | jq '.workloads[].becomes_denied'\n\n\
+                  '*' in a path stands for any name that no rule holds.\n\
+                  Exit code 0: the same meaning; 1: another one; 2: error.")]
+pub(crate) struct Diff {
+    /// The suggested policies: a YAML file, a directory, or '-' for standard input [default: what
+    /// `learner recommend` says now]
+    #[arg(value_name = "SUGGESTED")]
+    pub(crate) suggested: Option<PathBuf>,
+    /// The applied policies: a YAML file, a directory (all .yaml and .yml below it that are not
+    /// hidden), or '-' for standard input
+    #[arg(long, value_name = "FILE|DIR")]
+    pub(crate) applied: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Take what was recorded from this recording and leave the store alone; '-' is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: Vec<PathBuf>,
+    /// How far what is recommended now may go beyond what was seen [default: balanced]
+    #[arg(long, value_parser = tightness(), conflicts_with = "suggested")]
+    pub(crate) tightness: Option<Tightness>,
+    /// What enforces the policies
+    #[arg(long, default_value = "bpf", value_parser = enforcer())]
+    pub(crate) enforcer: Enforcer,
+    /// How it is shown
+    #[arg(short, long, value_enum, default_value_t = ValueFormat::Table)]
+    pub(crate) format: ValueFormat,
+}
+
+/// How a value is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ValueFormat {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+    /// The same as YAML
+    Yaml,
 }
 
 /// Show what has been recorded of each workload

@@ -5,8 +5,10 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod applied;
 mod args;
 mod completions;
+mod diff;
 mod export;
 mod failure;
 mod forget;
@@ -20,6 +22,7 @@ mod readiness;
 mod recommend;
 mod runs;
 mod selection;
+mod simulate;
 mod talk;
 
 use std::process::ExitCode;
@@ -49,6 +52,8 @@ fn main() -> ExitCode {
         Verb::Launch(args) => launch::run(&args.command),
         Verb::Recommend(args) => recommend::run(&global, &args),
         Verb::Readiness(args) => readiness::run(&global, &args),
+        Verb::Simulate(args) => simulate::run(&global, &args),
+        Verb::Diff(args) => diff::run(&global, &args),
         Verb::Runs(args) => runs::run(&global, &args),
         Verb::Export(args) => export::run(&global, &args),
         Verb::Import(args) => import::run(&global, &args),

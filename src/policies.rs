@@ -99,7 +99,12 @@ pub(crate) fn explain(recommendation: &Recommendation) {
 
 /// Writes the report, in the form that the name ends in, and says so.
 pub(crate) fn report(path: &Path, recommendations: &[Recommendation]) -> Result<(), Failure> {
-    let _ = recommendations;
+    let text = match path.extension().and_then(|ending| ending.to_str()) {
+        Some("html") => learner::report::html(recommendations),
+        Some("json") => learner::report::json(recommendations),
+        _ => learner::report::text(recommendations),
+    };
+    fs::write(path, text).map_err(|e| Failure::file(path, "writing", e))?;
     made(format_args!("output report in {} ...", path.display()));
     Ok(())
 }

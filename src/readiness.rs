@@ -6,7 +6,7 @@ use learner::recommend::Recommendation;
 use serde_json::json;
 
 use crate::Verdict;
-use crate::answer::Answer;
+use crate::answer::{Answer, lines};
 use crate::args::{self, Global, TableFormat};
 use crate::failure::Failure;
 use crate::recommend::{Made, make};
@@ -75,7 +75,7 @@ fn short(made: &[Recommendation]) -> String {
             format!("{hit} of {} runs", left_one_out.len()),
         ]);
     }
-    crate::talk::lines(&table)
+    lines(&table)
 }
 
 /// `4.0 %, at most 15.2 %`.

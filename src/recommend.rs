@@ -12,9 +12,8 @@ use crate::Verdict;
 use crate::answer::is_dash;
 use crate::args::{Global, Making, Recommend, Which};
 use crate::failure::Failure;
-use crate::import;
 use crate::policies;
-use crate::selection::Stored;
+use crate::selection::{Recorded, recorded};
 use crate::talk::visible;
 
 pub(crate) fn run(global: &Global, args: &Recommend) -> Result<Verdict, Failure> {
@@ -55,29 +54,32 @@ pub(crate) fn make(
     making: &Making,
     from: &[std::path::PathBuf],
 ) -> Result<Option<Made>, Failure> {
-    let mut criteria = criteria(making);
-    let (evidence, place) = if from.is_empty() {
-        let stored = Stored::open(global)?;
-        criteria.forgotten = stored.tombstones()?;
-        let summaries = stored.summaries(which)?;
-        let wanted = summaries.iter().map(|summary| &summary.key).collect();
-        (stored.load(&wanted)?, stored.dir.display().to_string())
-    } else {
-        let evidence = which.of(import::read_all(global, from)?);
-        (evidence, "these recordings".to_owned())
-    };
-    let workloads: BTreeSet<&Workload> = evidence.runs().keys().map(|key| &key.workload).collect();
-    if workloads.is_empty() {
+    let Recorded {
+        evidence,
+        forgotten,
+        place,
+    } = recorded(global, which, from)?;
+    if evidence.runs().is_empty() {
         tracing::warn!("nothing to recommend: {}", which.nothing_in(&place));
         return Ok(None);
     }
-    let made = workloads
-        .iter()
-        .filter_map(|workload| one(workload, &evidence, &criteria));
-    Ok(Some(Made {
-        made: made.collect(),
+    let criteria = Criteria {
+        forgotten,
+        ..criteria(making)
+    };
+    Ok(Some(recommended(&evidence, &criteria)))
+}
+
+/// A recommendation for each workload of the evidence; why there is none for one is said.
+pub(crate) fn recommended(evidence: &Evidence, criteria: &Criteria) -> Made {
+    let workloads: BTreeSet<&Workload> = evidence.runs().keys().map(|key| &key.workload).collect();
+    Made {
+        made: workloads
+            .iter()
+            .filter_map(|workload| one(workload, evidence, criteria))
+            .collect(),
         workloads: workloads.len(),
-    }))
+    }
 }
 
 /// The recommendation; why there is none is said.

@@ -11,6 +11,7 @@ use learner::workload::{Labels, RunKey, Workload};
 
 use crate::args::{Global, Which};
 use crate::failure::Failure;
+use crate::import;
 
 /// `KEY=VALUE`, as typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +76,38 @@ impl Which {
         }
         selected
     }
+}
+
+/// What was recorded of the runs that are meant.
+pub(crate) struct Recorded {
+    pub(crate) evidence: Evidence,
+    /// What of it must not be learned; nothing where recordings were named.
+    pub(crate) forgotten: Tombstones,
+    /// Where it is, for what is said about it.
+    pub(crate) place: String,
+}
+
+/// From recordings if any are named, else from the store.
+pub(crate) fn recorded(
+    global: &Global,
+    which: &Which,
+    from: &[PathBuf],
+) -> Result<Recorded, Failure> {
+    if !from.is_empty() {
+        return Ok(Recorded {
+            evidence: which.of(import::read_all(global, from)?),
+            forgotten: Tombstones::default(),
+            place: "these recordings".to_owned(),
+        });
+    }
+    let stored = Stored::open(global)?;
+    let summaries = stored.summaries(which)?;
+    let wanted = summaries.iter().map(|summary| &summary.key).collect();
+    Ok(Recorded {
+        evidence: stored.load(&wanted)?,
+        forgotten: stored.tombstones()?,
+        place: stored.dir.display().to_string(),
+    })
 }
 
 /// Where the store is: as told, or by default.

@@ -111,13 +111,3 @@ where
         writeln!(writer)
     }
 }
-
-/// A table as lines without blanks at their ends.
-pub(crate) fn lines(table: &comfy_table::Table) -> String {
-    let mut text = String::new();
-    for line in table.lines() {
-        text.push_str(line.trim());
-        text.push('\n');
-    }
-    text
-}

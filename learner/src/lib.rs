@@ -3,7 +3,9 @@
 //!
 //! The floors, lowest first: vocabulary ([`workload`], [`behavior`], [`observation`], [`path`],
 //! [`mention`]), judgement ([`profile`], [`quarantine`], [`readiness`], [`policy`], [`generalize`],
-//! [`recommend`], [`report`]), edges ([`kernel`], [`store`], [`recording`]), composition ([`session`]). A module uses only what is below it, and edges do not use one another.
+//! [`recommend`], [`report`], [`simulation`], [`mod@diff`]), edges ([`kernel`], [`store`],
+//! [`recording`]), composition ([`session`]). A module uses only what is below it, and edges do not
+//! use one another.
 #![forbid(unsafe_code)]
 
 pub mod behavior;
@@ -14,6 +16,7 @@ pub mod workload;
 
 mod contain;
 
+pub mod diff;
 pub mod generalize;
 pub mod policy;
 pub mod profile;
@@ -21,6 +24,7 @@ pub mod quarantine;
 pub mod readiness;
 pub mod recommend;
 pub mod report;
+pub mod simulation;
 
 pub mod kernel;
 pub mod recording;

@@ -143,8 +143,9 @@ pub async fn watch(plan: Plan) -> Result<Watched, SessionError> {
         pids.retain(|pid| *pid != own);
         late = live::state(&pids, begun);
     }
-    if let Some(child) = &child {
-        child.release()?;
+    match &child {
+        Some(child) => child.release()?,
+        None => tracing::info!("watching from now on; an interrupt ends it"),
     }
     let mut run = Run {
         sensor,

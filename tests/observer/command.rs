@@ -1,5 +1,6 @@
 //! `learner observe` as it is typed: exit codes, signals, time limits.
 
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -114,23 +115,37 @@ fn beside_itself(rung: Rung) -> Result<(), Failed> {
     let group = Group::create("beside")?;
     let procs = group.path().join("cgroup.procs");
     let recording = world.join("run.jsonl");
-    let seconds = if std::env::var_os("LEARNER_IN_VM").is_some() {
-        "30"
-    } else {
-        "4"
-    };
+    let (turn, stop) = (world.join("turn"), world.join("stop"));
     // Both are in the group; the watch ends when the observer is alone in it.
     let script = format!(
-        "echo $$ > {procs}; sleep {seconds} & exec {learner} --store {store} observe --rung {rung} \
+        "echo $$ > {procs}; while [ ! -e {stop} ]; do sleep 0.1; echo >> {turn}; done & \
+         exec {learner} --store {store} observe --rung {rung} \
          --cgroup {group} --recording {recording} -o {policy}",
         procs = procs.display(),
+        stop = stop.display(),
+        turn = turn.display(),
         learner = crate::learner().display(),
         store = world.join("store").display(),
         group = group.path().display(),
         recording = recording.display(),
         policy = world.join("policy.yaml").display(),
     );
-    let (code, _, err) = told(&Command::new("/bin/sh").args(["-c", &script]).output()?);
+    let mut child = Command::new("/bin/sh")
+        .args(["-c", &script])
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut talk = BufReader::new(child.stderr.take().ok_or("no stderr")?);
+    let mut err = String::new();
+    while !err.contains("watching") && talk.read_line(&mut err)? > 0 {}
+    // Two turns more: one of them is whole, and begins under watch.
+    let turns = || std::fs::metadata(&turn).map_or(0, |file| file.len());
+    let (before, begun) = (turns(), Instant::now());
+    while turns() < before + 2 && begun.elapsed() < Duration::from_secs(120) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    std::fs::write(&stop, "")?;
+    talk.read_to_string(&mut err)?;
+    let code = child.wait()?.code();
     check(code == Some(0), || format!("{code:?} {err}"))?;
     let lines = std::fs::read_to_string(Path::new(&recording))?;
     let own = lines

@@ -6,9 +6,11 @@
 pub mod crd;
 mod document;
 mod expressible;
+mod identity;
 mod lint;
 pub mod meaning;
 pub mod names;
+mod selector;
 mod violation;
 mod yaml;
 
@@ -20,6 +22,9 @@ pub use document::{
 };
 pub use expressible::Reason;
 pub(crate) use expressible::expressible;
+pub use identity::Identity;
 pub use lint::{Lint, LintKind, lint};
+pub(crate) use selector::CONTAINER_LABEL;
+pub use selector::Pod;
 pub use violation::{Violation, violations};
-pub use yaml::{BadPolicy, from_yaml, to_yaml};
+pub use yaml::{BadPolicy, documents, from_yaml, to_yaml};

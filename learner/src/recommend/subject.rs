@@ -5,12 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::note::{Note, Refusal};
 use crate::behavior::Behavior;
 use crate::observation::Moment;
-use crate::policy::{Selector, names};
+use crate::policy::{CONTAINER_LABEL, Selector, names};
 use crate::profile::{Evidence, RunProfile};
 use crate::workload::{Labels, RunKey, Workload};
-
-/// Label by which KubeArmor tells the containers of a pod apart; the value stands in brackets.
-const CONTAINER_LABEL: &str = "kubearmor.io/container.name";
 
 pub(super) type Run<'a> = (&'a RunKey, &'a RunProfile);
 

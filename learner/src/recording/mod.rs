@@ -22,3 +22,4 @@ pub use lines::{JsonlWriter, MAX_LINE};
 pub use origin::{read, read_from};
 pub use parquet::{ParquetWriter, ROWS_AT_A_TIME};
 pub use replay::observations;
+pub use wording::path_fields;
