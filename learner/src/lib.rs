@@ -3,7 +3,8 @@
 //!
 //! The floors, lowest first: vocabulary ([`workload`], [`behavior`], [`observation`], [`path`],
 //! [`mention`]), judgement ([`profile`], [`quarantine`], [`readiness`], [`policy`], [`generalize`],
-//! [`recommend`], [`report`]), edges ([`kernel`], [`store`], [`recording`]), composition ([`session`]). A module uses only what is below it, and edges do not use one another.
+//! [`recommend`], [`report`]), edges ([`kernel`], [`store`], [`recording`]), composition
+//! ([`session`]). A module uses only what is below it, and edges do not use one another.
 #![forbid(unsafe_code)]
 
 pub mod behavior;
