@@ -82,19 +82,42 @@ pub(crate) fn explain(recommendation: &Recommendation) {
         tracing::warn!("{workload}: {note}");
     }
     let wide = recommendation.rules.iter().filter(|rule| rule.is_wide());
-    for rule in wide {
-        tracing::warn!("{workload}: granted beyond what was seen: {rule}");
-    }
-    for LeftOut { need, support, why } in &recommendation.left_out {
-        let sample = support.samples.first();
-        let sample = sample.map_or_else(|| need.shape.to_string(), ToString::to_string);
-        let by = need.source.as_ref().map(|source| format!(" by {source}"));
-        tracing::warn!(
-            "{workload}: no rule for {sample}{}: {why}",
-            by.unwrap_or_default()
-        );
-    }
+    let wide = wide.map(|rule| format!("granted beyond what was seen: {rule}"));
+    let without = recommendation.left_out.iter().map(without_rule);
+    say_some(&workload, wide);
+    say_some(&workload, without);
     crate::quarantine::say(recommendation);
+    for line in learner::report::summary(recommendation) {
+        tracing::info!("{line}");
+    }
+}
+
+/// So many lines of a kind are said; the report has all.
+const SAID: usize = 20;
+
+fn say_some(workload: &str, lines: impl Iterator<Item = String>) {
+    let mut more = 0;
+    for (index, line) in lines.enumerate() {
+        if index < SAID {
+            tracing::warn!("{workload}: {line}");
+        } else {
+            tracing::debug!("{workload}: {line}");
+            more += 1;
+        }
+    }
+    if more > 0 {
+        tracing::warn!("{workload}: {more} more such lines; -v shows them, and so does -r REPORT");
+    }
+}
+
+fn without_rule(left: &LeftOut) -> String {
+    let LeftOut { need, support, why } = left;
+    let sample = support.samples.first();
+    let sample = sample.map_or_else(|| need.shape.to_string(), ToString::to_string);
+    match &need.source {
+        Some(source) => format!("no rule for {sample} by {source}: {why}"),
+        None => format!("no rule for {sample}: {why}"),
+    }
 }
 
 /// Writes the report, in the form that the name ends in, and says so.

@@ -67,3 +67,36 @@ fn draw(
     area.present()?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::shown::Name;
+    use super::*;
+
+    fn runs(number: usize, new: usize) -> Vec<InRun<'static>> {
+        let run = |at| InRun {
+            run: Name("<b>"),
+            behaviors: new,
+            new,
+            known: at * new,
+        };
+        (1..=number).map(run).collect()
+    }
+
+    #[test]
+    fn one_run_many_runs_and_empty_ones_have_a_curve_and_none_has_none() {
+        for (number, new) in [(1, 5), (1, 0), (2, 0), (2000, 3), (3, usize::MAX / 4)] {
+            let svg = svg(&runs(number, new)).expect("a curve");
+            assert_eq!(
+                svg.matches("stroke=\"#1F5FC4\"").count(),
+                1,
+                "{number} {new}: {svg}"
+            );
+            assert!(svg.contains("stroke=\"#8A93A3\""), "{number} {new}");
+            let marks = if number <= MARKED { number } else { 0 };
+            assert_eq!(svg.matches("<circle").count(), marks, "{number} {new}");
+            assert!(!svg.contains("NaN") && !svg.contains("<b>"));
+        }
+        assert_eq!(svg(&[]), None);
+    }
+}

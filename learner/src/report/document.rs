@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::reason::{RunReasons, Said, gap, note, unjudged};
 use super::rule::Rule;
-use super::shown::{Name, Path, count, said, time};
-use crate::generalize::{self, Loss, RuleClass, Why};
+use super::shown::{Name, count, said};
+use super::unlearned::{GivenUp, Held, Left};
 use crate::policy::{Action, names};
-use crate::quarantine::{self, Unjudged};
 use crate::readiness::{self, Estimate};
-use crate::recommend::{NewInRun, Note, Recommendation};
+use crate::recommend::{NewInRun, Recommendation};
 
 /// Grows when a field changes its meaning or goes; not when one is added.
 const VERSION: u32 = 1;
@@ -98,24 +98,6 @@ pub(super) struct LeftOne<'a> {
     pub(super) of: usize,
 }
 
-/// A run, and what has to be said of it.
-#[derive(Debug, Serialize)]
-pub(super) struct RunReasons<'a> {
-    pub(super) run: Name<'a>,
-    pub(super) reasons: Vec<Said>,
-}
-
-/// A sentence, and the word that programs know it by.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Said {
-    pub(super) kind: &'static str,
-    pub(super) text: String,
-    /// All that the sentence is about; it may name the first few alone.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) items: Vec<String>,
-}
-
 /// A technique of ATT&CK that rules serve.
 #[derive(Debug, Serialize)]
 pub(super) struct Marked {
@@ -123,56 +105,6 @@ pub(super) struct Marked {
     pub(super) what: &'static str,
     /// So many rules.
     pub(super) rules: usize,
-}
-
-/// What was seen and has no rule.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Left<'a> {
-    pub(super) class: RuleClass,
-    pub(super) shape: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) from_source: Option<Path<'a>>,
-    pub(super) writes: bool,
-    pub(super) observations: u64,
-    pub(super) runs: usize,
-    pub(super) first_seen: Option<jiff::Timestamp>,
-    pub(super) last_seen: Option<jiff::Timestamp>,
-    pub(super) samples: Vec<Path<'a>>,
-    pub(super) why: Said,
-}
-
-/// What was given up so that the rules fit.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct GivenUp<'a> {
-    step: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dir: Option<Name<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    recursive: Option<bool>,
-    paths: usize,
-    pub(super) text: String,
-}
-
-/// What is held back until a person has said otherwise.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Held<'a> {
-    pub(super) op: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) access: Option<&'static str>,
-    #[serde(flatten)]
-    pub(super) path: Path<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) to: Option<Path<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) from_source: Option<Path<'a>>,
-    pub(super) observations: u64,
-    pub(super) runs: usize,
-    pub(super) first_seen: Option<jiff::Timestamp>,
-    pub(super) last_seen: Option<jiff::Timestamp>,
-    pub(super) reasons: Vec<Said>,
 }
 
 /// What a run added to those before it.
@@ -341,174 +273,6 @@ impl Marked {
             rules,
         });
         marked.collect()
-    }
-}
-
-impl<'a> Left<'a> {
-    fn of(left: &'a generalize::LeftOut) -> Self {
-        let generalize::LeftOut { need, support, why } = left;
-        Self {
-            class: need.class,
-            shape: said(&need.shape),
-            from_source: need.source.as_ref().map(Path),
-            writes: support.writes,
-            observations: support.count,
-            runs: support.runs().count(),
-            first_seen: time(support.first),
-            last_seen: time(support.last),
-            samples: support.samples.iter().map(Path).collect(),
-            why: Said::new(
-                match why {
-                    Why::Varies => "varies",
-                    Why::Wide { .. } => "wide",
-                    Why::Unexpressed(_) => "unexpressed",
-                },
-                why,
-            ),
-        }
-    }
-}
-
-impl<'a> GivenUp<'a> {
-    fn of(loss: &'a Loss) -> Self {
-        let of = |paths: usize| count(paths, "path", "paths");
-        match loss {
-            Loss::Unscoped { paths } => Self {
-                step: "unscoped",
-                dir: None,
-                recursive: None,
-                paths: *paths,
-                text: format!(
-                    "rules for {} are for every program of the workload, no longer for some",
-                    of(*paths)
-                ),
-            },
-            Loss::Collapsed {
-                dir,
-                paths,
-                recursive,
-            } => Self {
-                step: "collapsed",
-                dir: Some(Name(dir)),
-                recursive: Some(*recursive),
-                paths: *paths,
-                text: format!(
-                    "rules for {} became one for {} {}",
-                    of(*paths),
-                    if *recursive {
-                        "all below"
-                    } else {
-                        "all names in"
-                    },
-                    Name(dir),
-                ),
-            },
-        }
-    }
-}
-
-impl<'a> Held<'a> {
-    fn of(held: &'a quarantine::Held) -> Self {
-        let quarantine::Held {
-            workload: _,
-            op,
-            path,
-            source,
-            reasons,
-            runs,
-            count,
-            first,
-            last,
-        } = held;
-        Self {
-            op: op.name(),
-            access: op.access().map(|access| access.as_str()),
-            path: Path(path),
-            to: op.to().map(Path),
-            from_source: source.as_ref().map(Path),
-            observations: *count,
-            runs: *runs,
-            first_seen: time(*first),
-            last_seen: time(*last),
-            reasons: reasons.iter().map(held_for).collect(),
-        }
-    }
-
-    /// The operation with both its paths, without who did it.
-    pub(super) fn what(&self) -> String {
-        let access = self.access.map(|access| format!(" ({access})"));
-        let to = self.to.map(|to| format!(" to {to}"));
-        format!(
-            "{}{} {}{}",
-            self.op,
-            access.unwrap_or_default(),
-            self.path,
-            to.unwrap_or_default()
-        )
-    }
-}
-
-impl Said {
-    fn new(kind: &'static str, text: impl std::fmt::Display) -> Self {
-        Self {
-            kind,
-            text: said(text),
-            items: Vec::new(),
-        }
-    }
-}
-
-fn held_for(reason: &quarantine::Reason) -> Said {
-    use quarantine::Reason;
-    let kind = match reason {
-        Reason::Tty => "tty",
-        Reason::Upper => "upper",
-        Reason::MadeAtRunTime => "madeAtRunTime",
-        Reason::Denied => "denied",
-        Reason::OutsideAncestry => "outsideAncestry",
-    };
-    Said::new(kind, reason)
-}
-
-fn unjudged(reason: &Unjudged) -> Said {
-    let kind = match reason {
-        Unjudged::Ancestry => "ancestry",
-        Unjudged::Terminal => "terminal",
-    };
-    Said::new(kind, reason)
-}
-
-fn gap(gap: &readiness::Gap) -> Said {
-    use readiness::Gap;
-    let kind = match gap {
-        Gap::Late => "late",
-        Gap::NoStart => "noStart",
-        Gap::Lost { .. } => "lost",
-    };
-    Said::new(kind, gap)
-}
-
-fn note(note: &Note) -> Said {
-    let paths = |paths: &[crate::path::AbsPath]| paths.iter().map(said).collect();
-    let (kind, items) = match note {
-        Note::PartialEvidence { .. } => ("partialEvidence", Vec::new()),
-        Note::Lost { .. } => ("lost", Vec::new()),
-        Note::OtherImages { .. } => ("otherImages", Vec::new()),
-        Note::LabelsDiffer => ("labelsDiffer", Vec::new()),
-        Note::OneContainer { .. } => ("oneContainer", Vec::new()),
-        Note::NoPrograms => ("noPrograms", Vec::new()),
-        Note::NoFiles => ("noFiles", Vec::new()),
-        Note::RootOpened => ("rootOpened", Vec::new()),
-        Note::GrantsLonger { paths: all } => ("grantsLonger", paths(all)),
-        Note::TooDeep { paths: all } => ("tooDeep", paths(all)),
-        Note::CopiesUp { paths: all } => ("copiesUp", paths(all)),
-        Note::PostureNames { paths: all } => ("postureNames", paths(all)),
-        Note::NotAllowed { operations } => ("notAllowed", operations.iter().map(said).collect()),
-    };
-    Said {
-        kind,
-        text: said(note),
-        items,
     }
 }
 

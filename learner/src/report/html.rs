@@ -3,22 +3,22 @@
 //! Whatever is written goes through the template's own escape; only the style sheet and the curve,
 //! in which no name stands, are put in as they are.
 
+mod rules;
+mod unlearned;
+
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::curve;
-use super::document::{Report, RunReasons, Said, Subject};
+use super::document::{Report, Subject};
 use super::doubt::{Part, doubts};
-use super::rule::Rule;
-use super::shown::{Path, bound, count, expected, second};
-use super::text::{class, is_cut};
-use super::tree::Tree;
+use super::reason::Said;
+use super::shown::{bound, count, expected};
+use super::text::is_cut;
 use crate::generalize::RuleClass;
 
 const STYLE: &str = include_str!("html/style.css");
 const NOTHING_BUT_STYLE: &str =
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
-/// A directory with more rules than this is closed at first.
-const OPEN_AT_FIRST: usize = 12;
 
 pub(super) fn render(report: &Report<'_>) -> String {
     let workloads = &report.workloads;
@@ -98,11 +98,11 @@ fn section(number: usize, subject: &Subject<'_>) -> Markup {
             (uncertain(number, subject))
             (land(subject))
             (convergence(subject))
-            (rules(number, subject))
-            (left_out(number, subject))
-            (given_up(number, subject))
-            (held(number, subject))
-            (runs(number, subject))
+            (rules::rules(number, subject))
+            (unlearned::left_out(number, subject))
+            (unlearned::given_up(number, subject))
+            (unlearned::held(number, subject))
+            (unlearned::runs(number, subject))
         }
     }
 }
@@ -189,31 +189,10 @@ fn uncertain(number: usize, subject: &Subject<'_>) -> Markup {
                     }
                 }
             }
-            (wide(&subject.rules))
+            (rules::wide(&subject.rules))
             @for note in subject.notes.iter().filter(|note| is_cut(note)) {
                 (all_of(note))
             }
-        }
-    }
-}
-
-fn wide(rules: &[Rule<'_>]) -> Markup {
-    let wide: Vec<&Rule<'_>> = rules.iter().filter(|rule| rule.wide).collect();
-    if wide.is_empty() {
-        return html! {};
-    }
-    html! {
-        details {
-            summary { "Rules for whole directories or more (" (wide.len()) ")" }
-            ul { @for rule in wide { li {
-                (rule.access()) " " code { (rule.shown) }
-                @if let Some(source) = &rule.from_source { " for " code { (source) } }
-                ": "
-                @for (at, granted) in rule.grants.iter().enumerate() {
-                    @if at > 0 { "; " }
-                    (granted.text)
-                }
-            } } }
         }
     }
 }
@@ -305,216 +284,6 @@ fn convergence(subject: &Subject<'_>) -> Markup {
                         }
                     }
                 }
-            }
-        }
-    }
-}
-
-fn rules(number: usize, subject: &Subject<'_>) -> Markup {
-    let runs = subject.convergence.len();
-    html! {
-        h3 id=(anchor(number, Part::Rules)) { "Rules" }
-        @for (class, what) in [(RuleClass::Process, "Programs"), (RuleClass::File, "Files")] {
-            @let of: Vec<&Rule<'_>> = subject.rules.iter().filter(|rule| rule.class == class).collect();
-            @if !of.is_empty() {
-                div.tree {
-                    h4 { (what) " " span.quiet { "(" (count(of.len(), "rule", "rules")) ")" } }
-                    @let tree = Tree::of(of);
-                    @for (name, tree) in tree.top() { (directory(&name, tree, runs)) }
-                }
-            }
-        }
-    }
-}
-
-fn directory(name: &str, tree: &Tree<'_, '_>, runs: usize) -> Markup {
-    let all = tree.all();
-    html! {
-        details.directory open[all.len() <= OPEN_AT_FIRST] {
-            summary {
-                code { (name) } " "
-                span.quiet { (count(all.len(), "rule", "rules")) } " "
-                (flags(&all, runs))
-            }
-            @for (name, below) in &tree.directories { (directory(name, below, runs)) }
-            @for (name, rules) in &tree.rules { (target(name, rules, runs)) }
-        }
-    }
-}
-
-/// The rules for one path, directory or pattern.
-fn target(name: &str, rules: &[&Rule<'_>], runs: usize) -> Markup {
-    html! {
-        details.rule {
-            summary {
-                code { (name) } " "
-                span.quiet {
-                    @match rules {
-                        [rule] => {
-                            (rule.access())
-                            @if let Some(source) = &rule.from_source { ", only for " code { (source) } }
-                            ", " (rule.runs) " of " (count(runs, "run", "runs"))
-                        },
-                        _ => { "for " (rules.len()) " programs" },
-                    }
-                } " "
-                (flags(rules, runs))
-            }
-            div.evidence { @for rule in rules { (evidence(rule, runs)) } }
-        }
-    }
-}
-
-/// What stands out among rules, each once.
-fn flags(rules: &[&Rule<'_>], runs: usize) -> Markup {
-    let marks: std::collections::BTreeSet<_> = rules.iter().flat_map(|rule| &rule.marks).collect();
-    html! {
-        @if rules.iter().any(|rule| rule.wide) { span.flag { "wide" } " " }
-        @if let [rule] = rules && rule.runs == 1 && runs > 1 { span.plain { "one run" } " " }
-        @for mark in marks { span.mark { (mark.technique) " " (mark.what) } " " }
-    }
-}
-
-fn evidence(rule: &Rule<'_>, runs: usize) -> Markup {
-    html! {
-        dl.grid {
-            dt { "Allows" }
-            dd {
-                "to " (rule.access()) " " code { (rule.shown) }
-                @match &rule.from_source {
-                    Some(source) => { ", only for " code { (source) } },
-                    None => { ", for every program of the workload" },
-                }
-            }
-            dt { "Seen" }
-            dd {
-                (rule.observations) " times in " (rule.runs) " of " (count(runs, "run", "runs"))
-                ", first " (second(rule.first_seen)) ", last " (second(rule.last_seen))
-            }
-            @if !rule.programs.is_empty() { dt { "By" } dd { (paths(&rule.programs)) } }
-            @if !rule.telling_samples().is_empty() { dt { "As" } dd { (paths(rule.telling_samples())) } }
-            @if !rule.classes.is_empty() {
-                dt { "Names that vary" }
-                dd { @for class in &rule.classes { span.plain { (class) } " " } }
-            }
-            @if !rule.grants.is_empty() {
-                dt { "Allowed, not seen" }
-                dd { ul { @for granted in &rule.grants { li { (granted.text) } } } }
-            }
-            @if !rule.marks.is_empty() {
-                dt { "ATT&CK" }
-                dd { @for mark in &rule.marks { span.mark { (mark.technique) " " (mark.what) } " " } }
-            }
-        }
-    }
-}
-
-fn paths(all: &[Path<'_>]) -> Markup {
-    match all {
-        [one] => html! { code { (one) } },
-        all => html! { ul { @for path in all { li { code { (path) } } } } },
-    }
-}
-
-fn left_out(number: usize, subject: &Subject<'_>) -> Markup {
-    if subject.left_out.is_empty() {
-        return html! {};
-    }
-    html! {
-        h3 id=(anchor(number, Part::LeftOut)) { "Seen, and without a rule" }
-        div.wide { table {
-            thead { tr { th { "What" } th { "Why it has no rule" } th.number { "Events" } th.number { "Runs" } th { "First and last seen" } th { "By" } } }
-            tbody {
-                @for left in &subject.left_out {
-                    tr {
-                        td.path { (class(left.class)) @if left.writes { ", written" } " " code { (left.shape) }
-                            details { summary.quiet { "as seen" } (paths(&left.samples)) }
-                        }
-                        td.path { (left.why.text) }
-                        td.number { (left.observations) }
-                        td.number { (left.runs) }
-                        td.time { (second(left.first_seen)) br; (second(left.last_seen)) }
-                        td.path { @if let Some(source) = &left.from_source { code { (source) } } }
-                    }
-                }
-            }
-        } }
-    }
-}
-
-fn given_up(number: usize, subject: &Subject<'_>) -> Markup {
-    if subject.given_up.is_empty() {
-        return html! {};
-    }
-    html! {
-        h3 id=(anchor(number, Part::GivenUp)) { "Given up so that the rules fit" }
-        ul { @for given_up in &subject.given_up { li { (given_up.text) } } }
-    }
-}
-
-fn held(number: usize, subject: &Subject<'_>) -> Markup {
-    if subject.held.is_empty() {
-        return html! {};
-    }
-    html! {
-        h3 id=(anchor(number, Part::Held)) { "Held in quarantine" }
-        p.quiet { "None of it was learned from. " code { "--include" } " names what may be." }
-        div.wide { table {
-            thead { tr { th { "What" } th { "Why it is held" } th { "By" } th.number { "Events" } th.number { "Runs" } th { "First and last seen" } } }
-            tbody {
-                @for held in &subject.held {
-                    tr {
-                        td.path { code { (held.what()) } }
-                        td { ul { @for reason in &held.reasons { li { (reason.text) } } } }
-                        td.path { @if let Some(source) = &held.from_source { code { (source) } } }
-                        td.number { (held.observations) }
-                        td.number { (held.runs) }
-                        td.time { (second(held.first_seen)) br; (second(held.last_seen)) }
-                    }
-                }
-            }
-        } }
-    }
-}
-
-fn runs(number: usize, subject: &Subject<'_>) -> Markup {
-    let readiness = &subject.readiness;
-    html! {
-        h3 id=(anchor(number, Part::Runs)) { "Runs" }
-        p {
-            (count(readiness.behaviors, "distinct behaviour", "distinct behaviours")) " in "
-            (count(readiness.runs, "complete run", "complete runs")) "; "
-            (readiness.singletons) " seen in one run alone; "
-            (count(readiness.runs_unsettled, "run", "runs")) " with something that at most three showed."
-        }
-        @if !readiness.left_one_out.is_empty() {
-            details open[readiness.left_one_out.iter().any(|left| left.denied > 0)] {
-                summary { "Each run against the policy that the others lead to" }
-                table {
-                    thead { tr { th { "Run" } th.number { "Denied" } th.number { "Of its behaviours" } } }
-                    tbody { @for left in &readiness.left_one_out {
-                        tr { td { code { (left.run) } } td.number { (left.denied) } td.number { (left.of) } }
-                    } }
-                }
-            }
-        }
-        (of_runs("Partial runs, which are not counted", &readiness.partial))
-        (of_runs("Runs that could not be judged", &subject.unjudged))
-    }
-}
-
-fn of_runs(title: &str, runs: &[RunReasons<'_>]) -> Markup {
-    if runs.is_empty() {
-        return html! {};
-    }
-    html! {
-        details open {
-            summary { (title) " " span.quiet { "(" (runs.len()) ")" } }
-            table {
-                thead { tr { th { "Run" } th { "Why" } } }
-                tbody { @for RunReasons { run, reasons } in runs {
-                    tr { td { code { (run) } } td { ul { @for reason in reasons { li { (reason.text) } } } } }
-                } }
             }
         }
     }

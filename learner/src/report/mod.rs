@@ -10,10 +10,12 @@ mod curve;
 mod document;
 mod doubt;
 mod html;
+mod reason;
 mod rule;
 mod shown;
 mod text;
 mod tree;
+mod unlearned;
 
 use crate::recommend::Recommendation;
 use document::{Report, Subject};

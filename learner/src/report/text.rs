@@ -4,8 +4,9 @@ use std::fmt::{Display, Write as _};
 
 use comfy_table::{Table, presets};
 
-use super::document::{Marked, Report, RunReasons, Said, Subject};
+use super::document::{Marked, Report, Subject};
 use super::doubt::{doubts, readiness};
+use super::reason::{RunReasons, Said};
 use super::rule::Rule;
 use super::shown::{count, second};
 
