@@ -63,15 +63,16 @@ pub(crate) fn run(global: &Global, args: &args::Diff) -> Result<Verdict, Failure
         let made = recommended(&evidence, &criteria).made;
         suggested.extend(made.into_iter().map(|one| one.policy));
     }
-    if suggested.is_empty() {
-        return Err(Failure::Nothing(
-            "nothing to compare: no policy is suggested".to_owned(),
-        ));
-    }
+    let mut missing = "nothing to compare: no policy is suggested".to_owned();
     if let Some(namespace) = &args.which.namespace {
         let is_meant = |policy: &Policy| policy.namespace().is_none_or(|own| own == namespace);
         applied.retain(is_meant);
         suggested.retain(is_meant);
+        missing =
+            format!("nothing to compare: no policy of the namespace {namespace} is suggested");
+    }
+    if suggested.is_empty() {
+        return Err(Failure::Nothing(missing));
     }
     let diff = diff(&applied, &suggested, &evidence, args.enforcer);
     for policy in &diff.for_hosts {
