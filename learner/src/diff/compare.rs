@@ -22,7 +22,7 @@ pub(super) fn compare(
     let sides = (enforced(before), enforced(after));
     let (lines_before, lines_after) = (lines(before), lines(after));
     let both: Vec<&Line> = lines_before.iter().chain(&lines_after).collect();
-    let mut probes = probes(&both);
+    let mut probes = probes(&both, enforcer);
     let mut counts: BTreeMap<Probe, u64> = BTreeMap::new();
     for (behavior, count) in seen {
         counts.insert(Probe::of(behavior), *count);

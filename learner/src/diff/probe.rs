@@ -12,7 +12,9 @@ use super::line::{Key, Line, Target};
 use crate::behavior::{Access, Behavior, Op};
 use crate::path::AbsPath;
 use crate::policy::crd::MAX_KEY_BYTES;
-use crate::policy::meaning::{Class, Enforced, Hook, HookCall, Judgement, Operation, Program};
+use crate::policy::meaning::{
+    Class, Enforced, Enforcer, Hook, HookCall, Judgement, Operation, Program,
+};
 
 /// One operation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -160,10 +162,11 @@ pub(super) const CAPABILITIES: [&str; 41] = [
 ];
 
 /// The probes for these rules.
-pub(super) fn probes(lines: &[&Line]) -> Probes {
+pub(super) fn probes(lines: &[&Line], enforcer: Enforcer) -> Probes {
     let any = fresh(lines);
     let maker = Maker {
         lines,
+        enforcer,
         other: AbsPath::from_components([any.as_bytes()]).ok(),
         by_owner: lines.iter().any(|line| {
             // KubeArmor's posture keys have these names, and the owner may run them.
@@ -215,6 +218,7 @@ fn fresh(lines: &[&Line]) -> String {
 
 struct Maker<'a> {
     lines: &'a [&'a Line],
+    enforcer: Enforcer,
     any: String,
     other: Option<AbsPath>,
     by_owner: bool,
@@ -332,9 +336,12 @@ impl Maker<'_> {
         }
     }
 
-    /// The programs that rules name for a place: those of all rules that may reach it.
+    /// The programs that rules name for a place: those of all rules that may reach it. AppArmor
+    /// has a profile of its own for every program that a rule names anywhere.
     fn sources<'a>(&'a self, at: &'a str) -> impl Iterator<Item = &'a String> {
+        let by_profile = self.enforcer == Enforcer::AppArmor;
         let reach = move |line: &&&Line| match &line.key.target {
+            _ if by_profile => true,
             Target::Path(text) => at.starts_with(text.as_str()),
             Target::Directory(text) => at.starts_with(text.trim_end_matches('/')),
             Target::Name(name) => at.ends_with(name.as_str()),
