@@ -187,6 +187,12 @@ pub(super) fn probes(lines: &[&Line], enforcer: Enforcer) -> Probes {
             .or_default()
             .extend(inside);
     }
+    if enforcer == Enforcer::AppArmor {
+        // A program that rules name may start itself, whatever they say.
+        for source in lines.iter().flat_map(|line| &line.key.sources) {
+            maker.at(&mut all, Class::File, source);
+        }
+    }
     let classes: BTreeSet<Class> = lines.iter().map(|line| line.key.class).collect();
     for class in classes {
         all.extend(maker.anything(class));

@@ -323,7 +323,7 @@ fn enforcer() -> impl Strategy<Value = Enforcer> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn a_policy_means_what_it_means(policy in any_policy(), enforcer in enforcer()) {
@@ -360,7 +360,17 @@ proptest! {
                 Enforced::new(enforcer, &[policy], Postures::all(Posture::Block))
             };
             let sides = (enforced(&a), enforced(&b));
+            let is_directory = |path: &AbsPath| {
+                let programs = [&a, &b].map(|policy| &policy.spec.process.match_directories);
+                let files = [&a, &b].map(|policy| &policy.spec.file.match_directories);
+                let mut rules = programs.into_iter().chain(files).flatten();
+                rules.any(|rule| rule.dir.trim_end_matches('/').as_bytes() == path.as_bytes())
+            };
             for_each_operation(|operation| {
+                // The rule for a directory names it too, and no directory is executed.
+                if *operation.op == Op::Exec && is_directory(operation.path) {
+                    return Ok(());
+                }
                 let verdicts = (sides.0.judge(operation).verdict, sides.1.judge(operation).verdict);
                 prop_assert_eq!(verdicts.0, verdicts.1, "{:?}", operation);
                 Ok(())
