@@ -414,7 +414,7 @@ impl Edit {
         };
         let spec = &mut policy.spec;
         let paths = spec.file.match_paths.len() + spec.process.match_paths.len();
-        if self.rule % 2 == 0 && paths > 0 {
+        if self.rule.is_multiple_of(2) && paths > 0 {
             let files = spec.file.match_paths.len();
             let index = self.rule % paths;
             let (list, index) = match index.checked_sub(files) {
