@@ -174,8 +174,8 @@ fn deciding<'r>(rules: &'r [Rule], program: bool, asked: &Asked) -> Option<&'r R
         if let Some(rule) = recursive {
             return last(&rule.at);
         }
-        let slashes = asked.path.char_indices().filter(|(_, c)| *c == '/');
-        let parent = slashes.map(|(at, _)| at).filter(|at| *at < 64).last()?;
+        let within = &asked.path[..asked.path.len().min(64)];
+        let parent = within.rfind('/')?;
         if let Some(rule) = last(&asked.path[..=parent]) {
             return Some(rule);
         }

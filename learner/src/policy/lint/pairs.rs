@@ -15,6 +15,15 @@ struct Said<'p> {
 }
 
 impl Said<'_> {
+    /// Whether the two say the same of the directory itself.
+    fn says_as_object(&self, other: &Self) -> bool {
+        let recursive = self.recursive;
+        self.says_the_same(&Said {
+            recursive,
+            ..copy(other)
+        })
+    }
+
     fn says_the_same(&self, other: &Self) -> bool {
         (
             self.effect,
@@ -44,6 +53,15 @@ pub(super) fn lint<'p>(policies: &[&'p Policy], lints: &mut Lints<'p>) {
     let mut keys: Keyed<Said<'p>> = Keyed::new();
     for policy in policies {
         for (program, key, source, said) in rules(policy) {
+            // A directory also writes the key of itself as a path, and the other way round.
+            let twin = match key.strip_suffix('/') {
+                Some(object) => object.to_owned(),
+                None => format!("{key}/"),
+            };
+            let twin = keys.get(&(program, twin, source.clone()));
+            if let Some(twin) = twin.filter(|twin| !twin.says_as_object(&said)) {
+                conflict(lints, twin, &said);
+            }
             let key = (program, key, source);
             if let Some(earlier) = keys.get(&key) {
                 conflict(lints, earlier, &said);

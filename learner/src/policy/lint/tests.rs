@@ -90,6 +90,17 @@ fn rules_of_one_key_and_rules_with_nothing_left_are_named() {
 }
 
 #[test]
+fn a_directory_and_the_same_path_write_one_key() {
+    let spec = "  file:\n    matchPaths: [{path: /usr/lib, readOnly: true}, {path: /usr/b}]\n    matchDirectories: [{dir: /usr/lib/}, {dir: /usr/b/}]\n  action: Block\n";
+    assert_eq!(
+        said(spec, Enforcer::Bpf),
+        [
+            "p0: spec.file.matchDirectories[0]: it writes over spec.file.matchPaths[0], which says something else of the same path"
+        ]
+    );
+}
+
+#[test]
 fn policies_that_want_too_many_keys_are_named_and_what_it_switches_off() {
     let programs: Vec<String> = (0..256).map(|n| format!("{{path: /bin/p{n}}}")).collect();
     let spec = format!(

@@ -99,3 +99,6 @@ impl Enforced {
         &self.root
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! An operation of a workload, and the hooks that the kernel calls for it.
 
 use super::hook::{FileHook, Hook, HookCall, Program};
-use super::judgement::{Judgement, Why};
+use super::judgement::{Fact, Judgement, Why};
 use super::overlay::Inner;
 use super::{Enforced, Engine};
 use crate::behavior::{Access, Behavior, Op};
@@ -171,7 +171,7 @@ impl<'a> Operation<'a> {
             Some(_) => copied,
             None => {
                 let not = Judgement::allowed(Why::NoHook);
-                copied.or(not, super::judgement::Fact::Layer)
+                copied.or(not, Fact::Layer)
             }
         }
     }

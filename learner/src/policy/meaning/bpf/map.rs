@@ -31,12 +31,13 @@ pub(super) struct RuleMap {
     /// Entries with one.
     sources: HashMap<Box<[u8]>, Table, BuildHasherDefault<KeyHasher>>,
     /// Which arguments a program may have, by path and source; not limited by the rule map.
-    pub(super) arguments: Table2,
+    pub(super) arguments: Arguments,
     classes: [bool; 4],
     by_class: [Vec<Box<[u8]>>; 4],
 }
 
-type Table2 = HashMap<(Box<[u8]>, Box<[u8]>), Vec<Box<[u8]>>>;
+/// Arguments by the path and the source of their rule.
+type Arguments = HashMap<(Box<[u8]>, Box<[u8]>), Vec<Box<[u8]>>>;
 
 impl RuleMap {
     pub(super) fn insert(&mut self, path: Box<[u8]>, source: Box<[u8]>, entry: Entry) {

@@ -3,17 +3,19 @@
 use super::budget::Budget;
 use super::enforcer::{Class, Posture, Postures};
 use super::hook::{Hook, HookCall, Program};
-use super::judgement::Judgement;
+use super::judgement::{Fact, Judgement, Verdict};
 use crate::path::AbsPath;
 use crate::policy::document::Policy;
 
 mod decide;
 mod find;
 mod map;
+mod number;
 mod put;
+mod room;
 mod seen;
 
-pub(super) use put::CAPABILITIES;
+pub(super) use number::CAPABILITIES;
 
 use find::Source;
 use map::RuleMap;
@@ -117,8 +119,8 @@ impl Container {
         let mut judgement = self.decide(call, Source::Other);
         let named = self.map.sources_of(class).map(Source::Named);
         for source in named.chain([Source::Nameless]) {
-            judgement = judgement.or(self.decide(call, source), super::judgement::Fact::Source);
-            if judgement.verdict == super::judgement::Verdict::Unknown {
+            judgement = judgement.or(self.decide(call, source), Fact::Source);
+            if judgement.verdict == Verdict::Unknown {
                 break;
             }
         }

@@ -2,46 +2,18 @@
 //! rulesHandling.go, UpdateContainerRules): every class is a list first, in which the last rule
 //! that writes a key wins; then the lists are put one after the other, each after its posture.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 
 use super::map::{Entry, RuleMap};
-use super::{
-    AUDIT_POSTURE, BLOCK_POSTURE, CAPABILITY, SOCKET_PROTOCOL, SOCKET_TYPE, bit, posture_key,
-};
-use crate::policy::crd::MAX_ENTRIES;
+use super::number::{SOCKET_TYPES, capability_number, expanded, protocol_key};
+use super::room::{Key, Room, padded};
+use super::{AUDIT_POSTURE, BLOCK_POSTURE, CAPABILITY, SOCKET_TYPE, bit, posture_key};
 use crate::policy::document::{Capability, Directory, Effect, Kind, PathRule, Policy, Source};
-use crate::policy::meaning::budget::{Budget, Dropped};
+use crate::policy::meaning::budget::Budget;
 use crate::policy::meaning::enforcer::{Class, Posture, Postures};
 use crate::policy::meaning::judgement::Rule;
-
-/// The bytes of a key, for its path as for its source. What is longer is cut here, and then has no
-/// end by which the kernel's strings could equal it.
-const KEY_BYTES: usize = 200;
-
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Key {
-    path: Box<[u8]>,
-    source: Box<[u8]>,
-}
-
-impl Key {
-    fn new(path: &[u8], source: &str) -> Self {
-        Self {
-            path: padded(path),
-            source: padded(source.as_bytes()),
-        }
-    }
-}
-
-/// Without the zeros that fill a key up.
-fn padded(bytes: &[u8]) -> Box<[u8]> {
-    let bytes = &bytes[..bytes.len().min(KEY_BYTES)];
-    let end = bytes.iter().rposition(|byte| *byte != 0);
-    bytes[..end.map_or(0, |end| end + 1)].into()
-}
 
 /// A mask and the rule it comes from.
 type Value = (u16, Arc<Rule>);
@@ -415,144 +387,4 @@ fn directory_keys(list: &mut IndexMap<Key, Value>, dir: &str, source: &str, valu
         }
         list.insert(hint, (mask, cited));
     }
-}
-
-/// The map while it is filled.
-#[derive(Default)]
-struct Room {
-    entries: IndexMap<Key, Entry>,
-    dropped: IndexMap<Key, Option<Arc<Rule>>>,
-    unrestricted: Vec<Class>,
-}
-
-impl Room {
-    /// A new key is refused by a full map; one that is there is written over.
-    fn put(&mut self, key: Key, entry: Entry) -> bool {
-        if self.entries.len() >= MAX_ENTRIES && !self.entries.contains_key(&key) {
-            let rule = entry.file_rule.or(entry.process_rule);
-            self.dropped.entry(key).or_insert(rule);
-            return false;
-        }
-        self.entries.insert(key, entry);
-        true
-    }
-
-    fn budget(&self) -> Budget {
-        let there: HashSet<&Key> = self.entries.keys().collect();
-        let dropped: Vec<Dropped> = self
-            .dropped
-            .iter()
-            .filter(|(key, _)| !there.contains(key))
-            .map(|(key, rule)| Dropped {
-                key: String::from_utf8_lossy(&key.path).into_owned(),
-                rule: rule.clone(),
-            })
-            .collect();
-        Budget {
-            wanted: self.entries.len() + dropped.len(),
-            limit: Some(MAX_ENTRIES),
-            dropped,
-            unrestricted: self.unrestricted.clone(),
-        }
-    }
-}
-
-/// KubeArmor/common, ObjCommaExpandFirstDupOthers: where the first rule has a comma, all of them
-/// are split at commas and lose their blanks.
-fn expanded<'r, R>(
-    rules: &'r [R],
-    word: impl Fn(&'r R) -> &'r String,
-) -> impl Iterator<Item = (usize, &'r R, String)> {
-    let split = rules.first().is_some_and(|rule| word(rule).contains(','));
-    rules.iter().enumerate().flat_map(move |(index, rule)| {
-        let words: Vec<String> = if split {
-            let words = word(rule).split(',');
-            words.map(|word| word.replace(' ', "")).collect()
-        } else {
-            vec![word(rule).clone()]
-        };
-        words.into_iter().map(move |word| (index, rule, word))
-    })
-}
-
-const SOCKET_TYPES: [(&str, u8); 7] = [
-    ("STREAM", 1),
-    ("DGRAM", 2),
-    ("RAW", 3),
-    ("RDM", 4),
-    ("SEQPACKET", 5),
-    ("DCCP", 6),
-    ("PACKET", 10),
-];
-
-/// As KubeArmor has them: `ICMPv6` is looked up in capital letters there, and not found.
-const PROTOCOLS: [(&str, u8); 4] = [("ICMP", 1), ("TCP", 6), ("UDP", 17), ("SCTP", 132)];
-
-/// An unknown word, `all` among them, is the key of zeros, which nothing asks for.
-fn protocol_key(protocol: &str) -> [u8; 2] {
-    let protocol = protocol.to_uppercase();
-    let number = |words: &[(&str, u8)]| {
-        let found = words.iter().find(|(word, _)| *word == protocol);
-        found.map(|(_, number)| *number)
-    };
-    match (number(&PROTOCOLS), number(&SOCKET_TYPES)) {
-        (Some(number), _) => [SOCKET_PROTOCOL, number],
-        (None, Some(number)) => [SOCKET_TYPE, number],
-        (None, None) => [0, 0],
-    }
-}
-
-/// By number, as in `capabilities(7)`.
-pub(in crate::policy::meaning) const CAPABILITIES: [&str; 41] = [
-    "chown",
-    "dac_override",
-    "dac_read_search",
-    "fowner",
-    "fsetid",
-    "kill",
-    "setgid",
-    "setuid",
-    "setpcap",
-    "linux_immutable",
-    "net_bind_service",
-    "net_broadcast",
-    "net_admin",
-    "net_raw",
-    "ipc_lock",
-    "ipc_owner",
-    "sys_module",
-    "sys_rawio",
-    "sys_chroot",
-    "sys_ptrace",
-    "sys_pacct",
-    "sys_admin",
-    "sys_boot",
-    "sys_nice",
-    "sys_resource",
-    "sys_time",
-    "sys_tty_config",
-    "mknod",
-    "lease",
-    "audit_write",
-    "audit_control",
-    "setfcap",
-    "mac_override",
-    "mac_admin",
-    "syslog",
-    "wake_alarm",
-    "block_suspend",
-    "audit_read",
-    "perfmon",
-    "bpf",
-    "checkpoint_restore",
-];
-
-/// An unknown name has the number 0, that of chown: the daemon reads a Go map.
-fn capability_number(name: &str) -> u8 {
-    let name = name.to_lowercase();
-    let name = name.strip_prefix("cap_").unwrap_or(&name);
-    let found = CAPABILITIES.iter().position(|known| *known == name);
-    found
-        .and_then(|number| u8::try_from(number).ok())
-        .unwrap_or(0)
 }

@@ -13,6 +13,10 @@ pub(super) fn path<'p>(path: &'p [u8], mounts: &[AbsPath]) -> Option<&'p [u8]> {
     if path.is_empty() {
         return None;
     }
+    let depth = path.iter().filter(|byte| **byte == b'/').count();
+    if mounts.is_empty() && depth <= MAX_DEPTH {
+        return Some(&path[..path.len().min(MAX_KEY_BYTES)]);
+    }
     let mut steps = MAX_DEPTH;
     let mut end = path.len();
     let mut start = end;
