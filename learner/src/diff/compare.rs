@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::line::{Key, Line, lines};
-use super::probe::{CAPABILITIES, Deed, Probe, Probes, SOCKETS, probes};
+use super::probe::{Deed, Probe, Probes, SOCKETS, probes};
 use super::subject::Seen;
 use super::{Change, Comparison, Deeds, Done, Keys, Meaning, Program, RuleChange};
-use crate::policy::meaning::{Enforced, Enforcer, Judgement, Posture, Postures, Verdict, Why};
+use crate::policy::meaning::{
+    CAPABILITIES, Enforced, Enforcer, Judgement, Posture, Postures, Verdict, Why,
+};
 use crate::policy::{Effect, Policy, Spec};
 
 /// Compares what the policies do, each side applied alone, under a blocking posture: it shows all

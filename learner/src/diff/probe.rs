@@ -13,7 +13,7 @@ use crate::behavior::{Access, Behavior, Op};
 use crate::path::AbsPath;
 use crate::policy::crd::MAX_KEY_BYTES;
 use crate::policy::meaning::{
-    Class, Enforced, Enforcer, Hook, HookCall, Judgement, Operation, Program,
+    CAPABILITIES, Class, Enforced, Enforcer, Hook, HookCall, Judgement, Operation, Program,
 };
 
 /// One operation.
@@ -114,51 +114,6 @@ pub(super) const SOCKETS: [(u32, u32, &str); 13] = [
     (5, 0, "seqpacket"),
     (6, 0, "dccp"),
     (10, 0, "packet"),
-];
-
-/// Capabilities by number, as in `capabilities(7)`.
-pub(super) const CAPABILITIES: [&str; 41] = [
-    "chown",
-    "dac_override",
-    "dac_read_search",
-    "fowner",
-    "fsetid",
-    "kill",
-    "setgid",
-    "setuid",
-    "setpcap",
-    "linux_immutable",
-    "net_bind_service",
-    "net_broadcast",
-    "net_admin",
-    "net_raw",
-    "ipc_lock",
-    "ipc_owner",
-    "sys_module",
-    "sys_rawio",
-    "sys_chroot",
-    "sys_ptrace",
-    "sys_pacct",
-    "sys_admin",
-    "sys_boot",
-    "sys_nice",
-    "sys_resource",
-    "sys_time",
-    "sys_tty_config",
-    "mknod",
-    "lease",
-    "audit_write",
-    "audit_control",
-    "setfcap",
-    "mac_override",
-    "mac_admin",
-    "syslog",
-    "wake_alarm",
-    "block_suspend",
-    "audit_read",
-    "perfmon",
-    "bpf",
-    "checkpoint_restore",
 ];
 
 /// The probes for these rules.
