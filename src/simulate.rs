@@ -94,7 +94,7 @@ fn explain(simulation: &Simulation) {
     }
     if !simulation.left_out.is_empty() {
         tracing::info!(
-            "{} workloads were left out: none of the policies selects them",
+            "workloads that none of the policies selects, and that were left out: {}",
             simulation.left_out.len()
         );
     }

@@ -198,7 +198,7 @@ fn what_selects_nothing_is_no_test() {
     assert_eq!(
         answer.err,
         "warning: shop/db-p was not tested: it selects none of the runs\n\
-         1 workloads were left out: none of the policies selects them\n\
+         workloads that none of the policies selects, and that were left out: 1\n\
          error: nothing was tested: none of the policies selects a run in these recordings; \
          `learner runs -f json` shows what was recorded\n"
     );

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::line::{Key, Line, lines};
-use super::probe::{CAPABILITIES, Deed, Probe, Probes, SOCKETS, probes};
+use super::probe::{Deed, Probe, Probes, SOCKETS, probes};
 use super::subject::Seen;
 use super::{Change, Comparison, Deeds, Done, Keys, Meaning, Program, RuleChange};
-use crate::policy::meaning::{Enforced, Enforcer, Judgement, Posture, Postures, Verdict, Why};
+use crate::policy::meaning::{
+    CAPABILITIES, Enforced, Enforcer, Judgement, Posture, Postures, Verdict, Why,
+};
 use crate::policy::{Effect, Policy, Spec};
 
 /// Compares what the policies do, each side applied alone, under a blocking posture: it shows all
@@ -22,7 +24,7 @@ pub(super) fn compare(
     let sides = (enforced(before), enforced(after));
     let (lines_before, lines_after) = (lines(before), lines(after));
     let both: Vec<&Line> = lines_before.iter().chain(&lines_after).collect();
-    let mut probes = probes(&both);
+    let mut probes = probes(&both, enforcer);
     let mut counts: BTreeMap<Probe, u64> = BTreeMap::new();
     for (behavior, count) in seen {
         counts.insert(Probe::of(behavior), *count);

@@ -12,7 +12,9 @@ use super::line::{Key, Line, Target};
 use crate::behavior::{Access, Behavior, Op};
 use crate::path::AbsPath;
 use crate::policy::crd::MAX_KEY_BYTES;
-use crate::policy::meaning::{Class, Enforced, Hook, HookCall, Judgement, Operation, Program};
+use crate::policy::meaning::{
+    CAPABILITIES, Class, Enforced, Enforcer, Hook, HookCall, Judgement, Operation, Program,
+};
 
 /// One operation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -114,56 +116,12 @@ pub(super) const SOCKETS: [(u32, u32, &str); 13] = [
     (10, 0, "packet"),
 ];
 
-/// Capabilities by number, as in `capabilities(7)`.
-pub(super) const CAPABILITIES: [&str; 41] = [
-    "chown",
-    "dac_override",
-    "dac_read_search",
-    "fowner",
-    "fsetid",
-    "kill",
-    "setgid",
-    "setuid",
-    "setpcap",
-    "linux_immutable",
-    "net_bind_service",
-    "net_broadcast",
-    "net_admin",
-    "net_raw",
-    "ipc_lock",
-    "ipc_owner",
-    "sys_module",
-    "sys_rawio",
-    "sys_chroot",
-    "sys_ptrace",
-    "sys_pacct",
-    "sys_admin",
-    "sys_boot",
-    "sys_nice",
-    "sys_resource",
-    "sys_time",
-    "sys_tty_config",
-    "mknod",
-    "lease",
-    "audit_write",
-    "audit_control",
-    "setfcap",
-    "mac_override",
-    "mac_admin",
-    "syslog",
-    "wake_alarm",
-    "block_suspend",
-    "audit_read",
-    "perfmon",
-    "bpf",
-    "checkpoint_restore",
-];
-
 /// The probes for these rules.
-pub(super) fn probes(lines: &[&Line]) -> Probes {
+pub(super) fn probes(lines: &[&Line], enforcer: Enforcer) -> Probes {
     let any = fresh(lines);
     let maker = Maker {
         lines,
+        enforcer,
         other: AbsPath::from_components([any.as_bytes()]).ok(),
         by_owner: lines.iter().any(|line| {
             // KubeArmor's posture keys have these names, and the owner may run them.
@@ -183,6 +141,12 @@ pub(super) fn probes(lines: &[&Line]) -> Probes {
             .entry(line.key.clone())
             .or_default()
             .extend(inside);
+    }
+    if enforcer == Enforcer::AppArmor {
+        // A program that rules name may start itself, whatever they say.
+        for source in lines.iter().flat_map(|line| &line.key.sources) {
+            maker.at(&mut all, Class::File, source);
+        }
     }
     let classes: BTreeSet<Class> = lines.iter().map(|line| line.key.class).collect();
     for class in classes {
@@ -215,6 +179,7 @@ fn fresh(lines: &[&Line]) -> String {
 
 struct Maker<'a> {
     lines: &'a [&'a Line],
+    enforcer: Enforcer,
     any: String,
     other: Option<AbsPath>,
     by_owner: bool,
@@ -332,9 +297,12 @@ impl Maker<'_> {
         }
     }
 
-    /// The programs that rules name for a place: those of all rules that may reach it.
+    /// The programs that rules name for a place: those of all rules that may reach it. AppArmor
+    /// has a profile of its own for every program that a rule names anywhere.
     fn sources<'a>(&'a self, at: &'a str) -> impl Iterator<Item = &'a String> {
+        let by_profile = self.enforcer == Enforcer::AppArmor;
         let reach = move |line: &&&Line| match &line.key.target {
+            _ if by_profile => true,
             Target::Path(text) => at.starts_with(text.as_str()),
             Target::Directory(text) => at.starts_with(text.trim_end_matches('/')),
             Target::Name(name) => at.ends_with(name.as_str()),

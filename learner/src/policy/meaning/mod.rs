@@ -22,6 +22,7 @@ mod judgement;
 mod operation;
 mod overlay;
 
+pub(crate) use bpf::CAPABILITIES;
 pub use budget::{Budget, Dropped};
 pub use enforcer::{Class, Enforcer, Posture, Postures, UnknownWord};
 pub use hook::{FileHook, Hook, HookCall, Program};

@@ -15,7 +15,7 @@ mod put;
 mod room;
 mod seen;
 
-pub(super) use number::CAPABILITIES;
+pub(crate) use number::CAPABILITIES;
 
 use find::Source;
 use map::RuleMap;

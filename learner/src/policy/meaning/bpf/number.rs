@@ -49,7 +49,7 @@ pub(super) fn protocol_key(protocol: &str) -> [u8; 2] {
 }
 
 /// By number, as in `capabilities(7)`.
-pub(in crate::policy::meaning) const CAPABILITIES: [&str; 41] = [
+pub(crate) const CAPABILITIES: [&str; 41] = [
     "chown",
     "dac_override",
     "dac_read_search",
