@@ -49,6 +49,8 @@ pub(crate) enum Verb {
     Observe(Observe),
     #[command(name = "__launch", hide = true)]
     Launch(Launch),
+    #[command(name = "__decode", hide = true)]
+    Decode(Decode),
     Recommend(Recommend),
     Runs(Runs),
     Export(Export),
@@ -164,6 +166,14 @@ pub(crate) struct Launch {
     /// The command and its arguments
     #[arg(last = true, required = true)]
     pub(crate) command: Vec<std::ffi::OsString>,
+}
+
+/// What reads Parquet for `import` and `--from`
+#[derive(Debug, Args)]
+pub(crate) struct Decode {
+    /// What standard input is called in errors
+    #[arg(last = true, required = true)]
+    pub(crate) name: String,
 }
 
 /// Which workloads are meant; all, unless told.

@@ -7,6 +7,7 @@
 mod answer;
 mod args;
 mod completions;
+mod decode;
 mod export;
 mod failure;
 mod import;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
             Ok(code) => return code,
             Err(failure) => Err(failure),
         },
+        Verb::Decode(args) => return decode::run(&args.name),
         Verb::Launch(args) => launch::run(&args.command),
         Verb::Recommend(args) => recommend::run(&global, &args),
         Verb::Runs(args) => runs::run(&global, &args),
