@@ -56,6 +56,8 @@ pub(crate) enum Verb {
     Observe(Observe),
     #[command(name = "__launch", hide = true)]
     Launch(Launch),
+    #[command(name = "__decode", hide = true)]
+    Decode(Decode),
     Recommend(Recommend),
     Readiness(Readiness),
     Simulate(Simulate),
@@ -128,7 +130,8 @@ pub(crate) struct Observe {
     /// The longest that is watched, as in 30s, 10m or 1h30m; then the command is asked to end
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     pub(crate) limit: Option<std::time::Duration>,
-    /// Also write what was recorded to this file: JSON Lines, or Parquet if it ends in .parquet
+    /// Also write what was recorded to this file: JSON Lines, or Parquet if it ends in .parquet.
+    /// Only its owner can read it (mode 0600)
     #[arg(long, value_name = "FILE")]
     pub(crate) recording: Option<PathBuf>,
     /// Where the policy goes: a file, a directory, or '-' for standard output
@@ -177,6 +180,14 @@ pub(crate) struct Launch {
     /// The command and its arguments
     #[arg(last = true, required = true)]
     pub(crate) command: Vec<std::ffi::OsString>,
+}
+
+/// What reads Parquet for `import` and `--from`
+#[derive(Debug, Args)]
+pub(crate) struct Decode {
+    /// What standard input is called in errors
+    #[arg(last = true, required = true)]
+    pub(crate) name: String,
 }
 
 /// Which workloads are meant; all, unless told.
@@ -423,7 +434,8 @@ pub(crate) struct Export {
     /// How the recording is written
     #[arg(short, long, value_enum, default_value_t = RecordingFormat::Jsonl)]
     pub(crate) format: RecordingFormat,
-    /// Where it goes; '-' is standard output
+    /// Where it goes; '-' is standard output. Only its owner can read a file (mode 0600): it tells
+    /// what programs do and where their secrets are
     #[arg(short, long, value_name = "FILE|-", default_value = "-")]
     pub(crate) output: PathBuf,
 }

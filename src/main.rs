@@ -8,6 +8,7 @@ mod answer;
 mod applied;
 mod args;
 mod completions;
+mod decode;
 mod diff;
 mod export;
 mod failure;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
             Ok(code) => return code,
             Err(failure) => Err(failure),
         },
+        Verb::Decode(args) => return decode::run(&args.name),
         Verb::Launch(args) => launch::run(&args.command),
         Verb::Recommend(args) => recommend::run(&global, &args),
         Verb::Readiness(args) => readiness::run(&global, &args),

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -367,6 +368,24 @@ fn what_is_exported_and_imported_elsewhere_is_the_same() {
     assert_eq!(third.learner(&["export", "-o", "-"]), jsonl);
     let selected = third.learner(&["export", "-n", "batch"]);
     assert_eq!(selected.out.lines().count(), 3, "{selected:?}");
+}
+
+#[test]
+fn a_recording_is_readable_by_its_owner_alone() {
+    let world = World::new();
+    world.learner(&["import", "in.jsonl"]);
+    let old = world.path().join("old.jsonl");
+    fs::write(&old, "what was there").expect("a file");
+    fs::set_permissions(&old, fs::Permissions::from_mode(0o644)).expect("a mode");
+    for (format, name) in [
+        ("jsonl", "new.jsonl"),
+        ("parquet", "new.parquet"),
+        ("jsonl", "old.jsonl"),
+    ] {
+        assert_eq!(world.learner(&["export", "-f", format, "-o", name]).code, 0);
+        let found = world.path().join(name).metadata().expect("a recording");
+        assert_eq!(found.permissions().mode() & 0o777, 0o600, "{name}");
+    }
 }
 
 #[test]
