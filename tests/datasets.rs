@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use assert_cmd::Command;
 use learner::behavior::{Access, Behavior, Op, Outcome};
@@ -185,8 +186,17 @@ fn every_way() -> impl Iterator<Item = Criteria> {
     })
 }
 
+type Made = Vec<(Criteria, Recommendation)>;
+
+/// All recommendations for each dataset, made once for all tests.
+static RECOMMENDED: LazyLock<BTreeMap<String, Made>> = LazyLock::new(|| {
+    let all = names(".parquet").into_iter();
+    all.map(|name| (name.clone(), all_recommended(&name)))
+        .collect()
+});
+
 /// All recommendations for a dataset; a way in which the rules do not fit is left out.
-fn all_recommended(name: &str) -> Vec<(Criteria, Recommendation)> {
+fn all_recommended(name: &str) -> Made {
     let evidence = evidence(name);
     let key = evidence.runs().keys().next().expect("a run").clone();
     every_way()
@@ -206,8 +216,7 @@ fn held(made: &Recommendation, enforcer: Enforcer) -> Enforced {
 
 #[test]
 fn whatever_was_learned_is_allowed_or_listed_and_the_rules_fit() {
-    for name in names(".parquet") {
-        let found = all_recommended(&name);
+    for (name, found) in RECOMMENDED.iter() {
         assert!(found.len() >= 6, "{name}: {}", found.len());
         for (criteria, made) in found {
             let denied = made
@@ -219,7 +228,7 @@ fn whatever_was_learned_is_allowed_or_listed_and_the_rules_fit() {
                 continue;
             };
             assert!(entries <= limit, "{name}: {criteria:?}");
-            let budget = held(&made, Enforcer::Bpf).budget();
+            let budget = held(made, Enforcer::Bpf).budget();
             assert_eq!(budget.wanted, entries, "{name}: {criteria:?}");
             assert!(budget.dropped.is_empty(), "{name}: {criteria:?}");
         }
@@ -261,8 +270,8 @@ const ATTACKS: &[(&str, bool)] = &[
 
 #[test]
 fn no_attack_path_is_opened_by_any_policy_but_where_the_policy_is_said_to_open_it() {
-    for name in names(".parquet") {
-        for (criteria, made) in all_recommended(&name) {
+    for (name, found) in RECOMMENDED.iter() {
+        for (criteria, made) in found {
             let enforcers: &[Enforcer] = match criteria.enforcer {
                 Dialect::Bpf => &[Enforcer::Bpf],
                 Dialect::AppArmor => &[Enforcer::AppArmor],
@@ -280,9 +289,9 @@ fn no_attack_path_is_opened_by_any_policy_but_where_the_policy_is_said_to_open_i
                 let named = made.rules.iter().flat_map(|rule| &rule.grants).any(|grant| {
                     matches!(grant, Grant::Directory { opens, .. } if opens.contains(attack))
                 });
-                let by_proc = attack.starts_with("/proc/") && opens_proc(&made);
+                let by_proc = attack.starts_with("/proc/") && opens_proc(made);
                 for enforcer in enforcers {
-                    let held = held(&made, *enforcer);
+                    let held = held(made, *enforcer);
                     // AppArmor's own base lets every program load libraries.
                     let base = *enforcer == Enforcer::AppArmor && attack.contains("/lib");
                     let opened = sources.iter().any(|source| {

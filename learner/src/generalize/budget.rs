@@ -7,6 +7,7 @@ use super::item::RuleClass;
 use super::names::segments;
 use super::rule::{Rule, Target};
 use super::tier::{self, Tier};
+use super::{Dialect, Options};
 use crate::path::AbsPath;
 use crate::policy::crd::MAX_DIR_BYTES;
 
@@ -88,6 +89,9 @@ pub(super) fn entries<'a>(rules: impl IntoIterator<Item = &'a Rule>) -> usize {
     all.0.len() + POSTURE_ENTRIES
 }
 
+/// The changes of one kind that may be made to the rules.
+type Step<'a> = &'a dyn Fn(&BTreeSet<Rule>) -> Vec<Move>;
+
 /// A change that makes rules wider and saves entries.
 struct Move {
     from: Vec<Rule>,
@@ -102,8 +106,9 @@ struct Move {
 pub(super) fn fit(
     mut rules: BTreeSet<Rule>,
     written: &dyn Fn(&Rule) -> bool,
-    limit: usize,
+    options: &Options,
 ) -> Result<(BTreeSet<Rule>, Vec<Loss>), usize> {
+    let limit = options.entries;
     let mut taken = Keys::default();
     for rule in &rules {
         taken.add(rule);
@@ -111,13 +116,14 @@ pub(super) fn fit(
     let mut losses = Vec::new();
     let read = |rule: &Rule| is_read(rule, written);
     let classed = |_: &Rule, name: &[u8]| class::form(name, class::Place { before: &[] }).is_some();
-    let steps: [&dyn Fn(&BTreeSet<Rule>) -> Vec<Move>; 7] = [
+    let steps: [Step<'_>; 7] = [
         &|rules| unscope(rules, &read),
         &|rules| collapse(rules, Tier::Own, false, &classed),
         &|rules| collapse(rules, Tier::Own, false, &|rule, _| read(rule)),
         &|rules| unscope(rules, &|rule| rule.class == RuleClass::File),
         &|rules| collapse(rules, Tier::Package, false, &|rule, _| read(rule)),
-        &|rules| unscope(rules, &|_| true),
+        // Under AppArmor a rule for all programs would not be one for each.
+        &|rules| unscope(rules, &|_| options.enforcer == Dialect::Bpf),
         &|rules| collapse(rules, Tier::Own, true, &|rule, _| read(rule)),
     ];
     for step in steps {

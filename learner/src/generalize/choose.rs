@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::item::{Need, RuleClass, Support};
 use super::names::segments;
 use super::rule::{Chosen, Rule, Target};
-use super::shape::Shape;
+use super::shape::{self, Segment, Shape};
 use super::tier::{self, Tier};
 use super::{Dialect, LeftOut, Options, Tightness, Why};
 use crate::path::AbsPath;
@@ -30,8 +30,7 @@ pub(super) fn rules(
     let mut rules = BTreeSet::new();
     let mut left_out = Vec::new();
     for (need, support) in needs {
-        // KubeArmor never asks about the root itself.
-        if need.shape.segments.is_empty() {
+        if !is_asked(need, options.enforcer) {
             continue;
         }
         let writes_below = |dir: &AbsPath| {
@@ -62,6 +61,17 @@ pub(super) fn rules(
     (rules, left_out)
 }
 
+/// The BPF-LSM enforcer never asks about the root itself.
+pub(super) fn is_asked(need: &Need, dialect: Dialect) -> bool {
+    dialect != Dialect::Bpf || !need.shape.is_root()
+}
+
+/// Whether a rule for all programs is one for each: under AppArmor a program that has a profile of
+/// its own is taken out of the rules for all (KubeArmor, ResolvedProcessWhiteListConflicts).
+pub(super) fn is_for_each(class: RuleClass, dialect: Dialect) -> bool {
+    class == RuleClass::File || dialect == Dialect::Bpf
+}
+
 fn below(dir: &AbsPath) -> Target {
     Target::Directory {
         dir: dir.clone(),
@@ -86,31 +96,48 @@ fn targets(
     if options.enforcer == Dialect::AppArmor && need.class == RuleClass::File {
         return Ok(vec![Target::Pattern(shape.clone())]);
     }
-    directory(need, support, options, writes_below).map(|target| vec![target])
+    let mut targets = vec![directory(need, support, options, writes_below)?];
+    if options.enforcer == Dialect::Both && shape.directory {
+        targets.push(Target::Pattern(shape.clone()));
+    }
+    Ok(targets)
 }
 
 fn literal(class: RuleClass, path: &AbsPath, dialect: Dialect) -> Result<Vec<Target>, Why> {
     let bytes = path.as_bytes();
     let directory = bytes.len() > 1 && bytes.ends_with(b"/");
+    if bytes == b"/" {
+        return Ok(vec![named(path)]);
+    }
     let object = bytes.strip_suffix(b"/").unwrap_or(bytes);
     if directory && class == RuleClass::Process {
         return Err(Why::Unexpressed(crate::policy::Reason::NotAProgram));
     }
     expressible(object).map_err(Why::Unexpressed)?;
     let object = AbsPath::new(object).map_err(|_| Why::Varies)?;
-    let pattern = || {
-        Target::Pattern(Shape {
-            segments: segments(path)
-                .map(|name| super::shape::Segment::Literal(name.into()))
-                .collect(),
-            directory: true,
-        })
-    };
+    let plain = dialect == Dialect::Bpf || is_plain(path);
+    if !plain && (dialect == Dialect::Both || class == RuleClass::Process) {
+        return Err(Why::Unexpressed(crate::policy::Reason::AppArmorSyntax));
+    }
+    if !plain {
+        return Ok(vec![named(path)]);
+    }
     Ok(match (directory, dialect) {
         (false, _) | (true, Dialect::Bpf) => vec![Target::Path(object)],
         // AppArmor's name of a directory has a slash, which the CRD refuses in a path.
-        (true, Dialect::AppArmor) => vec![pattern()],
-        (true, Dialect::Both) => vec![Target::Path(object), pattern()],
+        (true, Dialect::AppArmor) => vec![named(path)],
+        (true, Dialect::Both) => vec![Target::Path(object), named(path)],
+    })
+}
+
+/// A path as a pattern names it: a directory with its slash, and what is AppArmor's syntax as any
+/// one byte.
+fn named(path: &AbsPath) -> Target {
+    Target::Pattern(Shape {
+        segments: segments(path)
+            .map(|name| Segment::Literal(name.into()))
+            .collect(),
+        directory: path.as_bytes().ends_with(b"/"),
     })
 }
 
@@ -170,12 +197,16 @@ fn source(
     match target {
         // A pattern takes no fromSource.
         Target::Pattern(_) => return None,
+        // Nor does AppArmor take the name of such a program.
+        _ if options.enforcer != Dialect::Bpf && !need.source.as_ref().is_none_or(is_plain) => {
+            return None;
+        }
         // What others share is opened for the one that needs it, whoever else was seen there.
         Target::Directory { dir, recursive } if tier::of(dir, *recursive) != Tier::Own => {
             return need.source.clone();
         }
         // Where some source is not known, the rule is for all.
-        _ if by.contains(&None) => return None,
+        _ if by.contains(&None) && is_for_each(need.class, options.enforcer) => return None,
         _ => {}
     }
     let free = match options.tightness {
@@ -187,6 +218,10 @@ fn source(
         && need.class == RuleClass::File
         && matches!(target, Target::Path(path) if !is_sensitive(path));
     if free { None } else { need.source.clone() }
+}
+
+fn is_plain(path: &AbsPath) -> bool {
+    path.as_bytes().iter().all(|byte| shape::is_plain(*byte))
 }
 
 fn is_sensitive(path: &AbsPath) -> bool {
@@ -304,6 +339,8 @@ pub(super) fn irredundant(
             .covering(need)
             .into_iter()
             .filter_map(|rule| rules.get(rule))
+            .filter(|rule| is_for_each(rule.class, dialect) || rule.source == need.source)
+            .filter(|rule| dialect == Dialect::Bpf || !is_object(rule, need))
             .collect();
         for rule in &covering {
             if let Some(list) = by_rule.get_mut(rule) {
@@ -346,16 +383,30 @@ pub(super) fn irredundant(
         .collect()
 }
 
-/// Whether the need is allowed without the rule. Where both enforcers have to allow it, a path and
-/// a pattern for the same directory do not stand for one another.
-fn spared(covering: &BTreeSet<&Rule>, rule: &Rule, need: &Need, dialect: Dialect) -> bool {
-    let pair = |a: &Rule, b: &Rule| {
-        matches!(
-            (&a.target, &b.target),
-            (Target::Path(_), Target::Pattern(_)) | (Target::Pattern(_), Target::Path(_))
-        )
+/// Whether a directory's rule is asked for the directory itself by its name without a slash, which
+/// AppArmor's does not match.
+pub(super) fn is_object(rule: &Rule, need: &Need) -> bool {
+    let Target::Directory { dir, .. } = &rule.target else {
+        return false;
     };
-    covering.iter().any(|other| {
-        *other != rule && !(dialect == Dialect::Both && need.shape.directory && pair(rule, other))
-    })
+    !need.shape.directory && need.shape.segments.len() == segments(dir).count()
+}
+
+/// Whether the need is allowed without the rule.
+fn spared(covering: &BTreeSet<&Rule>, rule: &Rule, need: &Need, dialect: Dialect) -> bool {
+    let apart = dialect == Dialect::Both && need.shape.directory;
+    covering
+        .iter()
+        .any(|other| *other != rule && (!apart || stands_in(&other.target, &rule.target)))
+}
+
+/// Whether one target does for the other where both enforcers have to find a directory: BPF-LSM knows
+/// no patterns, and AppArmor's name of a directory has a slash, which only what is recursive matches.
+fn stands_in(target: &Target, other: &Target) -> bool {
+    match (target, other) {
+        (Target::Pattern(_), _) => matches!(other, Target::Pattern(_)),
+        (Target::Directory { recursive, .. }, Target::Pattern(_)) => *recursive,
+        (Target::Path(_), Target::Pattern(_)) => false,
+        _ => true,
+    }
 }

@@ -143,8 +143,10 @@ impl Needs {
         entry: bool,
     ) -> Vec<(Need, &'b AbsPath, bool)> {
         let source = if entry { None } else { self.source(behavior) };
+        let directory = matches!(behavior.op, Op::Mkdir | Op::Rmdir);
         let need = |class, path: &'b AbsPath, writes| {
-            let shape = self.names.shape(path);
+            let mut shape = self.names.shape(path);
+            shape.directory |= directory;
             let source = source.clone();
             let need = Need {
                 class,

@@ -209,7 +209,7 @@ pub fn generalize(seen: &[Seen<'_>], options: &Options) -> Result<Generalized, O
     let held: BTreeMap<Need, Support> = needs
         .all
         .iter()
-        .filter(|(need, _)| !out.contains(need) && !need.shape.is_root())
+        .filter(|(need, _)| !out.contains(need) && choose::is_asked(need, options.enforcer))
         .map(|(need, support)| (need.clone(), support.clone()))
         .collect();
     let prune = |rules| choose::irredundant(rules, &held, options.read_only, options.enforcer);
@@ -222,7 +222,7 @@ pub fn generalize(seen: &[Seen<'_>], options: &Options) -> Result<Generalized, O
             .map(|chosen| chosen.rule.clone())
             .collect();
         let rules = chosen.into_iter().map(|chosen| chosen.rule).collect();
-        let fitted = budget::fit(rules, &|rule| written.contains(rule), options.entries);
+        let fitted = budget::fit(rules, &|rule| written.contains(rule), options);
         let (rules, lost) = fitted.map_err(|needed| OverBudget {
             needed,
             limit: options.entries,

@@ -13,6 +13,12 @@ pub(super) type Run = u32;
 /// A name that no class knows is called changing from so many runs on.
 const RUNS_TO_CALL_CHANGING: usize = 3;
 
+/// A name, and what comes below it.
+type Child<'a> = (&'a [u8], &'a Names);
+
+/// What makes names alike: the ending, and the names below.
+type Kinship<'a> = (&'a [u8], Vec<&'a [u8]>);
+
 /// All paths of a workload, by segment, each with the runs that have it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Names {
@@ -93,7 +99,7 @@ impl Names {
     }
 
     fn varying(&self, place: Place<'_>) -> BTreeMap<&[u8], Form> {
-        let mut forms: BTreeMap<Form, (Strength, Vec<(&[u8], &Names)>)> = BTreeMap::new();
+        let mut forms: BTreeMap<Form, (Strength, Vec<Child<'_>>)> = BTreeMap::new();
         for (name, names) in &self.below {
             if let Some(Found { form, strength }) = class::form(name, place) {
                 let group = forms.entry(form).or_insert((strength, Vec::new()));
@@ -125,7 +131,7 @@ impl Names {
 
     /// Whether at least half of the runs that have such a name, and two at least, have one that no
     /// other run has.
-    fn differs(&self, group: &[(&[u8], &Names)]) -> bool {
+    fn differs(&self, group: &[Child<'_>]) -> bool {
         let visiting: BTreeSet<Run> = group.iter().flat_map(|(_, n)| &n.runs).copied().collect();
         let owners = owners(group);
         owners.len() >= 2 && owners.len() * 2 >= visiting.len()
@@ -141,7 +147,7 @@ impl Names {
             return Vec::new();
         }
         // Names that are alike: files of one ending, or directories that hold the same.
-        let mut alike: BTreeMap<(&[u8], Vec<&[u8]>), Vec<(&'a [u8], &'a Names)>> = BTreeMap::new();
+        let mut alike: BTreeMap<Kinship<'_>, Vec<Child<'a>>> = BTreeMap::new();
         for (name, names) in &self.below {
             if names.runs.len() == 1 && !varying.contains_key(&**name) {
                 let holds = names.below.keys().map(|below| &**below).collect();
@@ -166,7 +172,7 @@ impl Names {
 }
 
 /// Runs that have a name which no other run has.
-fn owners(group: &[(&[u8], &Names)]) -> BTreeSet<Run> {
+fn owners(group: &[Child<'_>]) -> BTreeSet<Run> {
     let single = |names: &Names| match names.runs.first() {
         Some(run) if names.runs.len() == 1 => Some(*run),
         _ => None,

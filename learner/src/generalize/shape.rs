@@ -120,9 +120,15 @@ impl Shape {
 
 fn push_text(glob: &mut String, text: &[u8]) {
     for byte in text {
-        let plain = byte.is_ascii_alphanumeric() || b"._-+=:@~%#/".contains(byte);
+        let plain = byte.is_ascii() && is_plain(*byte);
         glob.push(if plain { char::from(*byte) } else { '?' });
     }
+}
+
+/// Whether KubeArmor's AppArmor template, which neither quotes nor escapes, leaves the byte what it
+/// is.
+pub(super) fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"._-+:@~%/".contains(&byte) || !byte.is_ascii()
 }
 
 /// As [`AbsPath`] is shown, with `{class}` for what varies.

@@ -362,12 +362,23 @@ proptest! {
         let mut used = BTreeSet::new();
         for behavior in runs.iter().flatten() {
             for (need, _, write) in found.needs.of_behavior(behavior, false) {
-                if need.shape.is_root() {
+                if !choose::is_asked(&need, options.enforcer) {
                     continue;
                 }
                 let listed = found.left_out.iter().any(|left| left.need == need);
                 prop_assert!(listed != allowed(&found.rules, &need, write), "{need:?}");
-                let by: Vec<&Rule> = found.rules.iter().map(|c| &c.rule).filter(|r| r.covers(&need)).collect();
+                let by: Vec<&Rule> = found
+                    .rules
+                    .iter()
+                    .map(|chosen| &chosen.rule)
+                    .filter(|rule| rule.covers(&need))
+                    .filter(|rule| {
+                        choose::is_for_each(rule.class, options.enforcer) || rule.source == need.source
+                    })
+                    .filter(|rule| {
+                        options.enforcer == Dialect::Bpf || !choose::is_object(rule, &need)
+                    })
+                    .collect();
                 if by.len() == 1 || options.enforcer == Dialect::Both {
                     used.extend(by);
                 }

@@ -124,11 +124,13 @@ fn is_secret(segment: &[u8]) -> bool {
 /// Whether any user may make a file there.
 pub(super) fn is_writable(directory: &AbsPath) -> bool {
     let mut segments = super::names::segments(directory);
-    match (segments.next(), segments.next()) {
-        (Some(b"tmp"), _) | (Some(b"var"), Some(b"tmp")) | (Some(b"dev"), Some(b"shm")) => true,
-        (Some(b"run"), Some(b"user" | b"lock" | b"shm")) => true,
-        _ => false,
-    }
+    matches!(
+        (segments.next(), segments.next()),
+        (Some(b"tmp"), _)
+            | (Some(b"var"), Some(b"tmp"))
+            | (Some(b"dev"), Some(b"shm"))
+            | (Some(b"run"), Some(b"user" | b"lock" | b"shm"))
+    )
 }
 
 /// What stands where an attacker looks, and why it matters.

@@ -20,6 +20,8 @@ pub enum Reason {
     NotResolved,
     /// A program whose path ends in a slash.
     NotAProgram,
+    /// KubeArmor's AppArmor template neither quotes nor escapes.
+    AppArmorSyntax,
 }
 
 impl fmt::Display for Reason {
@@ -33,6 +35,9 @@ impl fmt::Display for Reason {
             ),
             Self::NotResolved => f.write_str(
                 "it holds '//', '.' or '..', and KubeArmor compares resolved paths, which do not",
+            ),
+            Self::AppArmorSyntax => f.write_str(
+                "it holds what AppArmor takes for its own syntax, and KubeArmor does not quote it",
             ),
             Self::NotAProgram => f.write_str("it ends in '/', which no program does"),
         }

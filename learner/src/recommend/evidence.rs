@@ -130,7 +130,9 @@ impl RuleEvidence {
                 recursive: *recursive,
                 opens: opened(dir, *recursive),
             }),
-            Target::Pattern(shape) if shape.varies() => grants.push(Grant::Names),
+            Target::Pattern(shape) if shape.varies() || shape.glob().contains('?') => {
+                grants.push(Grant::Names);
+            }
             Target::Pattern(_) => {}
         }
         if self.source.is_none() && !self.sources.is_empty() {

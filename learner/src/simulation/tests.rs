@@ -170,7 +170,8 @@ fn what_is_recommended_denies_nothing_of_what_it_was_learned_from() {
         ],
     )]);
     let workload = "shop/Deployment/web".parse().expect("a workload");
-    let recommended = crate::policy::exact(&workload, &evidence).expect("a policy");
+    let recommended =
+        crate::recommend::recommend(&workload, &evidence, &Default::default()).expect("a policy");
     let simulation = judged(&evidence, &[recommended.policy], Posture::Block);
     assert_eq!(
         (simulation.allowed, simulation.operations),
