@@ -26,3 +26,13 @@ impl Answer {
 pub(crate) fn is_dash(path: &std::path::Path) -> bool {
     path.as_os_str() == "-"
 }
+
+/// The lines of a table, without the blanks around them.
+pub(crate) fn lines(table: &comfy_table::Table) -> String {
+    let mut text = String::new();
+    for line in table.lines() {
+        text.push_str(line.trim());
+        text.push('\n');
+    }
+    text
+}

@@ -1,8 +1,15 @@
 //! What may be asked, as it is typed.
 
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use learner::behavior::OpKind;
+use learner::generalize::{Dialect, Tightness};
+use learner::mention::Mention;
+use learner::path::AbsPath;
+use learner::policy::meaning::{Enforcer, Posture};
 
 use crate::selection::Label;
 
@@ -49,10 +56,16 @@ pub(crate) enum Verb {
     Observe(Observe),
     #[command(name = "__launch", hide = true)]
     Launch(Launch),
+    #[command(name = "__decode", hide = true)]
+    Decode(Decode),
     Recommend(Recommend),
+    Readiness(Readiness),
+    Simulate(Simulate),
+    Diff(Diff),
     Runs(Runs),
     Export(Export),
     Import(Import),
+    Forget(Forget),
     Completions(Completions),
 }
 
@@ -117,7 +130,8 @@ pub(crate) struct Observe {
     /// The longest that is watched, as in 30s, 10m or 1h30m; then the command is asked to end
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     pub(crate) limit: Option<std::time::Duration>,
-    /// Also write what was recorded to this file: JSON Lines, or Parquet if it ends in .parquet
+    /// Also write what was recorded to this file: JSON Lines, or Parquet if it ends in .parquet.
+    /// Only its owner can read it (mode 0600)
     #[arg(long, value_name = "FILE")]
     pub(crate) recording: Option<PathBuf>,
     /// Where the policy goes: a file, a directory, or '-' for standard output
@@ -126,6 +140,8 @@ pub(crate) struct Observe {
     /// How the policy is written
     #[arg(short, long, value_enum, default_value_t = PolicyFormat::Yaml)]
     pub(crate) format: PolicyFormat,
+    #[command(flatten)]
+    pub(crate) making: Making,
     /// Watch what runs in this cgroup v2 directory already
     #[arg(long, value_name = "PATH")]
     pub(crate) cgroup: Option<PathBuf>,
@@ -166,6 +182,14 @@ pub(crate) struct Launch {
     pub(crate) command: Vec<std::ffi::OsString>,
 }
 
+/// What reads Parquet for `import` and `--from`
+#[derive(Debug, Args)]
+pub(crate) struct Decode {
+    /// What standard input is called in errors
+    #[arg(last = true, required = true)]
+    pub(crate) name: String,
+}
+
 /// Which workloads are meant; all, unless told.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Which {
@@ -182,22 +206,57 @@ pub(crate) struct Which {
     pub(crate) labels: Vec<Label>,
 }
 
-/// Write the policies that allow what was seen and nothing else
+/// How policies are made of what was seen.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "How policies are made")]
+pub(crate) struct Making {
+    /// How far rules may go beyond what was seen: exact (not at all), balanced (names that change
+    /// from run to run, by their class), durable (wherever that is possible) [default: balanced]
+    #[arg(long, value_parser = tightness())]
+    pub(crate) tightness: Option<Tightness>,
+    /// For which of KubeArmor's enforcers: bpf, apparmor, or both at once [default: bpf]
+    #[arg(long, value_parser = dialect())]
+    pub(crate) enforcer: Option<Dialect>,
+    /// The posture that the policy is for; under audit, readOnly rules come only from three whole
+    /// runs on, since KubeArmor denies writes to them under audit too [default: audit]
+    #[arg(long, value_parser = posture())]
+    pub(crate) posture: Option<Posture>,
+    /// Learn this although it is held in quarantine: a path, a directory with its slash for all
+    /// below it, or OP:PATH; may be given several times
+    #[arg(
+        long,
+        value_name = "[OP:]PATH",
+        value_parser = mention()
+    )]
+    pub(crate) include: Vec<Mention>,
+}
+
+/// Write the policies that let the workloads go on doing what they were seen to do
 ///
 /// From the store, or with --from from recordings alone. One policy for each workload goes to
-/// OUTDIR/<namespace>-<workload>/<policy>.yaml; what it could not express, and what it grants
-/// beyond what was seen, is said on standard error.
+/// OUTDIR/<namespace>-<workload>/<policy>.yaml. Names that machines make (process ids, digests,
+/// times, temporary names) are told by their class and by the runs that have them. What a policy
+/// leaves out, holds back and grants beyond what was seen is said on standard error, and in the
+/// report for each rule.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
                   learner recommend -n default -l app=nginx\n  \
-                  learner recommend --from nginx.jsonl -o - | kubectl apply -f -\n\n\
+                  learner recommend --from nginx.jsonl -o - | kubectl apply -f -\n  \
+                  learner recommend -n shop --include exec:/usr/bin/pg_isready\n  \
+                  learner recommend -n default --tightness durable -r report.html\n\n\
                   Exit code 1: there is nothing to recommend, or not for every workload.")]
 pub(crate) struct Recommend {
     #[command(flatten)]
     pub(crate) which: Which,
+    #[command(flatten)]
+    pub(crate) making: Making,
     /// Learn from this recording and leave the store alone; '-' is standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) from: Vec<PathBuf>,
+    /// Also write a report with the evidence for each rule, by the name's ending: .txt, .html or
+    /// .json
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
     /// Where the policies go; '-' is standard output
     #[arg(short, long, value_name = "OUTDIR|-", default_value = "out")]
     pub(crate) outdir: PathBuf,
@@ -213,6 +272,131 @@ pub(crate) enum PolicyFormat {
     Yaml,
     /// JSON, one object after another
     Json,
+}
+
+/// Say how much the next run of each workload may still show
+///
+/// After generalisation, by the runs that were watched whole: the chance that the next run shows
+/// anything new and the share of its behaviours that is new, each with a bound of 95 %, and each run
+/// held against the policy that the others lead to.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+                  learner readiness -n default\n  \
+                  learner readiness --from nginx.jsonl -f json | jq '.[].readiness.chance'\n\n\
+                  Exit code 1: nothing has been recorded that a policy could be made of.")]
+pub(crate) struct Readiness {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    #[command(flatten)]
+    pub(crate) making: Making,
+    /// Learn from this recording and leave the store alone; '-' is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: Vec<PathBuf>,
+    /// How it is shown
+    #[arg(short, long, value_enum, default_value_t = TableFormat::Table)]
+    pub(crate) format: TableFormat,
+}
+
+/// Say what policies would have denied of what was recorded
+///
+/// Each run is judged by those of the policies that select it, as KubeArmor would. Judged is what
+/// succeeded, each operation once. A policy that selects none of the runs was not tested, which is
+/// said. Then comes what is wrong with the policies themselves: rules that never match, are
+/// shadowed or in conflict, too many keys, and what is against the CRD.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+                  learner simulate nginx.yaml\n  \
+                  learner simulate policies -n default --posture audit\n  \
+                  learner recommend --from old.jsonl -o - | learner simulate - --from new.jsonl\n  \
+                  learner simulate nginx.yaml -f json | jq '.denials[] | [.op, .path, .why]'\n\n\
+                  Exit code 0: nothing would have been denied; 1: something would; 2: error, also\n\
+                  if none of the policies selects anything that was recorded.")]
+pub(crate) struct Simulate {
+    /// Policies: a YAML file, a directory (all .yaml and .yml below it that are not hidden), or
+    /// '-' for standard input
+    #[arg(required = true, value_name = "POLICY")]
+    pub(crate) policies: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Test against this recording and leave the store alone; '-' is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: Vec<PathBuf>,
+    /// The posture of the namespace: what becomes of what no rule allows
+    #[arg(long, default_value = "block", value_parser = posture())]
+    pub(crate) posture: Posture,
+    /// What enforces the policies
+    #[arg(long, default_value = "bpf", value_parser = enforcer())]
+    pub(crate) enforcer: Enforcer,
+    /// How it is shown
+    #[arg(short, long, value_enum, default_value_t = TableFormat::Table)]
+    pub(crate) format: TableFormat,
+}
+
+fn tightness() -> impl TypedValueParser<Value = Tightness> {
+    PossibleValuesParser::new(["exact", "balanced", "durable"])
+        .try_map(|word| word.parse::<Tightness>())
+}
+
+fn dialect() -> impl TypedValueParser<Value = Dialect> {
+    PossibleValuesParser::new(["bpf", "apparmor", "both"]).try_map(|word| word.parse::<Dialect>())
+}
+
+fn posture() -> impl TypedValueParser<Value = Posture> {
+    PossibleValuesParser::new(["audit", "block"]).try_map(|word| word.parse::<Posture>())
+}
+
+fn enforcer() -> impl TypedValueParser<Value = Enforcer> {
+    PossibleValuesParser::new(["bpf", "apparmor"]).try_map(|word| word.parse::<Enforcer>())
+}
+
+/// Say what changes when the suggested policies are applied, by meaning and not by text
+///
+/// A suggested policy replaces the applied one of its kind, namespace and name, and what Learner
+/// recommended before for the same workload. Policies from elsewhere stay beside what Learner
+/// recommends; first of all is said what they open again. Compared are all operations that were
+/// recorded, and for each rule of either side those at its boundary, under the posture block.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+                  learner diff --applied policies\n  \
+                  learner diff new.yaml --applied old.yaml\n  \
+                  kubectl get ksp -A -o yaml | learner diff --applied -\n  \
+                  learner diff new.yaml --applied old.yaml -f json | jq '.workloads[].becomes_denied'\n\n\
+                  '*' in a path stands for any name that no rule holds.\n\
+                  Exit code 0: the same meaning; 1: another one; 2: error.")]
+pub(crate) struct Diff {
+    /// The suggested policies: a YAML file, a directory, or '-' for standard input [default: what
+    /// `learner recommend` says now]
+    #[arg(value_name = "SUGGESTED")]
+    pub(crate) suggested: Option<PathBuf>,
+    /// The applied policies: a YAML file, a directory (all .yaml and .yml below it that are not
+    /// hidden), or '-' for standard input
+    #[arg(long, value_name = "FILE|DIR")]
+    pub(crate) applied: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Take what was recorded from this recording and leave the store alone; '-' is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: Vec<PathBuf>,
+    /// How far what is recommended now may go beyond what was seen [default: balanced]
+    #[arg(long, value_parser = tightness(), conflicts_with = "suggested")]
+    pub(crate) tightness: Option<Tightness>,
+    /// What enforces the policies
+    #[arg(long, default_value = "bpf", value_parser = enforcer())]
+    pub(crate) enforcer: Enforcer,
+    /// How it is shown
+    #[arg(short, long, value_enum, default_value_t = ValueFormat::Table)]
+    pub(crate) format: ValueFormat,
+}
+
+/// How a value is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ValueFormat {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+    /// The same as YAML
+    Yaml,
 }
 
 /// Show what has been recorded of each workload
@@ -250,7 +434,8 @@ pub(crate) struct Export {
     /// How the recording is written
     #[arg(short, long, value_enum, default_value_t = RecordingFormat::Jsonl)]
     pub(crate) format: RecordingFormat,
-    /// Where it goes; '-' is standard output
+    /// Where it goes; '-' is standard output. Only its owner can read a file (mode 0600): it tells
+    /// what programs do and where their secrets are
     #[arg(short, long, value_name = "FILE|-", default_value = "-")]
     pub(crate) output: PathBuf,
 }
@@ -277,6 +462,61 @@ pub(crate) struct Import {
     /// Recordings; '-' is standard input
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
+}
+
+/// Keep what was recorded from being learned, for good
+///
+/// What is named is not learned any more, by any revision of the workload, nor when it is recorded or
+/// imported again. The evidence stays: 'learner export' still writes it. PATH is a path as it was
+/// recorded; with a slash at the end it means all that is below it. A rename or a link is forgotten
+/// with either of its names.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+                  learner forget -n shop -l app=cart /etc/shadow\n  \
+                  learner forget --op exec --source /usr/bin/dash /usr/bin/curl /tmp/\n  \
+                  learner forget --list\n  \
+                  learner forget --undo /etc/shadow\n\n\
+                  Exit code 1: a PATH matches nothing that was recorded, or with --undo nothing that\n\
+                  was forgotten; what does match is done all the same.")]
+pub(crate) struct Forget {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Only this operation: exec, open, create, mkdir, unlink, rmdir, rename, link, symlink, chmod
+    /// or truncate
+    #[arg(long, value_name = "OP", value_parser = operation)]
+    pub(crate) op: Option<OpKind>,
+    /// Only what this program did; for exec, what it started
+    #[arg(long, value_name = "PATH", value_parser = recorded_path())]
+    pub(crate) source: Option<AbsPath>,
+    /// Let it be learned again
+    #[arg(long)]
+    pub(crate) undo: bool,
+    /// Show what is forgotten
+    #[arg(long, conflicts_with_all = ["undo", "paths", "op", "source"])]
+    pub(crate) list: bool,
+    /// How the list is shown
+    #[arg(short, long, value_enum, default_value_t = TableFormat::Table, requires = "list")]
+    pub(crate) format: TableFormat,
+    /// What is to be forgotten
+    #[arg(value_name = "PATH", required_unless_present = "list", value_parser = recorded_path())]
+    pub(crate) paths: Vec<AbsPath>,
+}
+
+fn operation(name: &str) -> Result<OpKind, String> {
+    OpKind::parse(name).ok_or_else(|| {
+        let all = OpKind::ALL.map(OpKind::as_str).join(", ");
+        format!("an operation is one of {all}")
+    })
+}
+
+/// Any bytes, as below.
+fn mention() -> impl TypedValueParser<Value = Mention> {
+    OsStringValueParser::new().try_map(|text| Mention::parse(&text.into_vec()))
+}
+
+/// Any bytes: a recorded path need not be text.
+fn recorded_path() -> impl TypedValueParser<Value = AbsPath> {
+    OsStringValueParser::new().try_map(|path| AbsPath::new(path.into_vec()))
 }
 
 /// Write a completion script for a shell

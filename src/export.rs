@@ -53,7 +53,8 @@ pub(crate) fn evidence_to_file(
     to_file(format, path, |sink| each(evidence, sink))
 }
 
-/// A file that is there whole or not at all; a device or a pipe is written to as it is.
+/// A file that is there whole or not at all, of mode 0600 whatever the umask: evidence tells where
+/// secrets are. A device or a pipe is written to as it is.
 fn to_file(
     format: RecordingFormat,
     path: &Path,

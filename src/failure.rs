@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use learner::policy::BadPolicy;
 use learner::recording::RecordingError;
 use learner::session::SessionError;
 use learner::store::StoreError;
@@ -37,6 +38,23 @@ pub(crate) enum Failure {
         /// The system's answer.
         source: io::Error,
     },
+    /// A document that is no policy, or not one that is understood.
+    #[error("{file}: {source}")]
+    Policy {
+        /// The file, as it can be shown.
+        file: String,
+        /// What is wrong with it.
+        source: BadPolicy,
+    },
+    /// There is nothing to do it with or to; the sentence says what is missing.
+    #[error("{0}")]
+    Nothing(String),
+    /// It can be read once.
+    #[error("'-' is named twice, and standard input can be read only once")]
+    StandardInputTwice,
+    /// Neither told nor to be found.
+    #[error("which policies are applied is not known: name their files with --applied FILE|DIR")]
+    NoApplied,
     /// The answer could not be written.
     #[error("standard output: writing failed: {0}")]
     Answer(#[source] io::Error),

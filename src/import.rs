@@ -3,14 +3,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use learner::observation::Observation;
 use learner::profile::Evidence;
-use learner::recording;
+use learner::recording::{self, Decoder};
 use learner::store::Store;
 
 use crate::Verdict;
 use crate::answer::is_dash;
 use crate::args::{Global, Import};
+use crate::decode;
 use crate::failure::Failure;
 use crate::selection::store_dir;
 use crate::talk::progress;
@@ -54,17 +54,15 @@ pub(crate) fn read_all(global: &Global, files: &[PathBuf]) -> Result<Evidence, F
 /// Folded while it is read: memory grows with what is distinct in the file, not with the file.
 fn read(global: &Global, file: &Path) -> Result<Evidence, Failure> {
     let bar = progress(global, &file.display().to_string());
-    let mut evidence = Evidence::default();
-    let mut sink = |observation: Observation| {
-        evidence.fold(observation);
-        bar.inc(1);
-    };
-    let done = if is_dash(file) {
-        recording::read_from(io::stdin().lock(), "standard input", &mut sink)
+    let mut count = |lines| bar.inc(lines);
+    let evidence = Evidence::default();
+    let decoder = Decoder::Apart(&decode::command);
+    let read = if is_dash(file) {
+        let name = "standard input";
+        recording::fold_from(io::stdin().lock(), name, decoder, evidence, &mut count)
     } else {
-        recording::read(file, &mut sink)
+        recording::fold(file, decoder, evidence, &mut count)
     };
     bar.finish_and_clear();
-    done?;
-    Ok(evidence)
+    Ok(read?)
 }

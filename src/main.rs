@@ -5,18 +5,25 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod applied;
 mod args;
 mod completions;
+mod decode;
+mod diff;
 mod export;
 mod failure;
+mod forget;
 mod import;
 mod launch;
 mod observe;
 mod policies;
 mod probe;
+mod quarantine;
+mod readiness;
 mod recommend;
 mod runs;
 mod selection;
+mod simulate;
 mod talk;
 
 use std::process::ExitCode;
@@ -43,11 +50,16 @@ fn main() -> ExitCode {
             Ok(code) => return code,
             Err(failure) => Err(failure),
         },
+        Verb::Decode(args) => return decode::run(&args.name),
         Verb::Launch(args) => launch::run(&args.command),
         Verb::Recommend(args) => recommend::run(&global, &args),
+        Verb::Readiness(args) => readiness::run(&global, &args),
+        Verb::Simulate(args) => simulate::run(&global, &args),
+        Verb::Diff(args) => diff::run(&global, &args),
         Verb::Runs(args) => runs::run(&global, &args),
         Verb::Export(args) => export::run(&global, &args),
         Verb::Import(args) => import::run(&global, &args),
+        Verb::Forget(args) => forget::run(&global, &args),
         Verb::Completions(args) => completions::run(&args),
     };
     match verdict {

@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use learner::behavior::Behavior;
 use learner::kernel::{Rung, Settings};
+use learner::mention::Tombstones;
 use learner::observation::Moment;
-use learner::policy::{exact, names};
+use learner::policy::names;
 use learner::profile::{DEFAULT_MAX_BEHAVIORS, Evidence, RunProfile};
+use learner::recommend::Criteria;
 use learner::session::{Plan, Subject, Watched, watch};
 use learner::store::{Store, StoreError};
 use learner::workload::{Labels, RunKey, Workload};
@@ -81,8 +83,8 @@ pub(crate) fn run(global: &Global, args: &Observe) -> Result<ExitCode, Failure> 
     if let Some(file) = &args.recording {
         record(file, &evidence)?;
     }
-    keep(&dir, &evidence, &key)?;
-    let recommended = recommend(args, &key.workload, &evidence)?;
+    let tombstones = keep(&dir, &evidence, &key)?;
+    let recommended = recommend(args, &key.workload, &evidence, tombstones)?;
     Ok(match status {
         Some(status) => passed_through(status),
         // As timeout(1) says it.
@@ -202,20 +204,24 @@ fn record(file: &Path, evidence: &Evidence) -> Result<(), Failure> {
     export::evidence_to_file(format, file, evidence)
 }
 
-/// Folds the run into the store. If the store cannot take it, the run goes to a file: it cannot be
-/// had again.
-fn keep(dir: &Path, evidence: &Evidence, key: &RunKey) -> Result<(), Failure> {
+/// Folds the run into the store, and gives what must not be learned. If the store cannot take it, the
+/// run goes to a file: it cannot be had again.
+fn keep(dir: &Path, evidence: &Evidence, key: &RunKey) -> Result<Tombstones, Failure> {
     let begun = Instant::now();
     loop {
-        match Store::open(dir).and_then(|store| store.fold_all(evidence)) {
-            Ok(folded) => {
+        let stored = Store::open(dir).and_then(|store| {
+            let folded = store.fold_all(evidence)?;
+            Ok((folded, store.tombstones()?))
+        });
+        match stored {
+            Ok((folded, tombstones)) => {
                 if folded.over > 0 {
                     tracing::warn!(
                         "{} events are beyond the store's limit and count as lost",
                         folded.over
                     );
                 }
-                return Ok(());
+                return Ok(tombstones);
             }
             Err(StoreError::Locked { .. }) if begun.elapsed() < PATIENCE => {
                 std::thread::sleep(Duration::from_millis(100));
@@ -230,23 +236,25 @@ fn keep(dir: &Path, evidence: &Evidence, key: &RunKey) -> Result<(), Failure> {
                     file.display(),
                     file.display()
                 );
-                return Ok(());
+                return Ok(Tombstones::default());
             }
         }
     }
 }
 
 /// Writes the policy of this run; false if there is none.
-fn recommend(args: &Observe, workload: &Workload, evidence: &Evidence) -> Result<bool, Failure> {
-    let recommendation = match exact(workload, evidence) {
-        Ok(recommendation) => recommendation,
-        Err(refusal) => {
-            tracing::warn!(
-                "no policy for {}: {refusal}",
-                visible(&workload.to_string())
-            );
-            return Ok(false);
-        }
+fn recommend(
+    args: &Observe,
+    workload: &Workload,
+    evidence: &Evidence,
+    forgotten: Tombstones,
+) -> Result<bool, Failure> {
+    let criteria = Criteria {
+        forgotten,
+        ..crate::recommend::criteria(&args.making)
+    };
+    let Some(recommendation) = crate::recommend::one(workload, evidence, &criteria) else {
+        return Ok(false);
     };
     policies::explain(&recommendation);
     if is_dash(&args.output) {

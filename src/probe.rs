@@ -1,7 +1,8 @@
 //! `learner probe`.
 
 use comfy_table::{Table, presets};
-use learner::kernel::probe::{Report, probe};
+use indexmap::IndexMap;
+use learner::kernel::probe::{HookReport, Report, probe};
 use learner::kernel::{Rung, Settings};
 
 use crate::Verdict;
@@ -32,6 +33,17 @@ pub(crate) fn run(args: &Probe) -> Result<Verdict, Failure> {
     } else {
         Verdict::No
     })
+}
+
+/// Why better rungs are not in use, and of which hooks: one reason mostly holds for many.
+fn refusals(hooks: &[HookReport]) -> IndexMap<&str, Vec<&str>> {
+    let mut refusals: IndexMap<&str, Vec<&str>> = IndexMap::new();
+    for hook in hooks {
+        for reason in &hook.refused {
+            refusals.entry(reason).or_default().push(&hook.hook);
+        }
+    }
+    refusals
 }
 
 fn table(report: &Report) -> String {
@@ -91,6 +103,44 @@ fn table(report: &Report) -> String {
             table.add_row([&hook.hook, &hook.rung, &hook.misses]);
         }
         text.push_str(&format!("\n{table}\n"));
+        let refusals = refusals(hooks);
+        if !refusals.is_empty() {
+            text.push_str("\nBetter rungs that were refused:\n");
+        }
+        for (reason, hooks) in refusals {
+            text.push_str(&format!("- {reason}\n  for {}\n", hooks.join(", ")));
+        }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hook(name: &str, refused: &[&str]) -> HookReport {
+        HookReport {
+            hook: name.into(),
+            rung: "tracepoint".into(),
+            misses: String::new(),
+            refused: refused.iter().map(|reason| (*reason).to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn a_reason_is_said_once_with_the_hooks_it_holds_for() {
+        let hooks = [
+            hook("file_open", &["lsm: not active", "fentry: refused"]),
+            hook("path_mkdir", &["lsm: not active"]),
+            hook("path_chmod", &[]),
+        ];
+        let refusals: Vec<_> = refusals(&hooks).into_iter().collect();
+        assert_eq!(
+            refusals,
+            [
+                ("lsm: not active", vec!["file_open", "path_mkdir"]),
+                ("fentry: refused", vec!["file_open"]),
+            ]
+        );
+    }
 }

@@ -2,59 +2,118 @@
 
 use std::collections::BTreeSet;
 
-use learner::policy::exact;
+use learner::policy::meaning::Posture;
 use learner::profile::Evidence;
+use learner::quarantine::Include;
+use learner::recommend::{Criteria, Recommendation, Stage, recommend};
+use learner::workload::Workload;
 
 use crate::Verdict;
 use crate::answer::is_dash;
-use crate::args::{Global, Recommend};
+use crate::args::{Global, Making, Recommend, Which};
 use crate::failure::Failure;
-use crate::import;
 use crate::policies;
-use crate::selection::Stored;
+use crate::selection::{Recorded, recorded};
 use crate::talk::visible;
 
 pub(crate) fn run(global: &Global, args: &Recommend) -> Result<Verdict, Failure> {
-    let (evidence, place) = if args.from.is_empty() {
-        stored(global, args)?
-    } else {
-        let evidence = args.which.of(import::read_all(global, &args.from)?);
-        (evidence, "these recordings".to_owned())
-    };
-    let workloads: BTreeSet<_> = evidence.runs().keys().map(|key| &key.workload).collect();
-    if workloads.is_empty() {
-        tracing::warn!("nothing to recommend: {}", args.which.nothing_in(&place));
+    let Some(Made { made, workloads }) = make(global, &args.which, &args.making, &args.from)?
+    else {
         return Ok(Verdict::No);
-    }
-    let mut recommendations = Vec::new();
-    for workload in &workloads {
-        match exact(workload, &evidence) {
-            Ok(recommendation) => recommendations.push(recommendation),
-            Err(refusal) => tracing::warn!(
-                "no policy for {}: {refusal}",
-                visible(&workload.to_string())
-            ),
-        }
-    }
-    for recommendation in &recommendations {
+    };
+    for recommendation in &made {
         policies::explain(recommendation);
         if !is_dash(&args.outdir) {
             policies::to_file(&args.outdir, recommendation, args.format)?;
         }
     }
     if is_dash(&args.outdir) {
-        policies::to_answer(&recommendations, args.format)?;
+        policies::to_answer(&made, args.format)?;
     }
-    Ok(if recommendations.len() == workloads.len() {
+    if let Some(report) = &args.report {
+        policies::report(report, &made)?;
+    }
+    Ok(if made.len() == workloads {
         Verdict::Done
     } else {
         Verdict::No
     })
 }
 
-fn stored(global: &Global, args: &Recommend) -> Result<(Evidence, String), Failure> {
-    let stored = Stored::open(global)?;
-    let summaries = stored.summaries(&args.which)?;
-    let wanted = summaries.iter().map(|summary| &summary.key).collect();
-    Ok((stored.load(&wanted)?, stored.dir.display().to_string()))
+/// What was asked for, as far as it can be had.
+pub(crate) struct Made {
+    pub(crate) made: Vec<Recommendation>,
+    /// Of so many workloads.
+    pub(crate) workloads: usize,
+}
+
+/// A recommendation for each workload that is meant; `None`, and said, if there is no workload.
+pub(crate) fn make(
+    global: &Global,
+    which: &Which,
+    making: &Making,
+    from: &[std::path::PathBuf],
+) -> Result<Option<Made>, Failure> {
+    let Recorded {
+        evidence,
+        forgotten,
+        place,
+    } = recorded(global, which, from)?;
+    if evidence.runs().is_empty() {
+        tracing::warn!("nothing to recommend: {}", which.nothing_in(&place));
+        return Ok(None);
+    }
+    let criteria = Criteria {
+        forgotten,
+        ..criteria(making)
+    };
+    Ok(Some(recommended(&evidence, &criteria)))
+}
+
+/// A recommendation for each workload of the evidence; why there is none for one is said.
+pub(crate) fn recommended(evidence: &Evidence, criteria: &Criteria) -> Made {
+    let workloads: BTreeSet<&Workload> = evidence.runs().keys().map(|key| &key.workload).collect();
+    Made {
+        made: workloads
+            .iter()
+            .filter_map(|workload| one(workload, evidence, criteria))
+            .collect(),
+        workloads: workloads.len(),
+    }
+}
+
+/// The recommendation; why there is none is said.
+pub(crate) fn one(
+    workload: &Workload,
+    evidence: &Evidence,
+    criteria: &Criteria,
+) -> Option<Recommendation> {
+    recommend(workload, evidence, criteria)
+        .inspect_err(|refusal| {
+            tracing::warn!(
+                "no policy for {}: {refusal}",
+                visible(&workload.to_string())
+            );
+        })
+        .ok()
+}
+
+/// What policies are made by, as typed.
+pub(crate) fn criteria(making: &Making) -> Criteria {
+    let Making {
+        tightness,
+        enforcer,
+        posture,
+        include,
+    } = making;
+    Criteria {
+        tightness: tightness.unwrap_or_default(),
+        enforcer: enforcer.unwrap_or_default(),
+        stage: match posture {
+            Some(Posture::Block) => Stage::Block,
+            Some(Posture::Audit) | None => Stage::Audit,
+        },
+        include: Include(include.clone()),
+        ..Criteria::default()
+    }
 }

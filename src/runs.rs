@@ -10,7 +10,7 @@ use learner::workload::{RunKey, Workload};
 use serde::Serialize;
 
 use crate::Verdict;
-use crate::answer::Answer;
+use crate::answer::{Answer, lines};
 use crate::args::{Global, Runs, TableFormat};
 use crate::failure::Failure;
 use crate::selection::Stored;
@@ -147,10 +147,5 @@ fn table(rows: &[Row]) -> String {
             to_second(row.last),
         ]);
     }
-    let mut text = String::new();
-    for line in table.lines() {
-        text.push_str(line.trim());
-        text.push('\n');
-    }
-    text
+    lines(&table)
 }

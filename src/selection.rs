@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use learner::mention::{Mention, Tombstones};
 use learner::profile::Evidence;
 use learner::store::{Store, Summary, default_dir};
-use learner::workload::{Labels, RunKey};
+use learner::workload::{Labels, RunKey, Workload};
 
 use crate::args::{Global, Which};
 use crate::failure::Failure;
+use crate::import;
 
 /// `KEY=VALUE`, as typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,13 +38,18 @@ impl FromStr for Label {
 impl Which {
     /// Whether a run is meant.
     pub(crate) fn takes(&self, key: &RunKey, labels: &Labels) -> bool {
-        self.namespace
-            .as_ref()
-            .is_none_or(|namespace| *namespace == key.workload.namespace)
+        self.takes_namespace_of(&key.workload)
             && self
                 .labels
                 .iter()
                 .all(|label| labels.get(&label.key) == Some(&label.value))
+    }
+
+    /// Whether a workload is meant, apart from its labels.
+    pub(crate) fn takes_namespace_of(&self, workload: &Workload) -> bool {
+        self.namespace
+            .as_ref()
+            .is_none_or(|namespace| *namespace == workload.namespace)
     }
 
     /// Whether nothing was asked for in particular.
@@ -69,6 +76,38 @@ impl Which {
         }
         selected
     }
+}
+
+/// What was recorded of the runs that are meant.
+pub(crate) struct Recorded {
+    pub(crate) evidence: Evidence,
+    /// What of it must not be learned; nothing where recordings were named.
+    pub(crate) forgotten: Tombstones,
+    /// Where it is, for what is said about it.
+    pub(crate) place: String,
+}
+
+/// From recordings if any are named, else from the store.
+pub(crate) fn recorded(
+    global: &Global,
+    which: &Which,
+    from: &[PathBuf],
+) -> Result<Recorded, Failure> {
+    if !from.is_empty() {
+        return Ok(Recorded {
+            evidence: which.of(import::read_all(global, from)?),
+            forgotten: Tombstones::default(),
+            place: "these recordings".to_owned(),
+        });
+    }
+    let stored = Stored::open(global)?;
+    let summaries = stored.summaries(which)?;
+    let wanted = summaries.iter().map(|summary| &summary.key).collect();
+    Ok(Recorded {
+        evidence: stored.load(&wanted)?,
+        forgotten: stored.tombstones()?,
+        place: stored.dir.display().to_string(),
+    })
 }
 
 /// Where the store is: as told, or by default.
@@ -111,6 +150,30 @@ impl Stored {
         let mut all = store.summaries()?;
         all.retain(|summary| which.takes(&summary.key, &summary.labels));
         Ok(all)
+    }
+
+    /// What must not be learned again.
+    pub(crate) fn tombstones(&self) -> Result<Tombstones, Failure> {
+        match &self.store {
+            Some(store) => Ok(store.tombstones()?),
+            None => Ok(Tombstones::default()),
+        }
+    }
+
+    /// Sets tombstones, or with `undo` takes them away.
+    pub(crate) fn bury(
+        &self,
+        what: BTreeSet<(Workload, Mention)>,
+        undo: bool,
+    ) -> Result<(), Failure> {
+        if let Some(store) = &self.store {
+            if undo {
+                store.unforget(what)?;
+            } else {
+                store.forget(what)?;
+            }
+        }
+        Ok(())
     }
 
     /// What the runs did.

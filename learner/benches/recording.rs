@@ -1,4 +1,4 @@
-//! From a recording to a policy: how long a line takes to read, to fold and to be learned from.
+//! From a recording to a policy: how long a line takes to decode, to fold and to be learned from.
 //!
 //! `cargo bench -p learner` prints the time for [`LINES`] lines.
 
@@ -6,52 +6,14 @@ use std::hint::black_box;
 use std::io::Cursor;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use learner::behavior::{Access, Behavior, Op, Outcome};
-use learner::observation::{Fact, Moment, Observation};
-use learner::path::AbsPath;
-use learner::policy::exact;
+use learner::observation::Observation;
 use learner::profile::Evidence;
-use learner::recording::{JsonlWriter, ParquetWriter, read_from};
-use learner::workload::{Labels, RunKey, Workload};
+use learner::recommend::{Criteria, recommend};
+use learner::recording::{Decoder, JsonlWriter, ParquetWriter, fold_from, read_from};
 
-const LINES: u64 = 100_000;
-/// Distinct behaviours of a run, so that lines repeat as they do in real recordings.
-const DISTINCT: u64 = 2_000;
-const RUNS: u64 = 5;
+mod synthetic;
 
-fn workload() -> Workload {
-    "default/Deployment/web".parse().expect("a workload")
-}
-
-fn lines() -> Vec<Observation> {
-    let labels = std::sync::Arc::new(Labels::from([("app".to_owned(), "web".to_owned())]));
-    let path = |text: String| AbsPath::new(text.into_bytes()).expect("absolute");
-    (0..LINES)
-        .map(|n| Observation {
-            run: std::sync::Arc::new(RunKey {
-                workload: workload(),
-                image: "web@sha256:1f2e".into(),
-                run: format!("web-{}", n * RUNS / LINES),
-            }),
-            labels: labels.clone(),
-            at: Moment(1_700_000_000_000_000 + n as i64),
-            fact: Fact::Seen {
-                behavior: Behavior {
-                    op: Op::Open(Access::Read),
-                    path: path(format!("/usr/share/web/{}/file-{}", n % 20, n % DISTINCT)),
-                    source: Some(path("/usr/bin/web".into())),
-                    uid: Some(33),
-                    owner: Some(false),
-                    upper: None,
-                    tty: Some(false),
-                    result: Outcome::Ok,
-                },
-                count: 1,
-                last: Moment(1_700_000_000_000_000 + n as i64),
-            },
-        })
-        .collect()
-}
+const LINES: u64 = 200_000;
 
 fn jsonl(lines: &[Observation]) -> Vec<u8> {
     let mut writer = JsonlWriter::new(Vec::new());
@@ -71,31 +33,45 @@ fn parquet(lines: &[Observation]) -> Vec<u8> {
     bytes
 }
 
+fn decoded(bytes: &[u8]) {
+    let reader = Cursor::new(bytes);
+    read_from(reader, "bench", &mut |line| drop(black_box(line))).expect("read");
+}
+
 fn folded(bytes: &[u8]) -> Evidence {
-    let mut evidence = Evidence::default();
-    read_from(Cursor::new(bytes), "bench", &mut |line| evidence.fold(line)).expect("read");
-    evidence
+    let (reader, evidence) = (Cursor::new(bytes), Evidence::default());
+    fold_from(reader, "bench", Decoder::Within, evidence, &mut |_| {}).expect("read")
 }
 
 fn recording(criterion: &mut Criterion) {
-    let lines = lines();
+    let lines: Vec<_> = synthetic::lines(LINES).collect();
     let (as_jsonl, as_parquet) = (jsonl(&lines), parquet(&lines));
     let evidence = folded(&as_jsonl);
+    let workload = lines[0].run.workload.clone();
     let mut group = criterion.benchmark_group("recording");
     group
         .sample_size(10)
         .throughput(Throughput::Elements(LINES));
     group.bench_function("write JSON Lines", |b| b.iter(|| black_box(jsonl(&lines))));
     group.bench_function("write Parquet", |b| b.iter(|| black_box(parquet(&lines))));
-    group.bench_function("read and fold JSON Lines", |b| {
+    group.bench_function("decode JSON Lines", |b| b.iter(|| decoded(&as_jsonl)));
+    group.bench_function("decode Parquet", |b| b.iter(|| decoded(&as_parquet)));
+    group.bench_function("fold lines", |b| {
+        b.iter(|| {
+            let mut evidence = Evidence::default();
+            lines.iter().for_each(|line| evidence.fold(line.clone()));
+            black_box(evidence)
+        });
+    });
+    group.bench_function("decode and fold JSON Lines", |b| {
         b.iter(|| black_box(folded(&as_jsonl)));
     });
-    group.bench_function("read and fold Parquet", |b| {
+    group.bench_function("decode and fold Parquet", |b| {
         b.iter(|| black_box(folded(&as_parquet)));
     });
     group.finish();
-    criterion.bench_function("exact policy of 5 runs, 2,000 behaviours each", |b| {
-        b.iter(|| black_box(exact(&workload(), &evidence)));
+    criterion.bench_function("policy of 4 runs, 3,000 behaviours each", |b| {
+        b.iter(|| black_box(recommend(&workload, &evidence, &Criteria::default())));
     });
 }
 

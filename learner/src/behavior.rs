@@ -89,6 +89,11 @@ impl Op {
         }
     }
 
+    /// What of it is named in recordings.
+    pub fn kind(&self) -> OpKind {
+        OpKind(self.name())
+    }
+
     /// The second path of a rename or link.
     pub fn to(&self) -> Option<&AbsPath> {
         match self {
@@ -103,6 +108,37 @@ impl Op {
             Self::Open(access) => Some(*access),
             _ => None,
         }
+    }
+}
+
+/// The kind of an operation: its name in recordings, without access and second path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct OpKind(&'static str);
+
+impl OpKind {
+    /// All there are, in the order of [`Op`].
+    pub const ALL: [Self; 11] = [
+        Self("exec"),
+        Self("open"),
+        Self("create"),
+        Self("mkdir"),
+        Self("unlink"),
+        Self("rmdir"),
+        Self("rename"),
+        Self("link"),
+        Self("symlink"),
+        Self("chmod"),
+        Self("truncate"),
+    ];
+
+    /// The inverse of [`OpKind::as_str`].
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.0 == name)
+    }
+
+    /// The name in recordings.
+    pub fn as_str(self) -> &'static str {
+        self.0
     }
 }
 
@@ -169,5 +205,33 @@ impl fmt::Display for Behavior {
             write!(f, " by {source}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_is_of_a_kind_that_can_be_named() {
+        let to = AbsPath::try_from("/b").expect("absolute");
+        let all = [
+            Op::Exec,
+            Op::Open(Access::Read),
+            Op::Create,
+            Op::Mkdir,
+            Op::Unlink,
+            Op::Rmdir,
+            Op::Rename { to: to.clone() },
+            Op::Link { to },
+            Op::Symlink,
+            Op::Chmod,
+            Op::Truncate,
+        ];
+        assert_eq!(all.each_ref().map(Op::kind), OpKind::ALL);
+        for op in all {
+            assert_eq!(OpKind::parse(op.name()), Some(op.kind()));
+        }
+        assert_eq!(OpKind::parse("start"), None);
     }
 }

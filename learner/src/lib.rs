@@ -1,20 +1,30 @@
 //! Learner watches what Linux workloads really do and writes the least-permissive KubeArmor
 //! policies that let them go on doing it.
 //!
-//! The floors, lowest first: vocabulary ([`workload`], [`behavior`], [`observation`], [`path`]),
-//! judgement ([`profile`], [`policy`]), edges ([`kernel`], [`store`], [`recording`]), composition
-//! ([`session`]). A module uses only what is below it, and edges do not use one another.
+//! The floors, lowest first: vocabulary ([`workload`], [`behavior`], [`observation`], [`path`],
+//! [`mention`]), judgement ([`profile`], [`quarantine`], [`readiness`], [`policy`], [`generalize`],
+//! [`recommend`], [`report`], [`simulation`], [`mod@diff`]), edges ([`kernel`], [`store`],
+//! [`recording`]), composition ([`session`]). A module uses only what is below it, and edges do not
+//! use one another.
 #![forbid(unsafe_code)]
 
 pub mod behavior;
+pub mod mention;
 pub mod observation;
 pub mod path;
 pub mod workload;
 
 mod contain;
 
+pub mod diff;
+pub mod generalize;
 pub mod policy;
 pub mod profile;
+pub mod quarantine;
+pub mod readiness;
+pub mod recommend;
+pub mod report;
+pub mod simulation;
 
 pub mod kernel;
 pub mod recording;

@@ -37,6 +37,17 @@ impl Sighting {
         }
     }
 
+    /// With first before last, whatever a line says.
+    #[must_use]
+    pub fn in_order(self) -> Self {
+        let Self { count, first, last } = self;
+        Self {
+            count,
+            first: first.min(last),
+            last: last.max(first),
+        }
+    }
+
     /// Two reports of the same events: the fuller one counts, so a report sent twice counts once.
     #[must_use]
     pub fn join(self, other: Self) -> Self {
@@ -181,9 +192,10 @@ impl Evidence {
             } => {
                 let sighting = Sighting {
                     count,
-                    first: at.min(last),
-                    last: last.max(at),
-                };
+                    first: at,
+                    last,
+                }
+                .in_order();
                 if let Some(known) = profile.seen.get_mut(&behavior) {
                     *known = known.plus(sighting);
                     return;

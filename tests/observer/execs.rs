@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use learner::behavior::Op;
 use learner::kernel::{Rung, Settings};
-use learner::policy::{exact, to_yaml};
+use learner::policy::to_yaml;
 use learner::profile::Evidence;
+use learner::recommend::{Criteria, recommend};
 use learner::workload::{Labels, RunKey};
 use libtest_mimic::Failed;
 
@@ -129,7 +130,9 @@ pub(crate) fn same_policy(rung: Rung) -> Result<(), Failed> {
             key.clone(),
             learner::profile::RunProfile { labels, ..profile },
         );
-        Ok(to_yaml(&exact(&key.workload, &evidence)?.policy))
+        Ok(to_yaml(
+            &recommend(&key.workload, &evidence, &Criteria::default())?.policy,
+        ))
     };
     let (this, floor) = (policy(rung)?, policy(Rung::Tracepoint)?);
     check(this == floor, || {

@@ -10,6 +10,7 @@ mod compat;
 mod execs;
 mod limits;
 mod overlay;
+mod process;
 mod roots;
 mod scenarios;
 mod vm;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
             .chain(roots::ALL)
             .chain(compat::ALL)
             .chain(command::ALL)
+            .chain(process::ALL)
         {
             let test = *test;
             if leaves_out(rung, name) {
@@ -92,7 +94,9 @@ fn leaves_out(rung: Rung, name: &str) -> bool {
                 .any(is_among)
     };
     std::env::var_os("LEARNER_IN_VM").is_some()
-        && (is_among(command::ALL) || (rung == Rung::Tracepoint && !may_differ()))
+        && (is_among(command::ALL)
+            || is_among(process::ALL)
+            || (rung == Rung::Tracepoint && !may_differ()))
 }
 
 /// The binary under test.

@@ -5,15 +5,26 @@
 
 pub mod crd;
 mod document;
-mod exact;
+mod expressible;
+mod identity;
+mod lint;
+pub mod meaning;
 pub mod names;
-mod recommendation;
+mod selector;
+mod violation;
 mod yaml;
 
 pub use document::{
-    Action, Directory, FileRules, KubeArmorPolicy, Metadata, PathRule, ProcessRules, Selector,
-    Source, Spec,
+    Action, Capabilities, Capability, Device, DeviceRule, Directory, DnsQuery, Effect, FileRules,
+    Kind, MatchExpression, Metadata, Network, NodeSelector, PathRule, Pattern, Policy, Preset,
+    ProcessRules, Protocol, Selector, Source, Spec, SyscallPath, SyscallRule, SyscallSource,
+    Syscalls,
 };
-pub use exact::exact;
-pub use recommendation::{Note, Reason, Recommendation, Refusal, Unexpressed};
-pub use yaml::{BadPolicy, from_yaml, to_yaml};
+pub use expressible::Reason;
+pub(crate) use expressible::expressible;
+pub use identity::Identity;
+pub use lint::{Lint, LintKind, lint};
+pub(crate) use selector::CONTAINER_LABEL;
+pub use selector::Pod;
+pub use violation::{Violation, violations};
+pub use yaml::{BadPolicy, documents, from_yaml, to_yaml};

@@ -6,15 +6,15 @@
 
 use std::fmt::Write as _;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_yaml::Value;
 
-use super::document::KubeArmorPolicy;
+use super::document::{Kind, Policy};
 
-/// Why a text is not a policy.
+/// Why a document is not a policy.
 #[derive(Debug, thiserror::Error)]
 pub enum BadPolicy {
-    /// Not YAML, or not the fields of a KubeArmorPolicy.
+    /// Not YAML, or not the fields of a policy.
     #[error("document {number}: {source}")]
     Fields {
         /// Counted from 1.
@@ -22,55 +22,150 @@ pub enum BadPolicy {
         /// What the YAML reader says, with line and column.
         source: serde_yaml::Error,
     },
-    /// Another kind or version.
+    /// Another version.
+    #[error("document {number}: apiVersion '{}', where {} was expected", found.escape_debug(), Policy::API_VERSION)]
+    Version {
+        /// Counted from 1.
+        number: usize,
+        /// What it says it is.
+        found: String,
+    },
+    /// Another kind.
     #[error(
-        "document {number}: {api_version} {kind}, where {expected_version} {expected_kind} was expected",
-        expected_version = KubeArmorPolicy::API_VERSION,
-        expected_kind = KubeArmorPolicy::KIND
+        "document {number}: kind '{}', where {} was expected",
+        found.escape_debug(),
+        Kind::ALL.map(Kind::as_str).join(", or ")
     )]
     Kind {
         /// Counted from 1.
         number: usize,
         /// What it says it is.
-        api_version: String,
-        /// What it says it is.
-        kind: String,
+        found: String,
+    },
+    /// A KubeArmorNetworkPolicy: packet filtering by another engine.
+    #[error(
+        "document {number}: KubeArmorNetworkPolicy filters packets and is not read by Learner; leave it out"
+    )]
+    NetworkPolicy {
+        /// Counted from 1.
+        number: usize,
     },
 }
 
-/// One document, without a `---`.
-pub fn to_yaml(policy: &KubeArmorPolicy) -> String {
+/// One document, without a `---`: a policy, or anything else that is made of strings, numbers,
+/// lists, and maps with text for keys.
+pub fn to_yaml<T: Serialize>(document: &T) -> String {
     let mut out = String::new();
-    // Strings, numbers, lists and maps with text for keys always become a value.
-    let value = serde_yaml::to_value(policy).unwrap_or(Value::Null);
+    // What is made of these always becomes a value.
+    let value = serde_yaml::to_value(document).unwrap_or(Value::Null);
     block(&mut out, &value, 0);
     out
+}
+
+/// Many objects in one document.
+#[derive(Deserialize)]
+struct List {
+    #[serde(default)]
+    items: Vec<Value>,
+}
+
+/// What a document says it is.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Head {
+    #[serde(default)]
+    api_version: Option<String>,
+    #[serde(default)]
+    kind: Option<String>,
 }
 
 /// All documents of a text; empty ones are left out.
 ///
 /// # Errors
-/// [`BadPolicy`] names the document that is not a KubeArmorPolicy, or holds a field in its `spec`
-/// that Learner does not know.
-pub fn from_yaml(text: &str) -> Result<Vec<KubeArmorPolicy>, BadPolicy> {
-    let mut policies = Vec::new();
-    for (index, document) in serde_yaml::Deserializer::from_str(text).enumerate() {
+/// [`BadPolicy`] names the document that is not a policy, or holds a field in its `spec` that
+/// Learner does not know.
+pub fn from_yaml(text: &str) -> Result<Vec<Policy>, BadPolicy> {
+    documents(text).into_iter().collect()
+}
+
+/// All documents of a text, each as a policy or as what it is instead; empty ones are left out, and
+/// a list, as `kubectl get -o yaml` prints it, is what it holds. After one that cannot be read there
+/// is no other.
+pub fn documents(text: &str) -> Vec<Result<Policy, BadPolicy>> {
+    let heads = serde_yaml::Deserializer::from_str(text);
+    let bodies = serde_yaml::Deserializer::from_str(text);
+    let mut documents = Vec::new();
+    for (index, (head, body)) in heads.zip(bodies).enumerate() {
         let number = index + 1;
-        let policy = Option::<KubeArmorPolicy>::deserialize(document)
-            .map_err(|source| BadPolicy::Fields { number, source })?;
-        let Some(policy) = policy else { continue };
-        if policy.api_version != KubeArmorPolicy::API_VERSION
-            || policy.kind != KubeArmorPolicy::KIND
-        {
-            return Err(BadPolicy::Kind {
-                number,
-                api_version: policy.api_version,
-                kind: policy.kind,
-            });
+        match Option::<Head>::deserialize(head) {
+            Ok(None) => {}
+            Ok(Some(head)) if head.is_list() => match List::deserialize(body) {
+                Ok(list) => documents.extend(list.items.into_iter().map(|item| {
+                    let head = Head::deserialize(&item);
+                    read(number, head, item)
+                })),
+                Err(source) => documents.push(Err(BadPolicy::Fields { number, source })),
+            },
+            head => documents.push(read(number, head.map(Option::unwrap_or_default), body)),
         }
-        policies.push(policy);
+        if matches!(documents.last(), Some(Err(BadPolicy::Fields { .. }))) {
+            break;
+        }
     }
-    Ok(policies)
+    documents
+}
+
+fn read<'de>(
+    number: usize,
+    head: Result<Head, serde_yaml::Error>,
+    body: impl Deserializer<'de, Error = serde_yaml::Error>,
+) -> Result<Policy, BadPolicy> {
+    let fields = |source| BadPolicy::Fields { number, source };
+    check_head(number, &head.map_err(fields)?)?;
+    Policy::deserialize(body).map_err(fields)
+}
+
+impl Head {
+    /// `List` of any objects, or a list of one of the kinds of policies.
+    fn is_list(&self) -> bool {
+        match (self.api_version.as_deref(), self.kind.as_deref()) {
+            (Some("v1"), Some("List")) => true,
+            (Some(Policy::API_VERSION), Some(kind)) => kind
+                .strip_suffix("List")
+                .is_some_and(|kind| Kind::ALL.iter().any(|own| own.as_str() == kind)),
+            _ => false,
+        }
+    }
+}
+
+impl BadPolicy {
+    /// It is a document of another kind, not a policy that cannot be read.
+    pub fn is_of_another_kind(&self) -> bool {
+        !matches!(self, Self::Fields { .. })
+    }
+}
+
+fn check_head(number: usize, head: &Head) -> Result<(), BadPolicy> {
+    if let Some(found) = &head.api_version
+        && found != Policy::API_VERSION
+    {
+        let found = found.clone();
+        return Err(BadPolicy::Version { number, found });
+    }
+    match head.kind.as_deref() {
+        Some("KubeArmorNetworkPolicy") => Err(BadPolicy::NetworkPolicy { number }),
+        Some(found) if Kind::ALL.iter().all(|kind| kind.as_str() != found) => {
+            let found = found.to_owned();
+            Err(BadPolicy::Kind { number, found })
+        }
+        // Nothing says that it is a document of Kubernetes.
+        None if head.api_version.is_none() => Err(BadPolicy::Kind {
+            number,
+            found: String::new(),
+        }),
+        // A kind that is missing is named by the reader of the whole document.
+        _ => Ok(()),
+    }
 }
 
 /// A map or a list, every entry on lines of its own.
@@ -254,18 +349,42 @@ mod tests {
 
     #[test]
     fn another_kind_and_an_unknown_rule_are_refused() {
-        let other = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: b}\n\
-                     spec: {selector: {}, action: Allow}\n";
+        let refused = |text: &str| from_yaml(text).expect_err("refused").to_string();
+        let nsp = "apiVersion: security.kubearmor.com/v1\nkind: KubeArmorNetworkPolicy\n\
+                   metadata: {name: a}\nspec: {ingress: []}\n";
+        assert!(
+            refused(nsp).contains("KubeArmorNetworkPolicy"),
+            "{}",
+            refused(nsp)
+        );
+        let other = "---\n---\napiVersion: v1\nkind: Pod\nmetadata: {name: a}\n";
+        assert_eq!(
+            refused(other),
+            "document 2: apiVersion 'v1', where security.kubearmor.com/v1 was expected"
+        );
+        let other = "kind: Pod\nmetadata: {name: a}\nspec: {containers: []}\n";
         assert!(matches!(
             from_yaml(other),
             Err(BadPolicy::Kind { number: 1, .. })
         ));
         let unknown = "---\napiVersion: security.kubearmor.com/v1\nkind: KubeArmorPolicy\n\
                        metadata: {name: a, namespace: b}\n\
-                       spec: {selector: {}, network: {}, action: Allow}\n";
-        let error = from_yaml(unknown).expect_err("unknown field").to_string();
-        assert!(error.contains("network"), "{error}");
+                       spec: {selector: {}, sockets: {}, action: Allow}\n";
+        assert!(refused(unknown).contains("sockets"), "{}", refused(unknown));
         assert!(from_yaml("---\n---\n").expect("empty").is_empty());
+    }
+
+    #[test]
+    fn a_list_is_what_it_holds() {
+        let text = "apiVersion: v1\nkind: List\nmetadata: {resourceVersion: \"\"}\nitems:\n\
+                    - apiVersion: security.kubearmor.com/v1\n  kind: KubeArmorPolicy\n  \
+                    metadata: {name: a, uid: x}\n  spec: {action: Allow}\n  status: {status: OK}\n\
+                    - {apiVersion: v1, kind: Pod, metadata: {name: b}}\n";
+        let found = documents(text);
+        assert_eq!(found.len(), 2);
+        assert_eq!(found[0].as_ref().expect("a policy").metadata.name, "a");
+        assert!(matches!(&found[1], Err(other) if other.is_of_another_kind()));
+        assert!(documents("kind: List\napiVersion: v1\nitems: []\n").is_empty());
     }
 
     proptest! {

@@ -32,6 +32,17 @@ pub enum RecordingError {
         /// What is wrong.
         cause: String,
     },
+    /// The process that is to decode Parquet could not be started.
+    #[error("{name}: a process to decode Parquet could not be started: {source}")]
+    Decoder {
+        /// The file.
+        name: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// What the process that decodes Parquet says is wrong, file and row named.
+    #[error("{0}")]
+    Refused(String),
     /// A recording could not be written.
     #[error("writing a recording failed: {0}")]
     Write(#[source] io::Error),
@@ -43,6 +54,17 @@ pub enum RecordingError {
 }
 
 impl RecordingError {
+    /// A Parquet file is none, in the words of polars, which may be on several lines and hold
+    /// anything that is in the file: here they are one line of text.
+    pub(super) fn parquet(name: &str, cause: &str) -> Self {
+        let words = cause.split(|c: char| c.is_whitespace() || c.is_control());
+        let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+        Self::Parquet {
+            name: name.to_owned(),
+            cause: words.join(" "),
+        }
+    }
+
     /// Whether the reader of what was being written has gone away.
     pub fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Write(error) if error.kind() == io::ErrorKind::BrokenPipe)

@@ -75,7 +75,13 @@ impl<'a> Line<'a> {
             Some(b'{') => {}
             _ => return Err(Problem::Json("it is no JSON object".into())),
         }
-        serde_json::from_slice(bytes).map_err(|error| {
+        // To look at all bytes once is faster than at each text alone. But texts that are not
+        // UTF-8 may stand in fields that are not known.
+        let parsed = match std::str::from_utf8(bytes) {
+            Ok(text) => serde_json::from_str(text),
+            Err(_) => serde_json::from_slice(bytes),
+        };
+        parsed.map_err(|error| {
             if error.is_eof() {
                 return Problem::CutOff;
             }
@@ -84,4 +90,154 @@ impl<'a> Line<'a> {
             Problem::Json(format!("{what}, at column {column}"))
         })
     }
+
+    /// The fields that say whose it is.
+    pub(super) fn whose(&self) -> Whose<'_> {
+        Whose {
+            run: &self.run.0,
+            namespace: &self.namespace.0,
+            kind: &self.kind.0,
+            workload: &self.workload.0,
+            container: &self.container.0,
+            labels: self.labels.map(RawValue::get),
+            image: text(&self.image),
+        }
+    }
+
+    /// The fields that say how often and when.
+    pub(super) fn when(&self) -> When<'_> {
+        When {
+            op: &self.op.0,
+            at: &self.at.0,
+            last: text(&self.last),
+            count: self.count,
+        }
+    }
+
+    /// The fields that say what was done.
+    pub(super) fn deed(&self) -> Deed<'_> {
+        Deed {
+            op: &self.op.0,
+            source: self.source.as_ref().and_then(text),
+            source_bytes: text(&self.source_bytes),
+            path: text(&self.path),
+            path_bytes: text(&self.path_bytes),
+            to: text(&self.to),
+            to_bytes: text(&self.to_bytes),
+            access: text(&self.access),
+            uid: self.uid,
+            owner: self.owner,
+            upper: self.upper,
+            tty: self.tty,
+            result: text(&self.result),
+            reason: text(&self.reason),
+        }
+    }
+}
+
+fn text<'l>(field: &'l Option<Text<'_>>) -> Option<&'l str> {
+    field.as_ref().map(|text| &*text.0)
+}
+
+/// Whose a line is.
+pub(super) struct Whose<'l> {
+    pub(super) run: &'l str,
+    pub(super) namespace: &'l str,
+    pub(super) kind: &'l str,
+    pub(super) workload: &'l str,
+    pub(super) container: &'l str,
+    pub(super) labels: Option<&'l str>,
+    pub(super) image: Option<&'l str>,
+}
+
+impl Whose<'_> {
+    /// Equal bytes are equal fields.
+    pub(super) fn write(&self, into: &mut Vec<u8>) {
+        let Self {
+            run,
+            namespace,
+            kind,
+            workload,
+            container,
+            labels,
+            image,
+        } = *self;
+        for text in [run, namespace, kind, workload, container] {
+            write(Some(text), into);
+        }
+        write(labels, into);
+        write(image, into);
+    }
+}
+
+/// How often and when, and the operation, which says what that means.
+pub(super) struct When<'l> {
+    pub(super) op: &'l str,
+    pub(super) at: &'l str,
+    pub(super) last: Option<&'l str>,
+    pub(super) count: Option<u64>,
+}
+
+/// What was done, or which marker it is.
+pub(super) struct Deed<'l> {
+    pub(super) op: &'l str,
+    pub(super) source: Option<&'l str>,
+    pub(super) source_bytes: Option<&'l str>,
+    pub(super) path: Option<&'l str>,
+    pub(super) path_bytes: Option<&'l str>,
+    pub(super) to: Option<&'l str>,
+    pub(super) to_bytes: Option<&'l str>,
+    pub(super) access: Option<&'l str>,
+    pub(super) uid: Option<u32>,
+    pub(super) owner: Option<bool>,
+    pub(super) upper: Option<bool>,
+    pub(super) tty: Option<bool>,
+    pub(super) result: Option<&'l str>,
+    pub(super) reason: Option<&'l str>,
+}
+
+impl Deed<'_> {
+    /// Equal bytes are equal fields.
+    pub(super) fn write(&self, into: &mut Vec<u8>) {
+        let Self {
+            op,
+            source,
+            source_bytes,
+            path,
+            path_bytes,
+            to,
+            to_bytes,
+            access,
+            uid,
+            owner,
+            upper,
+            tty,
+            result,
+            reason,
+        } = *self;
+        write(Some(op), into);
+        for text in [
+            source,
+            source_bytes,
+            path,
+            path_bytes,
+            to,
+            to_bytes,
+            access,
+            result,
+            reason,
+        ] {
+            write(text, into);
+        }
+        let flag = |flag: Option<bool>| flag.map_or(2, u8::from);
+        into.extend_from_slice(&[flag(owner), flag(upper), flag(tty)]);
+        into.extend_from_slice(&uid.map_or(u64::MAX, u64::from).to_le_bytes());
+    }
+}
+
+/// The text behind its length; no text has the length of none.
+fn write(text: Option<&str>, into: &mut Vec<u8>) {
+    let len = text.map_or(usize::MAX, str::len);
+    into.extend_from_slice(&len.to_le_bytes());
+    into.extend_from_slice(text.unwrap_or_default().as_bytes());
 }

@@ -4,7 +4,7 @@ use std::io::{BufRead, Read as _, Write};
 
 use super::error::{Problem, RecordingError};
 use super::line::Line;
-use super::meaning::Meaning;
+use super::part::{LineSink, Next, Part};
 use super::wording::Wording;
 use crate::observation::Observation;
 
@@ -14,52 +14,137 @@ pub const MAX_LINE: usize = 8 << 20;
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// Reads JSON Lines. A byte order mark before the first line, carriage returns and empty lines are
-/// passed over; a last line without a line feed counts if it is whole.
-pub(super) fn read(
-    mut reader: impl BufRead,
-    name: &str,
-    sink: &mut dyn FnMut(Observation),
-) -> Result<(), RecordingError> {
-    let mut meaning = Meaning::default();
-    let mut bytes = Vec::new();
-    for number in 1.. {
-        bytes.clear();
-        let taken = reader
-            .by_ref()
-            .take(MAX_LINE as u64 + 2)
-            .read_until(b'\n', &mut bytes)
-            .map_err(|source| RecordingError::Read {
-                name: name.to_owned(),
-                source,
-            })?;
-        if taken == 0 {
-            break;
+/// Bytes that are read at once.
+const CHUNK: usize = 512 << 10;
+
+/// JSON Lines in parts of whole lines.
+pub(super) struct Chunks<'n, R> {
+    reader: R,
+    name: &'n str,
+    /// The beginning of a line that is not whole yet.
+    begun: Vec<u8>,
+    /// The number of that line.
+    line: u64,
+    /// Why nothing comes after what has been handed over.
+    failure: Option<RecordingError>,
+    ended: bool,
+}
+
+impl<'n, R: BufRead> Chunks<'n, R> {
+    pub(super) fn new(reader: R, name: &'n str) -> Self {
+        Self {
+            reader,
+            name,
+            begun: Vec::new(),
+            line: 1,
+            failure: None,
+            ended: false,
         }
-        let at_line = |problem| RecordingError::Line {
-            name: name.to_owned(),
-            line: number,
-            problem,
-        };
-        let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let line = match line.strip_prefix(BOM) {
-            Some(rest) if number == 1 => rest,
-            _ => line,
-        };
-        if line.len() > MAX_LINE {
-            return Err(at_line(Problem::TooLong));
-        }
-        if line.is_empty() {
-            continue;
-        }
-        sink(
-            Line::parse(line)
-                .and_then(|line| meaning.of(&line))
-                .map_err(at_line)?,
-        );
     }
-    Ok(())
+
+    /// Reads until there is a whole line, or nothing more.
+    fn read(&mut self) -> Vec<u8> {
+        let mut bytes = std::mem::take(&mut self.begun);
+        loop {
+            let before = bytes.len();
+            let room = (MAX_LINE + 2 - before).min(CHUNK);
+            bytes.reserve(room);
+            let read = self
+                .reader
+                .by_ref()
+                .take(room as u64)
+                .read_to_end(&mut bytes);
+            if let Err(source) = read {
+                self.failure = Some(RecordingError::Read {
+                    name: self.name.to_owned(),
+                    source,
+                });
+            }
+            let end = memchr::memrchr(b'\n', &bytes[before..]).map(|at| before + at + 1);
+            match end {
+                Some(end) => {
+                    self.begun = bytes.split_off(end);
+                    return bytes;
+                }
+                None if self.failure.is_some() => return Vec::new(),
+                None if bytes.len() == before => {
+                    self.ended = true;
+                    return bytes;
+                }
+                None if bytes.len() == MAX_LINE + 2 => {
+                    self.failure = Some(RecordingError::Line {
+                        name: self.name.to_owned(),
+                        line: self.line,
+                        problem: Problem::TooLong,
+                    });
+                    return Vec::new();
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+impl<R: BufRead> Iterator for Chunks<'_, R> {
+    type Item = Next;
+
+    fn next(&mut self) -> Option<Next> {
+        if !self.ended && self.failure.is_none() {
+            let bytes = self.read();
+            if !bytes.is_empty() {
+                let first = self.line;
+                self.line += memchr::memchr_iter(b'\n', &bytes).count() as u64;
+                return Some(Ok(Box::new(Chunk {
+                    name: self.name.to_owned(),
+                    first,
+                    bytes,
+                })));
+            }
+        }
+        self.ended = true;
+        self.failure.take().map(Err)
+    }
+}
+
+/// Whole lines.
+struct Chunk {
+    name: String,
+    /// The number of the first line, from 1.
+    first: u64,
+    bytes: Vec<u8>,
+}
+
+impl Part for Chunk {
+    /// A byte order mark before the first line, carriage returns and empty lines are passed over;
+    /// a last line without a line feed counts if it is whole.
+    fn each(&self, sink: LineSink<'_>) -> Result<(), RecordingError> {
+        let mut rest = &*self.bytes;
+        let mut number = self.first;
+        while !rest.is_empty() {
+            let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+            let line = &rest[..end];
+            rest = rest.get(end + 1..).unwrap_or_default();
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            let line = match line.strip_prefix(BOM) {
+                Some(rest) if number == 1 => rest,
+                _ => line,
+            };
+            let done = if line.len() > MAX_LINE {
+                Err(Problem::TooLong)
+            } else if line.is_empty() {
+                Ok(())
+            } else {
+                Line::parse(line).and_then(|line| sink(number, &line))
+            };
+            done.map_err(|problem| RecordingError::Line {
+                name: self.name.clone(),
+                line: number,
+                problem,
+            })?;
+            number += 1;
+        }
+        Ok(())
+    }
 }
 
 /// Writes JSON Lines.

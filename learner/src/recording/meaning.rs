@@ -6,11 +6,58 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::error::Problem;
-use super::line::{Line, Text};
+use super::line::{Line, Text, When};
 use crate::behavior::{Access, Behavior, Op, Outcome};
 use crate::observation::{Fact, Loss, Moment, Observation};
 use crate::path::AbsPath;
+use crate::profile::Sighting;
 use crate::workload::{Labels, RunKey, Workload};
+
+/// What a line states, apart from how often and when.
+#[derive(Debug)]
+enum What {
+    Start,
+    Stop,
+    Late,
+    Lost(Loss),
+    Seen(Behavior),
+}
+
+/// A line without how often and when.
+#[derive(Debug)]
+pub(super) struct Statement {
+    run: Arc<RunKey>,
+    labels: Arc<Labels>,
+    what: What,
+}
+
+impl Statement {
+    /// The observation of all the events together.
+    pub(super) fn at(self, sighting: Sighting) -> Observation {
+        let Self { run, labels, what } = self;
+        let Sighting { count, first, last } = sighting;
+        let (at, fact) = match what {
+            What::Start => (first, Fact::Start),
+            What::Stop => (last, Fact::Stop),
+            What::Late => (first, Fact::Late),
+            What::Lost(reason) => (first, Fact::Lost { reason, count }),
+            What::Seen(behavior) => {
+                let fact = Fact::Seen {
+                    behavior,
+                    count,
+                    last,
+                };
+                (first, fact)
+            }
+        };
+        Observation {
+            run,
+            labels,
+            at,
+            fact,
+        }
+    }
+}
 
 /// Turns lines into observations. Successive lines of one run share its name and labels.
 #[derive(Default)]
@@ -22,22 +69,22 @@ pub(super) struct Meaning {
 
 impl Meaning {
     pub(super) fn of(&mut self, line: &Line<'_>) -> Result<Observation, Problem> {
+        let statement = self.statement(line)?;
+        Ok(statement.at(line.when().sighting()?))
+    }
+
+    /// What depends on neither `at` nor `last` nor `count`.
+    pub(super) fn statement(&mut self, line: &Line<'_>) -> Result<Statement, Problem> {
         let labels = self.labels(line)?;
         let run = self.run(line)?;
-        let at = moment("at", &line.at.0)?;
-        let fact = match &*line.op.0 {
-            "start" => Fact::Start,
-            "stop" => Fact::Stop,
-            "late" => Fact::Late,
-            "lost" => lost(line)?,
-            op => seen(line, op, at)?,
+        let what = match &*line.op.0 {
+            "start" => What::Start,
+            "stop" => What::Stop,
+            "late" => What::Late,
+            "lost" => What::Lost(lost(line)?),
+            op => What::Seen(seen(line, op)?),
         };
-        Ok(Observation {
-            run,
-            labels,
-            at,
-            fact,
-        })
+        Ok(Statement { run, labels, what })
     }
 
     fn run(&mut self, line: &Line<'_>) -> Result<Arc<RunKey>, Problem> {
@@ -110,19 +157,44 @@ fn moment(field: &'static str, text: &str) -> Result<Moment, Problem> {
     Ok(Moment(time.as_microsecond()))
 }
 
-fn lost(line: &Line<'_>) -> Result<Fact, Problem> {
+impl When<'_> {
+    /// What they say.
+    pub(super) fn sighting(self) -> Result<Sighting, Problem> {
+        let Self {
+            op,
+            at,
+            last,
+            count,
+        } = self;
+        let at = moment("at", at)?;
+        let (count, last) = match op {
+            "start" | "stop" | "late" => (1, at),
+            "lost" => {
+                let count = count.ok_or(Problem::Missing {
+                    field: "count",
+                    op: "lost",
+                })?;
+                (at_least_one(count)?, at)
+            }
+            _ => {
+                let last = last.map(|last| moment("last", last)).transpose()?;
+                (at_least_one(count.unwrap_or(1))?, last.unwrap_or(at))
+            }
+        };
+        Ok(Sighting {
+            count,
+            first: at,
+            last,
+        })
+    }
+}
+
+fn lost(line: &Line<'_>) -> Result<Loss, Problem> {
     let reason = needed(line.reason.as_ref(), "reason", "lost")?;
     if reason.is_empty() {
         return Err(field_is("reason", "it is empty"));
     }
-    let count = line.count.ok_or(Problem::Missing {
-        field: "count",
-        op: "lost",
-    })?;
-    Ok(Fact::Lost {
-        reason: Loss::from(reason),
-        count: at_least_one(count)?,
-    })
+    Ok(Loss::from(reason))
 }
 
 fn at_least_one(count: u64) -> Result<u64, Problem> {
@@ -142,7 +214,7 @@ fn needed<'l>(
         .ok_or(Problem::Missing { field: name, op })
 }
 
-fn seen(line: &Line<'_>, op: &str, at: Moment) -> Result<Fact, Problem> {
+fn seen(line: &Line<'_>, op: &str) -> Result<Behavior, Problem> {
     let to = |op| {
         let path = path("to", line.to.as_ref(), line.to_bytes.as_ref())?;
         without_slash("to", path.ok_or(Problem::Missing { field: "to", op })?)
@@ -190,22 +262,15 @@ fn seen(line: &Line<'_>, op: &str, at: Moment) -> Result<Fact, Problem> {
         "ok" => Outcome::Ok,
         errno => Outcome::Failed(errno.to_owned()),
     };
-    Ok(Fact::Seen {
-        behavior: Behavior {
-            op,
-            path: target,
-            source,
-            uid: line.uid,
-            owner: line.owner,
-            upper: line.upper,
-            tty: line.tty,
-            result,
-        },
-        count: at_least_one(line.count.unwrap_or(1))?,
-        last: match &line.last {
-            Some(last) => moment("last", &last.0)?,
-            None => at,
-        },
+    Ok(Behavior {
+        op,
+        path: target,
+        source,
+        uid: line.uid,
+        owner: line.owner,
+        upper: line.upper,
+        tty: line.tty,
+        result,
     })
 }
 

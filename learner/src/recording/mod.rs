@@ -5,8 +5,10 @@
 //!
 //! Guarantees of the readers: a field that is known has the type that it should have, or the line
 //! is an error that names file and line; a field that is not known is ignored; memory does not grow
-//! with the file. Of the writers: what is read back from what was written is what was written.
+//! with the file. One does not hold within a process: a Parquet file that is damaged may end it
+//! ([`Decoder`]). Of the writers: what is read back from what was written is what was written.
 
+mod apart;
 mod columns;
 mod error;
 mod line;
@@ -14,11 +16,15 @@ mod lines;
 mod meaning;
 mod origin;
 mod parquet;
+mod part;
 mod replay;
+mod tally;
 mod wording;
 
+pub use apart::{Decoder, REFUSED, relay};
 pub use error::{Problem, RecordingError};
 pub use lines::{JsonlWriter, MAX_LINE};
-pub use origin::{read, read_from};
+pub use origin::{fold, fold_from, read, read_from};
 pub use parquet::{ParquetWriter, ROWS_AT_A_TIME};
 pub use replay::observations;
+pub use wording::path_fields;

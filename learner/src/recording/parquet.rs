@@ -4,74 +4,166 @@ use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Write};
 use std::rc::Rc;
+use std::sync::Arc;
 
-use polars::error::PolarsError;
+use polars::error::{PolarsError, PolarsResult};
 use polars::prelude::{
-    BatchedWriter, ParallelStrategy, ParquetReader, ParquetWriter as Writer, SerReader as _,
+    BatchedWriter, DataFrame, ParallelStrategy, ParquetReader, ParquetWriter as Writer,
+    SerReader as _,
 };
 
-use super::columns::{Columns, Rows};
-use super::error::RecordingError;
-use super::meaning::Meaning;
+use super::columns::{Columns, Numbered, Rows};
+use super::error::{Problem, RecordingError};
+use super::part::{LineSink, Part, Parts};
+use super::tally::{NEVER, Tally};
 use super::wording::Wording;
 use crate::contain::contain;
 use crate::observation::Observation;
 
-/// Rows that are in memory at once, and the size of the row groups that are written.
-pub const ROWS_AT_A_TIME: usize = 32_768;
+/// The size of the row groups that are written. The larger they are, the more rows of one state the
+/// same; about 500 bytes a row are in memory meanwhile.
+pub const ROWS_AT_A_TIME: usize = 131_072;
 
-/// Reads Parquet, [`ROWS_AT_A_TIME`] rows at once.
-pub(super) fn read(
-    file: File,
-    name: &str,
-    sink: &mut dyn FnMut(Observation),
-) -> Result<(), RecordingError> {
-    let broken = |cause: String| RecordingError::Parquet {
-        name: name.to_owned(),
-        cause,
-    };
-    let open = || {
-        file.try_clone()
-            .map(ParquetReader::new)
-            .map_err(|source| RecordingError::Read {
-                name: name.to_owned(),
-                source,
-            })
-    };
-    let mut reader = open()?;
-    let metadata = contain(|| reader.get_metadata().cloned())
-        .map_err(broken)?
-        .map_err(|error| broken(error.to_string()))?;
-    let total = metadata.num_rows;
-    let mut meaning = Meaning::default();
-    let mut done = 0;
-    while done < total {
-        let mut reader = open()?
-            .read_parallel(ParallelStrategy::None)
-            .with_slice(Some((done, ROWS_AT_A_TIME.min(total - done))));
-        reader.set_metadata(metadata.clone());
-        let rows = contain(|| match reader.finish() {
-            Ok(frame) => Rows::new(&frame),
+/// Rows that are decoded at once, from row groups that others made larger.
+const MOST_ROWS: usize = 1 << 18;
+
+/// The rows of a file in parts: its row groups.
+pub(super) fn parts<'n>(file: File, name: &'n str) -> Result<Parts<'n>, RecordingError> {
+    let broken = |cause: String| RecordingError::parquet(name, &cause);
+    let file = Arc::new(file);
+    let metadata = contain(|| {
+        let mut reader = ParquetReader::new(again(&file)?);
+        reader.get_metadata().cloned()
+    })
+    .map_err(broken)?
+    .map_err(|error| broken(error.to_string()))?;
+    let announced = metadata.num_rows;
+    let mut bare = (*metadata).clone();
+    let groups = std::mem::take(&mut bare.row_groups);
+    let there = groups
+        .iter()
+        .fold(0_usize, |sum, group| sum.saturating_add(group.num_rows()));
+    if announced != there {
+        return Err(broken(format!(
+            "{announced} rows are announced, {there} are there"
+        )));
+    }
+    let mut first = 0;
+    let parts = groups.into_iter().flat_map(move |group| {
+        let height = group.num_rows();
+        let before = first;
+        first += height;
+        // polars goes through all row groups before the one that it is asked for: it gets one.
+        let mut metadata = bare.clone();
+        metadata.num_rows = height;
+        metadata.row_groups = vec![group];
+        let metadata = Arc::new(metadata);
+        let (file, name) = (file.clone(), name.to_owned());
+        (0..height).step_by(MOST_ROWS).map(move |start| {
+            let slice = (start, MOST_ROWS.min(height - start));
+            let (file, metadata, name) = (file.clone(), metadata.clone(), name.clone());
+            let decode = move || {
+                let mut reader = ParquetReader::new(again(&file)?)
+                    .read_parallel(ParallelStrategy::None)
+                    .with_slice(Some(slice));
+                reader.set_metadata(metadata.clone());
+                reader.finish()
+            };
+            Ok(Box::new(RowGroup {
+                name,
+                first: before + start,
+                height: slice.1,
+                decode,
+            }) as Box<dyn Part>)
+        })
+    });
+    Ok(Box::new(parts))
+}
+
+/// The file once more, for a reader of its own.
+fn again(file: &File) -> PolarsResult<File> {
+    Ok(file.try_clone()?)
+}
+
+/// Rows that are decoded when they are wanted.
+struct RowGroup<D> {
+    name: String,
+    /// Rows before these.
+    first: usize,
+    height: usize,
+    decode: D,
+}
+
+impl<D: Fn() -> PolarsResult<DataFrame>> RowGroup<D> {
+    fn decode(&self) -> Result<Rows, RecordingError> {
+        contain(|| match (self.decode)() {
+            Ok(frame) if frame.height() == self.height => Rows::new(&frame),
+            Ok(frame) => Err(format!(
+                "{} rows are announced, {} are there",
+                self.height,
+                frame.height()
+            )),
             Err(error) => Err(error.to_string()),
         })
         .and_then(|rows| rows)
-        .map_err(broken)?;
-        if rows.height() == 0 {
-            return Err(broken(format!(
-                "{total} rows are announced, {done} are there"
-            )));
-        }
-        for row in 0..rows.height() {
-            let observation = rows.line(row).and_then(|line| meaning.of(&line));
-            sink(observation.map_err(|problem| RecordingError::Line {
-                name: name.to_owned(),
-                line: (done + row) as u64 + 1,
-                problem,
-            })?);
-        }
-        done += rows.height();
+        .map_err(|cause| RecordingError::parquet(&self.name, &cause))
     }
-    Ok(())
+
+    /// The number of a row in the file, from 1.
+    fn number(&self, row: usize) -> u64 {
+        (self.first + row) as u64 + 1
+    }
+
+    fn at_row(&self, row: usize) -> impl Fn(Problem) -> RecordingError {
+        move |problem| RecordingError::Line {
+            name: self.name.clone(),
+            line: self.number(row),
+            problem,
+        }
+    }
+}
+
+impl<D: Fn() -> PolarsResult<DataFrame> + Send> Part for RowGroup<D> {
+    fn each(&self, sink: LineSink<'_>) -> Result<(), RecordingError> {
+        let rows = self.decode()?;
+        for row in 0..self.height {
+            rows.line(row)
+                .and_then(|line| sink(self.number(row), &line))
+                .map_err(self.at_row(row))?;
+        }
+        Ok(())
+    }
+
+    /// Of rows that state the same only the first is looked at in full.
+    fn tally(&self, tally: &mut Tally) -> Result<u64, RecordingError> {
+        let rows = self.decode()?;
+        let Numbered { whose, statements } = rows.numbered();
+        let (mut owners, mut counted) = (Vec::new(), Vec::new());
+        for (row, (whose, statement)) in whose.into_iter().zip(statements).enumerate() {
+            let (whose, statement) = (whose as usize, statement as usize);
+            let mut count = || {
+                if statement == counted.len() {
+                    if whose == owners.len() {
+                        owners.push(tally.whose(&rows.whose(row)?));
+                    }
+                    let key = tally.statement(owners[whose], &rows.deed(row)?);
+                    let entry = match tally.entry(key) {
+                        Some(entry) => entry,
+                        None => tally.insert(key, self.number(row), &rows.line(row)?)?,
+                    };
+                    counted.push((entry, NEVER));
+                }
+                let (_, sum) = &mut counted[statement];
+                *sum = sum.plus(rows.when(row)?.sighting()?.in_order());
+                Ok(())
+            };
+            count().map_err(self.at_row(row))?;
+        }
+        for (entry, sum) in counted {
+            tally.count(entry, sum);
+        }
+        Ok(self.height as u64)
+    }
 }
 
 /// Keeps the error that polars turns into words.

@@ -14,7 +14,17 @@ use crate::observation::{Fact, Moment, Observation};
 use crate::path::AbsPath;
 use crate::workload::{Labels, RunKey, Workload};
 
-/// A path as text, and as base64 where the text cannot say it.
+/// A path as recordings have it: as text, and its bytes in base64 where the text cannot say them.
+pub fn path_fields(path: &AbsPath) -> (Cow<'_, str>, Option<String>) {
+    let text = String::from_utf8_lossy(path.as_bytes());
+    let bytes = match text {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(_) => Some(BASE64.encode(path.as_bytes())),
+    };
+    (text, bytes)
+}
+
+/// A path that may be missing, as fields of a line.
 struct Written<'a> {
     text: Option<Text<'a>>,
     bytes: Option<Text<'a>>,
@@ -28,14 +38,10 @@ impl<'a> From<Option<&'a AbsPath>> for Written<'a> {
                 bytes: None,
             };
         };
-        let text = String::from_utf8_lossy(path.as_bytes());
-        let bytes = match text {
-            Cow::Borrowed(_) => None,
-            Cow::Owned(_) => Some(Text(Cow::Owned(BASE64.encode(path.as_bytes())))),
-        };
+        let (text, bytes) = path_fields(path);
         Self {
             text: Some(Text(text)),
-            bytes,
+            bytes: bytes.map(|bytes| Text(Cow::Owned(bytes))),
         }
     }
 }

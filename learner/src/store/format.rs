@@ -1,6 +1,7 @@
 //! The file `FORMAT`: one line that says how the rest of the directory is to be read.
 //!
-//! It is written once, when the store is made, and read before anything else.
+//! It is written when the store is made, and again when the store comes to hold what an older Learner
+//! must not pass over. It is read before anything else.
 
 use std::io;
 use std::path::Path;
@@ -8,8 +9,15 @@ use std::path::Path;
 use super::error::StoreError;
 use super::place;
 
-/// The format that this code reads and writes.
-pub(super) const FORMAT: u64 = 1;
+/// Runs and their behaviours.
+pub(super) const RUNS: u64 = 1;
+
+/// Tombstones too. Who does not know them would learn again what was forgotten, so a store becomes
+/// one of these with its first tombstone, and stays it.
+pub(super) const TOMBSTONES: u64 = 2;
+
+/// The newest format that this code reads and writes.
+pub(super) const FORMAT: u64 = TOMBSTONES;
 
 const NAME: &str = "FORMAT";
 const WORDS: &str = "learner store, format ";
@@ -26,7 +34,7 @@ pub(super) fn check(dir: &Path) -> Result<bool, StoreError> {
         Err(e) => return Err(StoreError::io(&path, "reading", e)),
     };
     match parse(&text) {
-        Some(FORMAT) => Ok(true),
+        Some(RUNS..=FORMAT) => Ok(true),
         Some(found) if found > FORMAT => Err(StoreError::Future {
             path: dir.to_owned(),
             found,
@@ -39,8 +47,9 @@ pub(super) fn check(dir: &Path) -> Result<bool, StoreError> {
     }
 }
 
-pub(super) fn create(dir: &Path) -> Result<(), StoreError> {
-    place::replace(dir, NAME, format!("{WORDS}{FORMAT}\n").as_bytes())
+/// Says that the store has this format from now on.
+pub(super) fn write(dir: &Path, format: u64) -> Result<(), StoreError> {
+    place::replace(dir, NAME, format!("{WORDS}{format}\n").as_bytes())
 }
 
 fn parse(text: &[u8]) -> Option<u64> {

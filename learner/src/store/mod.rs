@@ -23,6 +23,9 @@
 //!   [`StoreError::Damaged`], on opening (runs) or on reading the run (behaviours). This is made
 //!   against accidents; whoever can write to the directory can forge it. sled's panics on damaged
 //!   files are caught and become the same error; that needs `panic = "unwind"`.
+//! - **What was forgotten stays forgotten.** A tombstone is written as a fold is, whole and confirmed,
+//!   and counted in the root. It says what must not be learned again; the evidence stays. A Learner
+//!   that does not know tombstones refuses a store that has or had one.
 //! - **One process at a time**, by a lock on the file `LOCK` that the kernel releases when the
 //!   process ends, however it ends.
 //! - **Others see nothing.** The directory is 0700 before the first file is in it. Files are made
@@ -39,9 +42,12 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `00` | format, number of the last fold, runs, sum of the runs' checksums |
+//! | `00` | format, number of the last fold, runs, sum of the runs' checksums; from format 2 on tombstones and the sum of theirs |
 //! | `01 run:u32` | whose run, labels, bounds, loss account; number and checksum sum of its behaviours |
 //! | `02 run:u32 behaviour:u32` | the behaviour, its count, first and last seen |
+//! | `03 tombstone:u32` | whether it stands; workload, operation, path, acting program |
+//!
+//! Format 1 has no tombstones. It is read, and becomes format 2 with the first of them.
 //!
 //! Every value begins with the record version and ends with the checksum.
 
@@ -59,6 +65,7 @@ mod run;
 mod seen;
 #[expect(clippy::module_inception, reason = "the file is the noun: a store")]
 mod store;
+mod tombstone;
 
 pub use error::StoreError;
 pub use place::default_dir;

@@ -7,6 +7,7 @@ use crate::profile::RunProfile;
 use crate::workload::{Labels, RunKey, Workload};
 
 use super::codec::{Reader, Writer};
+use super::format;
 use super::record::Sum;
 
 /// What is known of a run without reading its behaviours.
@@ -166,7 +167,7 @@ impl Run {
 /// The one record about the whole store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Root {
-    /// Format of the store, as in the file `FORMAT`.
+    /// Format of the store; that in the file `FORMAT` may be newer.
     pub(super) format: u64,
     /// Number of the last fold that changed something.
     pub(super) fold: u64,
@@ -174,6 +175,10 @@ pub(super) struct Root {
     pub(super) runs: u32,
     /// Sum of the runs' checksums.
     pub(super) sum: Sum,
+    /// Number of tombstones: they are numbered from 0 without gaps. 0 before their format.
+    pub(super) tombstones: u32,
+    /// Sum of the tombstones' checksums.
+    pub(super) tombstone_sum: Sum,
 }
 
 impl Root {
@@ -183,21 +188,34 @@ impl Root {
             fold,
             runs,
             sum,
+            tombstones,
+            tombstone_sum,
         } = self;
         let mut w = Writer::default();
         w.number(format);
         w.number(fold);
         w.number(u64::from(runs));
         w.number(sum.0);
+        if format >= format::TOMBSTONES {
+            w.number(u64::from(tombstones));
+            w.number(tombstone_sum.0);
+        }
         w
     }
 
     pub(super) fn read(r: &mut Reader<'_>) -> Option<Self> {
-        Some(Self {
+        let mut root = Self {
             format: r.number()?,
             fold: r.number()?,
             runs: u32::try_from(r.number()?).ok()?,
             sum: Sum(r.number()?),
-        })
+            tombstones: 0,
+            tombstone_sum: Sum::default(),
+        };
+        if root.format >= format::TOMBSTONES {
+            root.tombstones = u32::try_from(r.number()?).ok()?;
+            root.tombstone_sum = Sum(r.number()?);
+        }
+        Some(root)
     }
 }

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::behavior::Behavior;
+use crate::mention::{Mention, Tombstones};
 use crate::profile::{DEFAULT_MAX_BEHAVIORS, Evidence, RunProfile};
-use crate::workload::RunKey;
+use crate::workload::{RunKey, Workload};
 
-use super::engine::Engine;
+use super::engine::{Batch, Engine};
 use super::error::StoreError;
 use super::format::{self, FORMAT};
 use super::head::Head;
@@ -18,6 +19,7 @@ use super::plan::Plan;
 use super::record::{self, Sum};
 use super::run::{Root, Run, Summary};
 use super::seen::{self, Kept};
+use super::tombstone::{self, Burial, Grave, Stone};
 
 /// How a store is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +60,7 @@ struct State {
     engine: Engine,
     root: Root,
     runs: BTreeMap<RunKey, Run>,
+    tombstones: BTreeMap<Grave, Stone>,
     /// A write failed half-way: what sled holds in memory may be neither the old nor the new.
     stopped: bool,
 }
@@ -82,7 +85,7 @@ impl Store {
             if !Head::exists(dir) {
                 Head::default().write(dir)?;
             }
-            format::create(dir)?;
+            format::write(dir, format::RUNS)?;
         }
         let head = Head::read(dir)?;
         let engine = Engine::open(dir)?;
@@ -143,6 +146,40 @@ impl Store {
         Ok(state.runs.values().map(|run| run.summary.clone()).collect())
     }
 
+    /// What must not be learned again.
+    ///
+    /// # Errors
+    /// [`StoreError::Stopped`] after a failed fold.
+    pub fn tombstones(&self) -> Result<Tombstones, StoreError> {
+        let state = self.state()?;
+        let standing = state.tombstones.iter().filter(|(_, stone)| stone.stands);
+        Ok(standing.map(|(grave, _)| grave.clone()).collect())
+    }
+
+    /// Sets tombstones: what they name must not be learned again, by any revision of the workload.
+    /// What was recorded stays as it is. When it returns, they are on disk; gives the number of
+    /// those that were not there before.
+    ///
+    /// # Errors
+    /// As [`Store::fold`].
+    pub fn forget(
+        &self,
+        what: impl IntoIterator<Item = (Workload, Mention)>,
+    ) -> Result<usize, StoreError> {
+        self.bury(what, true)
+    }
+
+    /// Takes tombstones away: the inverse of [`Store::forget`]. Gives the number of those that stood.
+    ///
+    /// # Errors
+    /// As [`Store::fold`].
+    pub fn unforget(
+        &self,
+        what: impl IntoIterator<Item = (Workload, Mention)>,
+    ) -> Result<usize, StoreError> {
+        self.bury(what, false)
+    }
+
     /// Bytes allocated on disk, all files together.
     ///
     /// # Errors
@@ -186,6 +223,48 @@ impl Store {
             records: batch.records(),
             over,
         };
+        self.confirm(&mut state, batch, root, sum)?;
+        state.runs.extend(runs);
+        Ok(folded)
+    }
+
+    fn bury(
+        &self,
+        what: impl IntoIterator<Item = Grave>,
+        stands: bool,
+    ) -> Result<usize, StoreError> {
+        let mut state = self.state()?;
+        let mut burial = Burial::new(&self.dir, state.root, &state.tombstones);
+        for grave in what {
+            burial.set(&grave, stands)?;
+        }
+        let Some(sum) = burial.finish() else {
+            return Ok(0);
+        };
+        let Burial {
+            batch,
+            root,
+            stones,
+            ..
+        } = burial;
+        // First, so that at no moment an older Learner can open a store with a tombstone.
+        if state.root.format < root.format {
+            format::write(&self.dir, root.format)?;
+        }
+        self.confirm(&mut state, batch, root, sum)?;
+        let changed = stones.len();
+        state.tombstones.extend(stones);
+        Ok(changed)
+    }
+
+    /// Writes a batch, and then that it is written. `sum` is the checksum of the root in it.
+    fn confirm(
+        &self,
+        state: &mut State,
+        batch: Batch,
+        root: Root,
+        sum: Sum,
+    ) -> Result<(), StoreError> {
         let head = Head {
             fold: root.fold,
             root: sum,
@@ -195,9 +274,8 @@ impl Store {
         head.write(&self.dir)?;
         place::close_files(&self.dir)?;
         state.root = root;
-        state.runs.extend(runs);
         state.stopped = false;
-        Ok(folded)
+        Ok(())
     }
 
     fn state(&self) -> Result<MutexGuard<'_, State>, StoreError> {
@@ -228,10 +306,12 @@ fn recover(dir: &Path, engine: Engine, head: Head) -> Result<State, StoreError> 
         }
         None => {
             let nothing = Root {
-                format: FORMAT,
+                format: format::RUNS,
                 fold: 0,
                 runs: 0,
                 sum: Sum::default(),
+                tombstones: 0,
+                tombstone_sum: Sum::default(),
             };
             (nothing, Sum::default())
         }
@@ -270,6 +350,7 @@ fn recover(dir: &Path, engine: Engine, head: Head) -> Result<State, StoreError> 
             root.runs
         )));
     }
+    let tombstones = stones(dir, &engine, root)?;
     if root.fold > head.fold {
         let now = Head {
             fold: root.fold,
@@ -281,8 +362,34 @@ fn recover(dir: &Path, engine: Engine, head: Head) -> Result<State, StoreError> 
         engine,
         root,
         runs,
+        tombstones,
         stopped: false,
     })
+}
+
+/// The tombstones, all of them, as written.
+fn stones(dir: &Path, engine: &Engine, root: Root) -> Result<BTreeMap<Grave, Stone>, StoreError> {
+    let mut stones = BTreeMap::new();
+    let mut total = Sum::default();
+    engine.scan(&key::TOMBSTONES, |at, value| {
+        let number = key::number(at).ok_or("a tombstone's key has a wrong length")?;
+        let ((grave, mut stone), sum) = record::decode(at, value, |r| tombstone::read(number, r))?;
+        stone.sum = sum;
+        total.add(sum);
+        stones.insert(grave, stone);
+        Ok(())
+    })?;
+    if total != root.tombstone_sum || stones.len() != root.tombstones as usize {
+        return Err(StoreError::damaged(
+            dir,
+            format!(
+                "its tombstones are not as they were written ({} of {} are there)",
+                stones.len(),
+                root.tombstones
+            ),
+        ));
+    }
+    Ok(stones)
 }
 
 /// The behaviours of a run, all of them, as written.

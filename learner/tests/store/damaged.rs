@@ -7,10 +7,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use learner::mention::Mention;
 use learner::observation::Loss;
 use learner::profile::RunProfile;
 use learner::store::{Store, StoreError};
-use learner::workload::RunKey;
+use learner::workload::{RunKey, Workload};
 
 use crate::world::*;
 
@@ -18,6 +19,7 @@ use crate::world::*;
 fn example(dir: &Path) -> BTreeMap<RunKey, RunProfile> {
     for opening in 0..3u64 {
         let store = Store::open(dir).expect("open");
+        store.forget(forgotten()).expect("forget");
         for n in 0..6 {
             let mut report = profile(5 + n * 9, 1 + opening);
             report.lose(Loss::RingFull, opening);
@@ -28,6 +30,11 @@ fn example(dir: &Path) -> BTreeMap<RunKey, RunProfile> {
     }
     let store = Store::open(dir).expect("open");
     everything(&store)
+}
+
+fn forgotten() -> [(Workload, Mention); 1] {
+    let mention = Mention::parse(b"/srv/data/000001").expect("a mention");
+    [(run("").workload, mention)]
 }
 
 #[test]
@@ -73,14 +80,14 @@ fn a_future_format_is_refused_and_the_directory_is_left_as_it_was() {
     let tmp = tempfile::tempdir().expect("tempdir");
     let dir = tmp.path().join("store");
     example(&dir);
-    fs::write(dir.join("FORMAT"), "learner store, format 2\n").expect("write");
+    fs::write(dir.join("FORMAT"), "learner store, format 3\n").expect("write");
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).expect("chmod");
     let before = contents(tmp.path());
     let error = Store::open(&dir).expect_err("refused");
     assert_eq!(
         error.to_string(),
         format!(
-            "{}: the store has format 2 and this learner knows formats up to 1; use the learner \
+            "{}: the store has format 3 and this learner knows formats up to 2; use the learner \
              that wrote it, or another store with --store DIR",
             dir.display()
         )
@@ -149,9 +156,12 @@ fn flip_bits(dir: &Path, expected: &BTreeMap<RunKey, RunProfile>) {
             copy(&hurt, &again);
             fs::remove_dir_all(&hurt).expect("remove");
             fs::rename(&again, &hurt).expect("rename");
-            let outcome = Store::open(&hurt).and_then(|store| store.load(|_| true));
+            let outcome = Store::open(&hurt)
+                .and_then(|store| Ok((store.load(|_| true)?, store.tombstones()?)));
             let verdict = match outcome {
-                Ok(evidence) => {
+                Ok((evidence, tombstones)) => {
+                    let kept = forgotten().into_iter().collect();
+                    assert_eq!(tombstones, kept, "{opening} {what}");
                     assert!(evidence.runs() == expected, "{opening} {what}: other data");
                     "same".to_owned()
                 }

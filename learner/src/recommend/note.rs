@@ -1,76 +1,12 @@
-//! A policy and all that has to be said about it; or why there is none.
+//! What has to be said about a policy; or why there is none.
 
 use std::fmt;
 
-use super::crd::{MAX_DEPTH, MAX_DIR_BYTES, MAX_ENTRIES, MAX_KEY_BYTES};
-use super::document::KubeArmorPolicy;
+use crate::generalize::OverBudget;
 use crate::observation::Loss;
 use crate::path::AbsPath;
-use crate::workload::Workload;
-
-/// A policy for one workload, with what it leaves out and what it grants beyond what was seen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recommendation {
-    /// Whose policy.
-    pub workload: Workload,
-    /// The policy.
-    pub policy: KubeArmorPolicy,
-    /// What was seen and KubeArmor cannot be told, in the order of the paths.
-    pub unexpressed: Vec<Unexpressed>,
-    /// What else one has to know before the policy is used.
-    pub notes: Vec<Note>,
-}
-
-/// A path that was seen and has no rule: under a blocking posture KubeArmor would refuse it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Unexpressed {
-    /// The path.
-    pub what: AbsPath,
-    /// Why it has no rule.
-    pub reason: Reason,
-}
-
-/// Why a path has no rule.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reason {
-    /// YAML and KubeArmor's CRD hold text.
-    NotUtf8,
-    /// The CRD's pattern does not match a newline before the end.
-    Newline,
-    /// KubeArmor compares [`MAX_KEY_BYTES`] at most.
-    TooLong {
-        /// The length of the path.
-        bytes: usize,
-    },
-    /// `//`, `/./` or `/../`: KubeArmor compares resolved paths, which have none.
-    NotResolved,
-    /// A program whose path ends in a slash.
-    NotAProgram,
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotUtf8 => f.write_str("it is not UTF-8, and a policy holds only text"),
-            Self::Newline => f.write_str("KubeArmor's CRD refuses a newline within a path"),
-            Self::TooLong { bytes } => write!(
-                f,
-                "it is {bytes} bytes long, and KubeArmor matches {MAX_KEY_BYTES} at most"
-            ),
-            Self::NotResolved => f.write_str(
-                "it holds '//', '.' or '..', and KubeArmor compares resolved paths, which do not",
-            ),
-            Self::NotAProgram => f.write_str("it ends in '/', which no program does"),
-        }
-    }
-}
-
-impl fmt::Display for Unexpressed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, reason } = self;
-        write!(f, "no rule for {what}: {reason}")
-    }
-}
+use crate::policy::Reason;
+use crate::policy::crd::{MAX_DEPTH, MAX_KEY_BYTES};
 
 /// Something that the policy alone does not show.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,17 +45,7 @@ pub enum Note {
     NoFiles,
     /// `/` was opened. KubeArmor never enforces it, so it needs no rule.
     RootOpened,
-    /// Directories that were opened: their rules also allow their direct children.
-    GrantsChildren {
-        /// With a slash at the end.
-        directories: Vec<AbsPath>,
-    },
-    /// Directories too long for their children to be found by the BPF-LSM enforcer.
-    ChildrenNotFound {
-        /// With a slash at the end.
-        directories: Vec<AbsPath>,
-    },
-    /// Paths of just the longest length: their rules match whatever begins with them.
+    /// Rules whose paths are just of the longest length match whatever begins with them.
     GrantsLonger {
         /// Those paths.
         paths: Vec<AbsPath>,
@@ -129,10 +55,21 @@ pub enum Note {
         /// Those paths.
         paths: Vec<AbsPath>,
     },
-    /// More rules than a container's rule map has room for.
-    TooManyRules {
-        /// So many.
-        rules: usize,
+    /// Files of the image that are written. On an overlay root the first write to each also opens a
+    /// work file on the host's file system, in the name of the writer, which no rule names.
+    CopiesUp {
+        /// Those paths.
+        paths: Vec<AbsPath>,
+    },
+    /// Programs called `e` or `f` meet KubeArmor's own entries for postures.
+    PostureNames {
+        /// Those paths.
+        paths: Vec<AbsPath>,
+    },
+    /// Operations that were seen and that the enforcer would not allow all the same.
+    NotAllowed {
+        /// The operation, and what decides.
+        operations: Vec<String>,
     },
 }
 
@@ -171,16 +108,6 @@ impl fmt::Display for Note {
             Self::RootOpened => {
                 f.write_str("'/' itself was opened; KubeArmor never enforces it, so it has no rule")
             }
-            Self::GrantsChildren { directories } => write!(
-                f,
-                "granted beyond what was seen: the direct children of {}, which were opened as directories",
-                List(directories)
-            ),
-            Self::ChildrenNotFound { directories } => write!(
-                f,
-                "longer than {MAX_DIR_BYTES} bytes, so the BPF-LSM enforcer allows the directory and not its children: {}",
-                List(directories)
-            ),
             Self::GrantsLonger { paths } => write!(
                 f,
                 "granted beyond what was seen: every path that begins with {} ({MAX_KEY_BYTES} bytes, all that KubeArmor compares)",
@@ -191,50 +118,50 @@ impl fmt::Display for Note {
                 "deeper than the {MAX_DEPTH} components that the BPF-LSM enforcer follows, so their rules never match there: {}",
                 List(paths)
             ),
-            Self::TooManyRules { rules } => write!(
+            Self::CopiesUp { paths } => write!(
                 f,
-                "{rules} rules, and a container's rule map has room for {MAX_ENTRIES} entries: KubeArmor would drop some of them"
+                "files of the image are written; on an overlay root KubeArmor's BPF-LSM enforcer denies the first write to each under block posture, since the file system then opens a work file of its own: put them on a volume: {}",
+                List(paths)
+            ),
+            Self::PostureNames { paths } => write!(
+                f,
+                "a program called 'e' or 'f' meets KubeArmor's own entry for a posture and escapes its list: {}",
+                List(paths)
+            ),
+            Self::NotAllowed { operations } => write!(
+                f,
+                "seen, and not allowed by the enforcer all the same: {}",
+                Cut(operations)
             ),
         }
     }
 }
 
-/// A line of text names so many paths; the policy itself has all of them.
+/// A line of text names so many; the report has all of them.
 const NAMED: usize = 20;
 
 struct List<'a>(&'a [AbsPath]);
 
 impl fmt::Display for List<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, path) in self.0.iter().take(NAMED).enumerate() {
-            if index > 0 {
-                f.write_str(", ")?;
-            }
-            write!(f, "{path}")?;
-        }
-        match self.0.len().saturating_sub(NAMED) {
-            0 => Ok(()),
-            more => write!(f, " and {more} more, all in the policy"),
-        }
+        Cut(self.0).fmt(f)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+struct Cut<'a, T>(&'a [T]);
 
-    #[test]
-    fn a_long_list_is_cut_and_says_by_how_much() {
-        let paths: Vec<AbsPath> = (0..23)
-            .map(|n| AbsPath::new(format!("/d{n}/")).expect("absolute"))
-            .collect();
-        let text = List(&paths).to_string();
-        assert!(text.starts_with("/d0/, /d1/"), "{text}");
-        assert!(
-            text.ends_with("/d19/ and 3 more, all in the policy"),
-            "{text}"
-        );
-        assert_eq!(List(&paths[..2]).to_string(), "/d0/, /d1/");
+impl<T: fmt::Display> fmt::Display for Cut<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, item) in self.0.iter().take(NAMED).enumerate() {
+            if index > 0 {
+                f.write_str(", ")?;
+            }
+            write!(f, "{item}")?;
+        }
+        match self.0.len().saturating_sub(NAMED) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more, all in the report"),
+        }
     }
 }
 
@@ -244,9 +171,17 @@ pub enum Refusal {
     /// No run, or nothing in them that succeeded.
     #[error("nothing was seen to succeed that a policy could allow")]
     NothingSeen,
-    /// All that was seen is in the list.
+    /// All that was seen is held back.
+    #[error("all that was seen is held in quarantine; `--include` names what may be learned")]
+    AllHeld,
+    /// All that was seen is left out.
     #[error("nothing that was seen can be said in a KubeArmorPolicy: {}", Sentences(.0))]
-    NothingExpressed(Vec<Unexpressed>),
+    NothingExpressed(Vec<(AbsPath, Reason)>),
+    /// It does not fit.
+    #[error(
+        "{0}; what can be done: --tightness durable, --enforcer apparmor (no such limit), or one container for fewer programs"
+    )]
+    OverBudget(#[from] OverBudget),
     /// An empty selector would select the whole namespace.
     #[error(
         "its runs carry no labels, and a policy without labels would select the whole namespace"
@@ -265,16 +200,35 @@ pub enum Refusal {
     BadNamespace(String),
 }
 
-struct Sentences<'a>(&'a [Unexpressed]);
+struct Sentences<'a>(&'a [(AbsPath, Reason)]);
 
 impl fmt::Display for Sentences<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, item) in self.0.iter().enumerate() {
+        for (index, (path, reason)) in self.0.iter().enumerate() {
             if index > 0 {
                 f.write_str("; ")?;
             }
-            write!(f, "{item}")?;
+            write!(f, "no rule for {path}: {reason}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_list_is_cut_and_says_by_how_much() {
+        let paths: Vec<AbsPath> = (0..23)
+            .map(|n| AbsPath::new(format!("/d{n}/")).expect("absolute"))
+            .collect();
+        let text = List(&paths).to_string();
+        assert!(text.starts_with("/d0/, /d1/"), "{text}");
+        assert!(
+            text.ends_with("/d19/ and 3 more, all in the report"),
+            "{text}"
+        );
+        assert_eq!(List(&paths[..2]).to_string(), "/d0/, /d1/");
     }
 }

@@ -1,0 +1,257 @@
+//! Generalising: from what was seen to rules that hold in the next run, and to no more than that.
+//!
+//! Names that machines make are told by their class and by the runs that have them ([`Class`]).
+//! Each thing that has to stay possible gets the tightest rule that the enforcer's dialect has for
+//! it. What is widened is known with what it opens; what would have to be opened too far is left
+//! out and listed. The same evidence gives the same rules, in whatever order it arrived.
+
+mod budget;
+mod choose;
+mod class;
+mod item;
+mod names;
+mod rule;
+mod shape;
+mod tier;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+
+pub use budget::Loss;
+pub use class::Class;
+pub use item::{Need, RuleClass, Seen, Support};
+pub use rule::{Chosen, Rule, Target};
+pub use shape::Shape;
+
+use crate::path::AbsPath;
+use crate::policy::Reason;
+
+/// How far rules may go beyond what was seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tightness {
+    /// Not at all: what has another name in each run is left out and listed.
+    Exact,
+    /// By class; where that opens a place that others share, for one program and for reading only.
+    #[default]
+    Balanced,
+    /// By class wherever a rule can be made of it, and reads for all programs of the workload.
+    Durable,
+}
+
+/// For which of KubeArmor's enforcers rules are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dialect {
+    /// BPF-LSM: paths and directories, 256 entries a container.
+    #[default]
+    Bpf,
+    /// AppArmor: patterns too.
+    AppArmor,
+    /// The same rules hold under either.
+    Both,
+}
+
+/// A word that is none of those that may stand here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("'{}' is none of {expected}", given.escape_debug())]
+pub struct BadWord {
+    given: String,
+    expected: &'static str,
+}
+
+impl FromStr for Tightness {
+    type Err = BadWord;
+    fn from_str(text: &str) -> Result<Self, BadWord> {
+        match text {
+            "exact" => Ok(Self::Exact),
+            "balanced" => Ok(Self::Balanced),
+            "durable" => Ok(Self::Durable),
+            _ => Err(BadWord {
+                given: text.to_owned(),
+                expected: "exact, balanced, durable",
+            }),
+        }
+    }
+}
+
+impl FromStr for Dialect {
+    type Err = BadWord;
+    fn from_str(text: &str) -> Result<Self, BadWord> {
+        match text {
+            "bpf" => Ok(Self::Bpf),
+            "apparmor" => Ok(Self::AppArmor),
+            "both" => Ok(Self::Both),
+            _ => Err(BadWord {
+                given: text.to_owned(),
+                expected: "bpf, apparmor, both",
+            }),
+        }
+    }
+}
+
+/// What rules are made by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// How far they may go.
+    pub tightness: Tightness,
+    /// For which enforcer.
+    pub enforcer: Dialect,
+    /// Rules may be read-only where nothing was written. KubeArmor denies writes to such a rule
+    /// under audit too, so this is for evidence that shows it to be safe, or for the block stage.
+    pub read_only: bool,
+    /// Entries that a container's rule map has room for.
+    pub entries: usize,
+}
+
+/// A need without a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// What.
+    pub need: Need,
+    /// What was seen of it.
+    pub support: Support,
+    /// Why it has no rule.
+    pub why: Why,
+}
+
+/// Why a need has no rule.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Why {
+    /// It has another name in each run, and no rule goes beyond what was seen.
+    Varies,
+    /// The only rule for it opens a directory that this tightness keeps closed.
+    Wide {
+        /// The directory.
+        dir: AbsPath,
+        /// With all below it.
+        recursive: bool,
+    },
+    /// The path cannot stand in a policy.
+    Unexpressed(Reason),
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Varies => f.write_str("it has another name in each run"),
+            Self::Wide { dir, recursive } => {
+                let all = if *recursive { "all below" } else { "all of" };
+                write!(f, "the tightest rule for it opens {all} {dir}")?;
+                let opened = opened(dir, *recursive);
+                if !opened.is_empty() {
+                    write!(f, ", {} among it", opened.join(", "))?;
+                }
+                Ok(())
+            }
+            Self::Unexpressed(reason) => write!(f, "{reason}"),
+        }
+    }
+}
+
+/// The sensitive paths that a rule for a directory opens.
+pub fn opened(dir: &AbsPath, recursive: bool) -> Vec<&'static str> {
+    let children = |path: &str| {
+        path.as_bytes()
+            .strip_prefix(dir.as_bytes())
+            .is_some_and(|rest| recursive || !rest.contains(&b'/'))
+    };
+    tier::SENSITIVE
+        .iter()
+        .map(|(path, _)| *path)
+        .filter(|path| children(path))
+        .collect()
+}
+
+/// Whether any user may make a file there.
+pub(crate) fn is_writable(path: &AbsPath) -> bool {
+    tier::is_writable(path)
+}
+
+/// Rules, and what they leave out and give up.
+#[derive(Debug)]
+pub struct Generalized {
+    /// The rules, in their order.
+    pub rules: Vec<Chosen>,
+    /// Needs without a rule.
+    pub left_out: Vec<LeftOut>,
+    /// What was given up so that the rules fit.
+    pub losses: Vec<Loss>,
+    /// Entries of the rule map that the rules take.
+    pub entries: usize,
+    needs: item::Needs,
+}
+
+/// The rules take more entries than there are, and no more may be given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the tightest rules that may be made take {needed} entries, and a container's rule map has {limit}"
+)]
+pub struct OverBudget {
+    /// So many are needed.
+    pub needed: usize,
+    /// So many there are.
+    pub limit: usize,
+}
+
+/// Makes rules of what was seen.
+///
+/// Guarantees: every need is allowed by a rule or listed as left out; no rule can be taken away
+/// without losing a need; the order of `seen` does not matter.
+///
+/// # Errors
+/// [`OverBudget`], for an enforcer that has a budget.
+pub fn generalize(seen: &[Seen<'_>], options: &Options) -> Result<Generalized, OverBudget> {
+    let needs = item::Needs::of(seen);
+    let (rules, left_out) = choose::rules(&needs.all, options);
+    let out: BTreeSet<&Need> = left_out.iter().map(|left| &left.need).collect();
+    let held: BTreeMap<Need, Support> = needs
+        .all
+        .iter()
+        .filter(|(need, _)| !out.contains(need) && choose::is_asked(need, options.enforcer))
+        .map(|(need, support)| (need.clone(), support.clone()))
+        .collect();
+    let prune = |rules| choose::irredundant(rules, &held, options.read_only, options.enforcer);
+    let mut chosen = prune(rules);
+    let mut losses = Vec::new();
+    if options.enforcer != Dialect::AppArmor {
+        let written: BTreeSet<Rule> = chosen
+            .iter()
+            .filter(|chosen| chosen.needs.iter().any(|(_, support)| support.writes))
+            .map(|chosen| chosen.rule.clone())
+            .collect();
+        let rules = chosen.into_iter().map(|chosen| chosen.rule).collect();
+        let fitted = budget::fit(rules, &|rule| written.contains(rule), options);
+        let (rules, lost) = fitted.map_err(|needed| OverBudget {
+            needed,
+            limit: options.entries,
+        })?;
+        losses = lost;
+        chosen = prune(rules);
+    }
+    // A need that was left out may be allowed all the same, by the rule for another.
+    let index = choose::Index::of(chosen.iter().map(|chosen| &chosen.rule));
+    let left_out = left_out
+        .into_iter()
+        .filter(|left| index.covering(&left.need).is_empty())
+        .collect();
+    Ok(Generalized {
+        entries: budget::entries(chosen.iter().map(|chosen| &chosen.rule)),
+        rules: chosen,
+        left_out,
+        losses,
+        needs,
+    })
+}
+
+impl Generalized {
+    /// The behaviour, generalised: what it needs, as the runs are compared by.
+    pub fn needs_of(&self, behavior: &crate::behavior::Behavior, entry: bool) -> Vec<Need> {
+        let needs = self.needs.of_behavior(behavior, entry);
+        needs.into_iter().map(|(need, _, _)| need).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

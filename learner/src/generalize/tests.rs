@@ -1,0 +1,436 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::behavior::{Access, Behavior, Op, Outcome};
+use crate::observation::Moment;
+use crate::profile::Sighting;
+
+const ONCE: Sighting = Sighting {
+    count: 1,
+    first: Moment(0),
+    last: Moment(0),
+};
+
+fn path(text: &str) -> AbsPath {
+    AbsPath::new(text).expect("absolute")
+}
+
+fn done(op: Op, source: &str, what: &str) -> Behavior {
+    Behavior {
+        op,
+        path: path(what),
+        source: (!source.is_empty()).then(|| path(source)),
+        uid: None,
+        owner: None,
+        upper: None,
+        tty: None,
+        result: Outcome::Ok,
+    }
+}
+
+fn read(source: &str, what: &str) -> Behavior {
+    done(Op::Open(Access::Read), source, what)
+}
+
+fn write(source: &str, what: &str) -> Behavior {
+    done(Op::Open(Access::Write), source, what)
+}
+
+const APP: &str = "/usr/bin/app";
+
+/// A run of the app: its start, and what else it did.
+fn run(rest: impl IntoIterator<Item = Behavior>) -> Vec<Behavior> {
+    let mut all = vec![done(Op::Exec, "", APP)];
+    all.extend(rest);
+    all
+}
+
+fn options(tightness: Tightness, enforcer: Dialect) -> Options {
+    Options {
+        tightness,
+        enforcer,
+        read_only: false,
+        entries: 256,
+    }
+}
+
+fn try_rules(runs: &[Vec<Behavior>], options: Options) -> Result<Generalized, OverBudget> {
+    let seen: Vec<Seen<'_>> = runs
+        .iter()
+        .zip(0..)
+        .flat_map(|(run, number)| {
+            run.iter().map(move |behavior| Seen {
+                run: number,
+                behavior,
+                sighting: &ONCE,
+                entry: false,
+            })
+        })
+        .collect();
+    generalize(&seen, &options)
+}
+
+fn rules(runs: &[Vec<Behavior>], tightness: Tightness, enforcer: Dialect) -> Generalized {
+    try_rules(runs, options(tightness, enforcer)).expect("it fits")
+}
+
+fn shown(generalized: &Generalized) -> Vec<String> {
+    let one = |chosen: &Chosen| {
+        let Rule {
+            class,
+            target,
+            source,
+        } = &chosen.rule;
+        let by = source
+            .as_ref()
+            .map(|s| format!(" by {s}"))
+            .unwrap_or_default();
+        let ro = if chosen.read_only { " ro" } else { "" };
+        format!("{class:?} {target}{by}{ro}")
+    };
+    generalized.rules.iter().map(one).collect()
+}
+
+fn has(generalized: &Generalized, rule: &str) -> bool {
+    shown(generalized).iter().any(|shown| shown == rule)
+}
+
+#[test]
+fn a_name_that_is_in_every_run_stays_and_one_that_changes_is_of_its_class() {
+    let runs: Vec<_> = (0..4)
+        .map(|n| {
+            run([
+                read(APP, "/srv/0123456789abcdef/same"),
+                write(APP, &format!("/srv/state/temp-{}.rdb", 4711 + n * 13)),
+            ])
+        })
+        .collect();
+    let found = rules(&runs, Tightness::Balanced, Dialect::Bpf);
+    assert!(has(
+        &found,
+        "File /srv/0123456789abcdef/same by /usr/bin/app"
+    ));
+    assert!(
+        has(&found, "File /srv/state/* by /usr/bin/app"),
+        "{:?}",
+        shown(&found)
+    );
+    let found = rules(&runs, Tightness::Balanced, Dialect::AppArmor);
+    assert!(
+        has(&found, "File /srv/state/temp-{number}.rdb"),
+        "{:?}",
+        shown(&found)
+    );
+}
+
+#[test]
+fn a_name_that_no_class_knows_changes_if_each_run_has_its_own() {
+    let names = ["amber", "birch", "cedar", "delta"];
+    let runs: Vec<_> = names
+        .iter()
+        .map(|name| run([read(APP, &format!("/srv/cells/{name}/cell.db"))]))
+        .collect();
+    let found = rules(&runs, Tightness::Balanced, Dialect::AppArmor);
+    assert!(
+        has(&found, "File /srv/cells/{changing}/cell.db"),
+        "{:?}",
+        shown(&found)
+    );
+    // In a place where names are chosen by others, the runs alone prove nothing.
+    let runs: Vec<_> = names
+        .iter()
+        .map(|name| run([read(APP, &format!("/etc/{name}/cell.db"))]))
+        .collect();
+    let found = rules(&runs, Tightness::Durable, Dialect::Bpf);
+    assert!(
+        has(&found, "File /etc/amber/cell.db"),
+        "{:?}",
+        shown(&found)
+    );
+}
+
+#[test]
+fn what_opens_a_shared_place_is_decided_by_the_tightness() {
+    let stat = |pid: u32| read(APP, &format!("/proc/{pid}/stat"));
+    let runs = [run([stat(10)]), run([stat(11)])];
+    let exact = rules(&runs, Tightness::Exact, Dialect::Bpf);
+    assert_eq!(exact.left_out.len(), 1);
+    assert_eq!(exact.left_out[0].why, Why::Varies);
+    let balanced = rules(&runs, Tightness::Balanced, Dialect::Bpf);
+    assert!(
+        has(&balanced, "File /proc/** by /usr/bin/app ro"),
+        "{:?}",
+        shown(&balanced)
+    );
+    // Without a program to scope it to, balanced keeps it closed and says what it would open.
+    let anonymous = [
+        run([read("", "/proc/10/stat")]),
+        run([read("", "/proc/11/stat")]),
+    ];
+    let balanced = rules(&anonymous, Tightness::Balanced, Dialect::Bpf);
+    let why = balanced.left_out[0].why.to_string();
+    assert!(
+        why.contains("/proc/") && why.contains("/proc/1/environ"),
+        "{why}"
+    );
+    let durable = rules(&anonymous, Tightness::Durable, Dialect::Bpf);
+    assert!(has(&durable, "File /proc/**"), "{:?}", shown(&durable));
+    // Something it writes there: not for reading only, so not balanced.
+    let written = [
+        run([write(APP, "/proc/10/oom_score_adj")]),
+        run([write(APP, "/proc/11/oom_score_adj")]),
+    ];
+    let balanced = rules(&written, Tightness::Balanced, Dialect::Bpf);
+    assert_eq!(balanced.left_out.len(), 1, "{:?}", shown(&balanced));
+}
+
+#[test]
+fn a_program_of_another_name_in_each_run_never_opens_a_writable_place() {
+    let runs: Vec<_> = (0..3)
+        .map(|n| {
+            run([done(
+                Op::Exec,
+                APP,
+                &format!("/tmp/go-build{}", 100_000 + n),
+            )])
+        })
+        .collect();
+    for tightness in [Tightness::Balanced, Tightness::Durable] {
+        let found = rules(&runs, tightness, Dialect::Bpf);
+        assert!(
+            !shown(&found)
+                .iter()
+                .any(|rule| rule.starts_with("Process /tmp")),
+            "{:?}",
+            shown(&found)
+        );
+        assert!(
+            found
+                .left_out
+                .iter()
+                .any(|left| left.need.class == RuleClass::Process)
+        );
+    }
+}
+
+#[test]
+fn a_library_never_opens_its_directory_however_tight_the_budget() {
+    let libraries = (0..40).map(|n| read(APP, &format!("/usr/lib/x86_64-linux-gnu/lib{n}.so.1")));
+    let runs = [run(libraries)];
+    let error = try_rules(
+        &runs,
+        Options {
+            entries: 20,
+            ..options(Tightness::Durable, Dialect::Bpf)
+        },
+    )
+    .expect_err("it cannot fit");
+    assert_eq!(error.limit, 20);
+    assert!(error.needed > 40);
+}
+
+#[test]
+fn what_does_not_fit_is_collapsed_where_it_costs_least_and_that_is_said() {
+    let pages = (0..60).map(|n| {
+        read(
+            APP,
+            &format!(
+                "/srv/www/page{}.html",
+                char::from(b'a' + n % 26).to_string().repeat(1 + n as usize)
+            ),
+        )
+    });
+    let runs = [run(pages.chain([write(APP, "/srv/log")]))];
+    let found = try_rules(
+        &runs,
+        Options {
+            entries: 20,
+            ..options(Tightness::Balanced, Dialect::Bpf)
+        },
+    )
+    .expect("fits");
+    assert!(
+        has(&found, "File /srv/www/* by /usr/bin/app"),
+        "{:?}",
+        shown(&found)
+    );
+    assert!(has(&found, "File /srv/log by /usr/bin/app"));
+    assert!(found.entries <= 20);
+    assert!(
+        matches!(&found.losses[..], [Loss::Collapsed { dir, paths: 60, .. }] if dir == "/srv/www/"),
+        "{:?}",
+        found.losses
+    );
+}
+
+#[test]
+fn a_source_that_the_workload_never_executed_scopes_nothing() {
+    let runs = [run([read("/usr/bin/runc", "/srv/config")])];
+    let found = rules(&runs, Tightness::Balanced, Dialect::Bpf);
+    assert!(has(&found, "File /srv/config"), "{:?}", shown(&found));
+}
+
+#[test]
+fn a_directory_too_long_for_the_enforcer_is_opened_further_up_or_not_at_all() {
+    let deep = "/srv/aaaaaaaaaaaaaaaaaaaaaaaa/bbbbbbbbbbbbbbbbbbbbbbbb/cccccccccccccccccccccc";
+    let runs: Vec<_> = (0..3)
+        .map(|n| run([read(APP, &format!("{deep}/{}.cache", 1_000_000 + n))]))
+        .collect();
+    let found = rules(&runs, Tightness::Balanced, Dialect::Bpf);
+    assert!(
+        has(
+            &found,
+            "File /srv/aaaaaaaaaaaaaaaaaaaaaaaa/bbbbbbbbbbbbbbbbbbbbbbbb/** by /usr/bin/app"
+        ),
+        "{:?}",
+        shown(&found)
+    );
+}
+
+/// Paths of a few places and names, so that they meet.
+fn any_path() -> impl Strategy<Value = String> {
+    let place = prop::sample::select(vec![
+        "/srv/data",
+        "/etc",
+        "/etc/app.d",
+        "/usr/lib/app",
+        "/proc",
+        "/tmp",
+        "/var/lib/app",
+        "/sys/fs/cgroup",
+        "/",
+    ]);
+    let name = prop_oneof![
+        Just("config".to_owned()),
+        Just("lib.so.1".to_owned()),
+        (2u32..3000).prop_map(|n| n.to_string()),
+        (0u32..50).prop_map(|n| format!("temp-{n}.rdb")),
+        (100_000u32..100_050).prop_map(|n| format!("{n}/stat")),
+        (0u32..9).prop_map(|n| format!("..2025_06_01_12_00_0{n}.123/app.yaml")),
+        "[a-c]{1,2}",
+    ];
+    (place, name).prop_map(|(place, name)| format!("{}/{name}", place.trim_end_matches('/')))
+}
+
+fn any_behavior() -> impl Strategy<Value = Behavior> {
+    let source = prop::sample::select(vec!["", APP, "/usr/bin/other", "/bin/sh"]);
+    let op = prop_oneof![
+        4 => Just(Op::Open(Access::Read)),
+        2 => Just(Op::Open(Access::Write)),
+        1 => Just(Op::Unlink),
+        1 => Just(Op::Exec),
+        1 => any_path().prop_map(|to| Op::Rename { to: path(&to) }),
+    ];
+    (op, source, any_path()).prop_map(|(op, source, what)| done(op, source, &what))
+}
+
+fn any_runs() -> impl Strategy<Value = Vec<Vec<Behavior>>> {
+    prop::collection::vec(
+        prop::collection::vec(any_behavior(), 0..25).prop_map(run),
+        1..5,
+    )
+}
+
+fn any_options() -> impl Strategy<Value = Options> {
+    let tightness = prop::sample::select(vec![
+        Tightness::Exact,
+        Tightness::Balanced,
+        Tightness::Durable,
+    ]);
+    let enforcer = prop::sample::select(vec![Dialect::Bpf, Dialect::AppArmor, Dialect::Both]);
+    (
+        tightness,
+        enforcer,
+        any::<bool>(),
+        prop::sample::select(vec![40usize, 256]),
+    )
+        .prop_map(|(tightness, enforcer, read_only, entries)| Options {
+            tightness,
+            enforcer,
+            read_only,
+            entries,
+        })
+}
+
+proptest! {
+    #[test]
+    fn no_witness_is_lost_and_no_rule_is_spare(runs in any_runs(), options in any_options()) {
+        let Ok(found) = try_rules(&runs, options) else { return Ok(()); };
+        let allowed = |chosen: &[Chosen], need: &Need, write: bool| {
+            chosen.iter().any(|c| c.rule.covers(need) && !(write && c.read_only))
+        };
+        let mut used = BTreeSet::new();
+        for behavior in runs.iter().flatten() {
+            for (need, _, write) in found.needs.of_behavior(behavior, false) {
+                if !choose::is_asked(&need, options.enforcer) {
+                    continue;
+                }
+                let listed = found.left_out.iter().any(|left| left.need == need);
+                prop_assert!(listed != allowed(&found.rules, &need, write), "{need:?}");
+                let by: Vec<&Rule> = found
+                    .rules
+                    .iter()
+                    .map(|chosen| &chosen.rule)
+                    .filter(|rule| rule.covers(&need))
+                    .filter(|rule| {
+                        choose::is_for_each(rule.class, options.enforcer) || rule.source == need.source
+                    })
+                    .filter(|rule| {
+                        options.enforcer == Dialect::Bpf || !choose::is_object(rule, &need)
+                    })
+                    .collect();
+                if by.len() == 1 || options.enforcer == Dialect::Both {
+                    used.extend(by);
+                }
+            }
+        }
+        for chosen in &found.rules {
+            prop_assert!(used.contains(&chosen.rule), "{:?} can be left out", chosen.rule);
+        }
+    }
+
+    #[test]
+    fn the_order_does_not_matter(runs in any_runs(), options in any_options(), seed in any::<u64>()) {
+        let mut shuffled = runs.clone();
+        for run in &mut shuffled {
+            let turn = (seed as usize) % run.len();
+            run.rotate_left(turn);
+        }
+        let a = try_rules(&runs, options).map(|g| (shown(&g), g.entries, g.left_out, g.losses));
+        let b = try_rules(&shuffled, options).map(|g| (shown(&g), g.entries, g.left_out, g.losses));
+        prop_assert_eq!(a, b);
+    }
+
+    #[test]
+    fn what_attackers_look_for_is_never_opened_but_where_it_is_named(runs in any_runs(), options in any_options()) {
+        let Ok(found) = try_rules(&runs, options) else { return Ok(()); };
+        for (sensitive, _) in tier::SENSITIVE {
+            let sensitive = path(sensitive);
+            for chosen in &found.rules {
+                let Target::Directory { dir, recursive } = &chosen.rule.target else {
+                    // An AppArmor pattern for processes never matches the first.
+                    prop_assert!(chosen.rule.target != Target::Path(sensitive.clone()));
+                    continue;
+                };
+                if opened(dir, *recursive).iter().any(|opened| path(opened) == sensitive) {
+                    prop_assert!(dir.as_bytes().starts_with(b"/proc/") || dir.as_bytes().starts_with(b"/sys/"), "{}", dir);
+                    prop_assert!(options.tightness == Tightness::Durable
+                        || (chosen.rule.source.is_some() && chosen.read_only));
+                }
+            }
+        }
+        for planted in ["/etc/shadow", "/root/.ssh/id_rsa", "/usr/lib/x86_64-linux-gnu/planted.so", "/bin/planted", "/lib/planted.so"] {
+            let names = names::Names::default().settle();
+            let shape = names.shape(&path(planted));
+            let need = |class, source: Option<&str>| Need { class, shape: shape.clone(), source: source.map(path) };
+            for source in [None, Some(APP)] {
+                for class in [RuleClass::Process, RuleClass::File] {
+                    prop_assert!(!found.rules.iter().any(|c| c.rule.covers(&need(class, source))), "{planted}");
+                }
+            }
+        }
+        let dropped = names::Names::default().settle().shape(&path("/tmp/dropped"));
+        let exec = Need { class: RuleClass::Process, shape: dropped, source: Some(path(APP)) };
+        prop_assert!(!found.rules.iter().any(|c| c.rule.covers(&exec)));
+    }
+}

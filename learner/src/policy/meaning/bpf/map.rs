@@ -1,0 +1,97 @@
+//! The rule map of one container: keys of path and source, and two masks.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+
+use super::find::Source;
+use super::posture_key;
+use crate::policy::meaning::enforcer::Class;
+use crate::policy::meaning::judgement::Rule;
+
+/// Masks of one key, with the rules they come from.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Entry {
+    /// For programs; for sockets and capabilities the only one.
+    pub(super) process: u16,
+    /// For files.
+    pub(super) file: u16,
+    pub(super) process_rule: Option<Arc<Rule>>,
+    pub(super) file_rule: Option<Arc<Rule>>,
+}
+
+/// Entries of one source, by path.
+pub(super) type Table = HashMap<Box<[u8]>, Entry, BuildHasherDefault<KeyHasher>>;
+
+/// All entries of a container.
+#[derive(Debug, Default)]
+pub(super) struct RuleMap {
+    /// Entries without a source.
+    pub(super) global: Table,
+    /// Entries with one.
+    sources: HashMap<Box<[u8]>, Table, BuildHasherDefault<KeyHasher>>,
+    /// Which arguments a program may have, by path and source; not limited by the rule map.
+    pub(super) arguments: Arguments,
+    classes: [bool; 4],
+    by_class: [Vec<Box<[u8]>>; 4],
+}
+
+/// Arguments by the path and the source of their rule.
+type Arguments = HashMap<(Box<[u8]>, Box<[u8]>), Vec<Box<[u8]>>>;
+
+impl RuleMap {
+    pub(super) fn insert(&mut self, path: Box<[u8]>, source: Box<[u8]>, entry: Entry) {
+        if source.is_empty() {
+            self.global.insert(path, entry);
+        } else {
+            self.sources.entry(source).or_default().insert(path, entry);
+        }
+    }
+
+    /// Remembers that the policies have rules of a class, and for which sources.
+    pub(super) fn note(&mut self, class: Class, source: &[u8]) {
+        self.classes[class as usize] = true;
+        let sources = &mut self.by_class[class as usize];
+        if !source.is_empty() && !sources.iter().any(|known| **known == *source) {
+            sources.push(source.into());
+        }
+    }
+
+    pub(super) fn has(&self, class: Class) -> bool {
+        self.classes[class as usize]
+    }
+
+    pub(super) fn posture(&self, class: Class) -> Option<u16> {
+        let key = [posture_key(class)];
+        self.global.get(&key[..]).map(|entry| entry.process)
+    }
+
+    /// The source with what is held for it.
+    pub(super) fn source(&self, path: &[u8]) -> Source<'_> {
+        self.sources.get(path).map_or(Source::Other, Source::Named)
+    }
+
+    /// The sources that rules of a class name.
+    pub(super) fn sources_of(&self, class: Class) -> impl Iterator<Item = &Table> {
+        self.by_class[class as usize]
+            .iter()
+            .filter_map(|source| self.sources.get(source))
+    }
+}
+
+/// xxh3 of the bytes of a key: paths are short, and looked up several times an operation.
+#[derive(Default)]
+pub(super) struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxhash_rust::xxh3::xxh3_64_with_seed(bytes, self.0);
+    }
+
+    /// The length that goes before the bytes tells nothing that they do not.
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}

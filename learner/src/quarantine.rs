@@ -1,0 +1,539 @@
+//! What was seen and is not to be learned without a person's word, and why.
+//!
+//! Who can run a program in a container while it is watched could teach the policy to allow it.
+//! So what does not look like the workload's own doing is held back, unless the same was also seen
+//! without anything against it. Nothing is held in silence: each comes with its reasons.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::behavior::{Access, Behavior, Op, Outcome};
+use crate::mention::{Mention, Tombstones};
+use crate::observation::Moment;
+use crate::path::AbsPath;
+use crate::profile::{RunProfile, Sighting};
+use crate::workload::{RunKey, Workload};
+
+/// How long after a run's first exec another by the same parent belongs to it, in microseconds: a
+/// script and its interpreter arrive as two.
+const ENTRY_SPAN: i64 = 1_000_000;
+
+/// What a person has allowed to be learned: held behaviours that are covered are learned.
+///
+/// An exec that is named makes the program the workload's own: what it does, and what it starts, is
+/// not held for where the program came from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Include(pub Vec<Mention>);
+
+impl Include {
+    fn covers(&self, behavior: &Behavior) -> bool {
+        self.0.iter().any(|mention| mention.covers(behavior))
+    }
+}
+
+/// Why a behaviour is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// The process had a terminal, and the run as such had none.
+    Tty,
+    /// The program is not from the image: it lies in the overlay's upper layer.
+    Upper,
+    /// The program was written, or moved to where it is, in the run itself.
+    MadeAtRunTime,
+    /// The kernel refused it, by EACCES or EPERM.
+    Denied,
+    /// The program does not descend from the run's first.
+    OutsideAncestry,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tty => "it was done only at a terminal",
+            Self::Upper => "the program is not from the image",
+            Self::MadeAtRunTime => "the program was made at run time",
+            Self::Denied => "it was denied",
+            Self::OutsideAncestry => "the program was not started by the workload",
+        })
+    }
+}
+
+/// A behaviour that is held, over all the runs that showed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Whose.
+    pub workload: Workload,
+    /// The operation.
+    pub op: Op,
+    /// The path.
+    pub path: AbsPath,
+    /// The acting program; for an exec its parent.
+    pub source: Option<AbsPath>,
+    /// Why; not empty.
+    pub reasons: BTreeSet<Reason>,
+    /// Runs that showed it.
+    pub runs: usize,
+    /// Events, over all these runs. Saturates.
+    pub count: u64,
+    /// First seen.
+    pub first: Moment,
+    /// Last seen.
+    pub last: Moment,
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.op.name(), self.path)?;
+        if let Some(to) = self.op.to() {
+            write!(f, " to {to}")?;
+        }
+        if let Some(source) = &self.source {
+            write!(f, " by {source}")?;
+        }
+        for (at, reason) in self.reasons.iter().enumerate() {
+            write!(f, "{} {reason}", if at == 0 { ":" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+/// What could not be judged of a run, so that nothing of it is held for that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Unjudged {
+    /// [`Reason::OutsideAncestry`]: the run's first exec is not known, since it was watched late,
+    /// or not from its start, or none was seen.
+    Ancestry,
+    /// [`Reason::Tty`]: the run itself was started at a terminal.
+    Terminal,
+}
+
+impl fmt::Display for Unjudged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ancestry => {
+                "the first program was not seen, so programs that were started from outside cannot be \
+                 told from the workload's own"
+            }
+            Self::Terminal => {
+                "the run was started at a terminal, so a session in it cannot be told from the \
+                 workload itself"
+            }
+        })
+    }
+}
+
+/// What is held back of a set of runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Quarantine {
+    /// By workload, operation, path, source.
+    pub held: Vec<Held>,
+    /// Runs of which something could not be judged.
+    pub unjudged: BTreeMap<RunKey, BTreeSet<Unjudged>>,
+}
+
+/// Runs, sorted into what is learned and what is held.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sorted<'a> {
+    /// For every run, also one without any: what it did and may be learned from.
+    pub learned: BTreeMap<&'a RunKey, BTreeMap<&'a Behavior, Sighting>>,
+    /// For every run the execs whose source is not the workload's own: as [`entries`], and those
+    /// that were named by a person. No rule may be bound to such a source.
+    pub entries: BTreeMap<&'a RunKey, BTreeSet<&'a Behavior>>,
+    /// What is not.
+    pub quarantine: Quarantine,
+}
+
+/// Sorts what the runs did. Learned is what succeeded, is not forgotten (`tombstones`), and was seen
+/// at least once with nothing against it, in any run of its workload, or is named by `include`.
+///
+/// A sighting whose ancestry could not be judged does not speak for one that was judged and came from
+/// outside. What was denied is never learned, named or not; what failed otherwise is passed over.
+/// The order of the runs makes no difference.
+pub fn sort<'a>(
+    runs: &[(&'a RunKey, &'a RunProfile)],
+    include: &Include,
+    tombstones: &Tombstones,
+) -> Sorted<'a> {
+    let mut sorted = Sorted::default();
+    let mut cases: BTreeMap<Act<'a>, Case> = BTreeMap::new();
+    for (key, run) in runs {
+        let ground = Ground::of(run, include);
+        let unjudged = ground.unjudged();
+        if !unjudged.is_empty() {
+            sorted.quarantine.unjudged.insert((*key).clone(), unjudged);
+        }
+        let mut of_this_run: BTreeMap<Act<'a>, Case> = BTreeMap::new();
+        for (behavior, sighting) in &run.seen {
+            let denied = is_denied(&behavior.result);
+            if !(behavior.is_learnable() || denied) || tombstones.bury(&key.workload, behavior) {
+                continue;
+            }
+            let mut finding = ground.judge(behavior, *sighting);
+            if denied {
+                finding = finding.with(Reason::Denied);
+            } else if include.covers(behavior) {
+                finding = Finding::Clean;
+            }
+            of_this_run
+                .entry(Act::new(&key.workload, behavior))
+                .and_modify(|case| case.add(&finding, *sighting))
+                .or_insert_with(|| Case::new(&finding, *sighting));
+        }
+        let entries = ground.ancestry.map(|known| known.entries);
+        sorted.entries.insert(key, entries.unwrap_or_default());
+        for (act, case) in of_this_run {
+            match cases.entry(act) {
+                std::collections::btree_map::Entry::Vacant(slot) => {
+                    slot.insert(case);
+                }
+                std::collections::btree_map::Entry::Occupied(mut slot) => {
+                    slot.get_mut().merge(case)
+                }
+            }
+        }
+    }
+    for (key, run) in runs {
+        let learned = sorted.learned.entry(*key).or_default();
+        let may_be = |behavior: &&Behavior| {
+            behavior.is_learnable()
+                && cases
+                    .get(&Act::new(&key.workload, behavior))
+                    .is_some_and(|case| !case.is_held())
+        };
+        learned.extend(
+            run.seen
+                .iter()
+                .map(|(behavior, sighting)| (behavior, *sighting))
+                .filter(|(behavior, _)| may_be(behavior)),
+        );
+    }
+    sorted.quarantine.held = cases
+        .into_iter()
+        .filter(|(_, case)| case.is_held())
+        .map(|(act, case)| act.held(case))
+        .collect();
+    sorted
+}
+
+/// The execs by which the workload was started: the run's earliest, others by the same parent
+/// within a second, and those by which such a program was replaced later, since it keeps its parent.
+///
+/// Their source is who started the run, the observer or the container runtime, and no part of the
+/// workload. None for a run that was watched late or not from its start, or showed no exec.
+pub fn entries(run: &RunProfile) -> BTreeSet<&Behavior> {
+    Ancestry::of(run, &Include::default())
+        .map(|ancestry| ancestry.entries)
+        .unwrap_or_default()
+}
+
+fn is_denied(result: &Outcome) -> bool {
+    matches!(result, Outcome::Failed(errno) if matches!(errno.as_str(), "EACCES" | "EPERM"))
+}
+
+/// What makes two behaviours the same here.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Act<'a> {
+    workload: &'a Workload,
+    op: &'a Op,
+    path: &'a AbsPath,
+    source: Option<&'a AbsPath>,
+}
+
+impl<'a> Act<'a> {
+    fn new(workload: &'a Workload, behavior: &'a Behavior) -> Self {
+        Self {
+            workload,
+            op: &behavior.op,
+            path: &behavior.path,
+            source: behavior.source.as_ref(),
+        }
+    }
+
+    fn held(self, case: Case) -> Held {
+        let Case {
+            reasons,
+            runs,
+            seen: Sighting { count, first, last },
+            ..
+        } = case;
+        Held {
+            workload: self.workload.clone(),
+            op: self.op.clone(),
+            path: self.path.clone(),
+            source: self.source.cloned(),
+            reasons,
+            runs,
+            count,
+            first,
+            last,
+        }
+    }
+}
+
+/// What one sighting says.
+enum Finding {
+    /// Nothing is against it.
+    Clean,
+    /// Nothing is against it, and who started the program could not be judged.
+    Unknown,
+    /// Not empty.
+    Against(BTreeSet<Reason>),
+}
+
+impl Finding {
+    fn with(self, reason: Reason) -> Self {
+        let mut reasons = match self {
+            Self::Against(reasons) => reasons,
+            Self::Clean | Self::Unknown => BTreeSet::new(),
+        };
+        reasons.insert(reason);
+        Self::Against(reasons)
+    }
+}
+
+/// All sightings of an act.
+struct Case {
+    clean: bool,
+    unknown: bool,
+    reasons: BTreeSet<Reason>,
+    runs: usize,
+    seen: Sighting,
+}
+
+impl Case {
+    fn new(finding: &Finding, seen: Sighting) -> Self {
+        let mut case = Self {
+            clean: false,
+            unknown: false,
+            reasons: BTreeSet::new(),
+            runs: 1,
+            seen,
+        };
+        case.note(finding);
+        case
+    }
+
+    fn note(&mut self, finding: &Finding) {
+        match finding {
+            Finding::Clean => self.clean = true,
+            Finding::Unknown => self.unknown = true,
+            Finding::Against(reasons) => self.reasons.extend(reasons),
+        }
+    }
+
+    /// Of the same run.
+    fn add(&mut self, finding: &Finding, seen: Sighting) {
+        self.note(finding);
+        self.seen = self.seen.plus(seen);
+    }
+
+    /// Of another run.
+    fn merge(&mut self, other: Self) {
+        self.clean |= other.clean;
+        self.unknown |= other.unknown;
+        self.reasons.extend(other.reasons);
+        self.runs += other.runs;
+        self.seen = self.seen.plus(other.seen);
+    }
+
+    fn is_held(&self) -> bool {
+        let speaks_for_it =
+            self.clean || (self.unknown && !self.reasons.contains(&Reason::OutsideAncestry));
+        !self.reasons.is_empty() && !speaks_for_it
+    }
+}
+
+fn execs(run: &RunProfile) -> impl Iterator<Item = (&Behavior, &Sighting)> {
+    run.seen
+        .iter()
+        .filter(|(behavior, _)| behavior.op == Op::Exec && behavior.is_learnable())
+}
+
+/// Which programs of a run are the workload's own.
+struct Ancestry<'a> {
+    /// Own programs' execs by a parent that is not one of them.
+    entries: BTreeSet<&'a Behavior>,
+    /// The first programs, those that a person named, and all that these have started.
+    own: BTreeSet<&'a AbsPath>,
+    /// Who started the run.
+    starter: Option<&'a AbsPath>,
+    /// Until when what the starter does belongs to the start.
+    until: Moment,
+    /// The first program had a terminal.
+    at_terminal: bool,
+}
+
+impl<'a> Ancestry<'a> {
+    /// `None` where the run's first exec is not known.
+    fn of(run: &'a RunProfile, include: &Include) -> Option<Self> {
+        if run.late || run.start.is_none() {
+            return None;
+        }
+        let (first, began) = execs(run).min_by_key(|(exec, seen)| (seen.first, *exec))?;
+        let until = Moment(began.first.0.saturating_add(ENTRY_SPAN));
+        let is_first =
+            |exec: &Behavior, seen: &Sighting| exec.source == first.source && seen.first <= until;
+
+        // A process that replaces its program keeps its parent, so the parent is not all that may
+        // have executed it. Who did has also opened it: the kernel opens it in that one's name.
+        let programs: BTreeSet<&AbsPath> = execs(run).map(|(exec, _)| &exec.path).collect();
+        let mut executed_by: BTreeMap<&AbsPath, BTreeSet<&AbsPath>> = BTreeMap::new();
+        for behavior in run.seen.keys().filter(|behavior| behavior.is_learnable()) {
+            let is_executing = match behavior.op {
+                Op::Exec => true,
+                Op::Open(Access::Read) => programs.contains(&behavior.path),
+                _ => false,
+            };
+            if let (true, Some(source)) = (is_executing, &behavior.source) {
+                executed_by
+                    .entry(source)
+                    .or_default()
+                    .insert(&behavior.path);
+            }
+        }
+        let mut to_follow: Vec<&AbsPath> = execs(run)
+            .filter(|(exec, seen)| is_first(exec, seen) || include.covers(exec))
+            .map(|(exec, _)| &exec.path)
+            .collect();
+        let mut own = BTreeSet::new();
+        let mut replaced = BTreeSet::new();
+        while let Some(program) = to_follow.pop() {
+            if own.insert(program) {
+                let executed = executed_by.get(program).into_iter().flatten().copied();
+                replaced.extend(executed.clone());
+                to_follow.extend(executed);
+            }
+        }
+        let is_entry = |exec: &Behavior, seen: &Sighting| {
+            is_first(exec, seen)
+                || exec.source.as_ref().is_some_and(|source| {
+                    !own.contains(source) && (replaced.contains(&exec.path) || include.covers(exec))
+                })
+        };
+        let entries = execs(run)
+            .filter(|(exec, seen)| is_entry(exec, seen))
+            .map(|(exec, _)| exec)
+            .collect();
+        let at_terminal =
+            execs(run).any(|(exec, seen)| is_first(exec, seen) && exec.tty == Some(true));
+        Some(Self {
+            entries,
+            own,
+            starter: first.source.as_ref(),
+            until,
+            at_terminal,
+        })
+    }
+
+    /// Whether it was done by a program that is not the workload's own.
+    fn excludes(&self, behavior: &Behavior, source: &AbsPath, seen: Sighting) -> bool {
+        let of_the_start = match behavior.op {
+            Op::Exec => self.entries.contains(behavior),
+            // The kernel opens the first program and its loader in the starter's name.
+            _ => self.starter == Some(source) && seen.first <= self.until,
+        };
+        !of_the_start && !self.own.contains(source)
+    }
+}
+
+/// What the behaviours of one run are judged by.
+struct Ground<'a> {
+    ancestry: Option<Ancestry<'a>>,
+    /// Programs that were executed and are not from the image, unless a person named them.
+    foreign: BTreeMap<&'a AbsPath, BTreeSet<Reason>>,
+}
+
+impl<'a> Ground<'a> {
+    fn of(run: &'a RunProfile, include: &Include) -> Self {
+        Self {
+            ancestry: Ancestry::of(run, include),
+            foreign: foreign(run, include),
+        }
+    }
+
+    fn is_at_terminal(&self) -> bool {
+        self.ancestry
+            .as_ref()
+            .is_some_and(|known| known.at_terminal)
+    }
+
+    fn unjudged(&self) -> BTreeSet<Unjudged> {
+        let mut unjudged = BTreeSet::new();
+        if self.ancestry.is_none() {
+            unjudged.insert(Unjudged::Ancestry);
+        }
+        if self.is_at_terminal() {
+            unjudged.insert(Unjudged::Terminal);
+        }
+        unjudged
+    }
+
+    fn judge(&self, behavior: &Behavior, seen: Sighting) -> Finding {
+        let mut reasons = BTreeSet::new();
+        if behavior.tty == Some(true) && !self.is_at_terminal() {
+            reasons.insert(Reason::Tty);
+        }
+        // A foreign program is held, and so is what it does: that is done only if it runs.
+        let program = (behavior.op == Op::Exec).then_some(&behavior.path);
+        for program in program.into_iter().chain(behavior.source.as_ref()) {
+            reasons.extend(self.foreign.get(program).into_iter().flatten());
+        }
+        let known = self.ancestry.as_ref().zip(behavior.source.as_ref());
+        if known.is_some_and(|(ancestry, source)| ancestry.excludes(behavior, source, seen)) {
+            reasons.insert(Reason::OutsideAncestry);
+        }
+        if !reasons.is_empty() {
+            Finding::Against(reasons)
+        } else if known.is_none() {
+            Finding::Unknown
+        } else {
+            Finding::Clean
+        }
+    }
+}
+
+fn foreign<'a>(run: &'a RunProfile, include: &Include) -> BTreeMap<&'a AbsPath, BTreeSet<Reason>> {
+    let mut made: BTreeMap<&[u8], Moment> = BTreeMap::new();
+    let mut moved: BTreeMap<&[u8], Moment> = BTreeMap::new();
+    let note = |names: &mut BTreeMap<&'a [u8], Moment>, path: &'a AbsPath, at: Moment| {
+        let first = names.entry(path.as_bytes()).or_insert(at);
+        *first = at.min(*first);
+    };
+    for (behavior, seen) in run.seen.iter().filter(|(b, _)| b.is_learnable()) {
+        match &behavior.op {
+            Op::Open(access) if access.as_str().contains('w') => {
+                note(&mut made, &behavior.path, seen.first);
+            }
+            Op::Create | Op::Symlink | Op::Truncate => {
+                note(&mut made, &behavior.path, seen.first);
+            }
+            Op::Link { to } => note(&mut made, to, seen.first),
+            Op::Rename { to } => {
+                note(&mut made, to, seen.first);
+                note(&mut moved, to, seen.first);
+            }
+            _ => {}
+        }
+    }
+    let mut foreign: BTreeMap<&AbsPath, BTreeSet<Reason>> = BTreeMap::new();
+    for (exec, seen) in execs(run).filter(|(exec, _)| !include.covers(exec)) {
+        let path = exec.path.as_bytes();
+        let is_before = |at: Option<&Moment>| at.is_some_and(|at| *at <= seen.last);
+        let in_a_moved_directory = || {
+            (1..path.len())
+                .filter(|at| path[*at] == b'/')
+                .any(|at| is_before(moved.get(&path[..at])))
+        };
+        if exec.upper == Some(true) {
+            foreign.entry(&exec.path).or_default().insert(Reason::Upper);
+        }
+        if is_before(made.get(path)) || in_a_moved_directory() {
+            let reasons = foreign.entry(&exec.path).or_default();
+            reasons.insert(Reason::MadeAtRunTime);
+        }
+    }
+    foreign
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,315 @@
+//! Recommending: from evidence to a policy, with all that has to be said about it.
+//!
+//! What was seen is sorted first (quarantine), then generalised, then written in KubeArmor's words,
+//! and at last held against the enforcer's own meaning: whatever was learned and would still be
+//! denied is named.
+
+mod evidence;
+mod mark;
+mod note;
+mod render;
+mod replay;
+mod subject;
+
+use std::collections::BTreeSet;
+
+pub use evidence::{Grant, RuleEvidence};
+pub use mark::Mark;
+pub use note::{Note, Refusal};
+
+use crate::behavior::{Behavior, Op};
+use crate::generalize::{self, Dialect, Generalized, LeftOut, Loss, Options, Seen, Tightness, Why};
+use crate::mention::Tombstones;
+use crate::path::AbsPath;
+use crate::policy::crd::{MAX_DEPTH, MAX_ENTRIES, MAX_KEY_BYTES};
+use crate::policy::{Metadata, Policy, Reason, names};
+use crate::profile::{Evidence, Sighting};
+use crate::quarantine::{self, Include, Quarantine};
+use crate::readiness::Readiness;
+use crate::workload::{RunKey, Workload};
+
+/// From so many complete runs on, in which nothing was written, a rule may be read-only while the
+/// posture is still audit: KubeArmor denies writes to such a rule under audit too.
+pub const RUNS_FOR_READ_ONLY: usize = 3;
+
+/// How far a policy is on its way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// It is to be applied under audit posture.
+    #[default]
+    Audit,
+    /// It is to be applied under block posture.
+    Block,
+}
+
+/// What a policy is made by.
+#[derive(Clone, Debug, Default)]
+pub struct Criteria {
+    /// How far rules may go beyond what was seen.
+    pub tightness: Tightness,
+    /// For which enforcer.
+    pub enforcer: Dialect,
+    /// For which posture.
+    pub stage: Stage,
+    /// What is learned although it is held.
+    pub include: Include,
+    /// What is never learned.
+    pub forgotten: Tombstones,
+}
+
+/// A policy for one workload, with what stands behind it, what it leaves out and what it grants.
+#[derive(Clone, Debug)]
+pub struct Recommendation {
+    /// Whose policy.
+    pub workload: Workload,
+    /// The policy.
+    pub policy: Policy,
+    /// Each rule with its evidence, in the order of the rules.
+    pub rules: Vec<RuleEvidence>,
+    /// What was seen and has no rule.
+    pub left_out: Vec<LeftOut>,
+    /// What was given up so that the rules fit.
+    pub losses: Vec<Loss>,
+    /// Entries of the container's rule map that the rules take, and how many there are. `None` for
+    /// an enforcer without such a map.
+    pub budget: Option<(usize, usize)>,
+    /// What is held and was not learned from.
+    pub quarantine: Quarantine,
+    /// New behaviours of each run, in the order in which the runs began.
+    pub convergence: Vec<NewInRun>,
+    /// How much the next run may still show.
+    pub readiness: Readiness,
+    /// What else one has to know before the policy is used.
+    pub notes: Vec<Note>,
+}
+
+/// What a run added to those before it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct NewInRun {
+    /// The run.
+    pub run: String,
+    /// Distinct behaviours, generalised.
+    pub behaviors: usize,
+    /// Of these, those that no earlier run had shown.
+    pub new: usize,
+}
+
+/// A behaviour that may be learned from, as the run showed it.
+struct Learned<'a> {
+    run: u32,
+    behavior: &'a Behavior,
+    sighting: Sighting,
+    entry: bool,
+}
+
+/// What is learned from, of all runs of the subject.
+struct Lesson<'a> {
+    subject: subject::Subject<'a>,
+    learned: Vec<Learned<'a>>,
+    quarantine: Quarantine,
+}
+
+impl<'a> Lesson<'a> {
+    fn of(
+        workload: &Workload,
+        evidence: &'a Evidence,
+        criteria: &Criteria,
+    ) -> Result<Self, Refusal> {
+        let subject = subject::Subject::of(workload, evidence)?;
+        let quarantine::Sorted {
+            learned,
+            entries,
+            quarantine,
+        } = quarantine::sort(&subject.runs, &criteria.include, &criteria.forgotten);
+        let mut all = Vec::new();
+        for ((key, _), number) in subject.runs.iter().zip(0..) {
+            let entries = entries.get(key);
+            let of_run = learned.get(key).into_iter().flatten();
+            all.extend(of_run.map(|(behavior, sighting)| Learned {
+                run: number,
+                behavior,
+                sighting: *sighting,
+                entry: entries.is_some_and(|entries| entries.contains(behavior)),
+            }));
+        }
+        if all.is_empty() {
+            return Err(if quarantine.held.is_empty() {
+                Refusal::NothingSeen
+            } else {
+                Refusal::AllHeld
+            });
+        }
+        Ok(Self {
+            subject,
+            learned: all,
+            quarantine,
+        })
+    }
+
+    /// Rules from all runs but this one.
+    fn rules(&self, without: Option<u32>, criteria: &Criteria) -> Result<Generalized, Refusal> {
+        let seen: Vec<Seen<'_>> = self
+            .learned
+            .iter()
+            .filter(|learned| Some(learned.run) != without)
+            .map(|learned| Seen {
+                run: learned.run,
+                behavior: learned.behavior,
+                sighting: &learned.sighting,
+                entry: learned.entry,
+            })
+            .collect();
+        let complete = (0..)
+            .zip(&self.subject.runs)
+            .filter(|(number, (_, run))| Some(*number) != without && !run.is_partial())
+            .count();
+        let options = Options {
+            tightness: criteria.tightness,
+            enforcer: criteria.enforcer,
+            read_only: criteria.stage == Stage::Block || complete >= RUNS_FOR_READ_ONLY,
+            entries: MAX_ENTRIES,
+        };
+        Ok(generalize::generalize(&seen, &options)?)
+    }
+
+    fn policy(&self, workload: &Workload, rules: &Generalized) -> Policy {
+        let metadata = Metadata {
+            name: names::policy_name(workload),
+            namespace: workload.namespace.clone(),
+            ..Metadata::default()
+        };
+        let selector = self.subject.selector.clone();
+        Policy::new(metadata, render::spec(workload, selector, &rules.rules))
+    }
+
+    fn of_run(&self, number: u32) -> impl Iterator<Item = &Learned<'a>> {
+        self.learned
+            .iter()
+            .filter(move |learned| learned.run == number)
+    }
+}
+
+/// The least that lets the workload go on doing what it was seen to do, in the words of the
+/// enforcer and as wide as the tightness says.
+///
+/// Learned is what succeeded and is neither held nor forgotten, in the runs of one image: that of
+/// the run that began last. The selector is made of the labels of that run. It names the container
+/// only where the evidence holds other containers of the same owner; a pod with containers that were
+/// never watched is selected whole.
+///
+/// Guarantees: whatever was learned is allowed, or listed as left out or not allowed; no rule can be
+/// taken away without denying something that was learned; the order of the evidence does not matter.
+///
+/// # Errors
+/// [`Refusal`] says why no policy can be made that is both true and safe.
+pub fn recommend(
+    workload: &Workload,
+    evidence: &Evidence,
+    criteria: &Criteria,
+) -> Result<Recommendation, Refusal> {
+    let lesson = Lesson::of(workload, evidence, criteria)?;
+    let rules = lesson.rules(None, criteria)?;
+    if rules.rules.is_empty() {
+        return Err(nothing_expressed(&rules));
+    }
+    let policy = lesson.policy(workload, &rules);
+    let mut notes = lesson.subject.notes.clone();
+    notes.extend(limits(&lesson, &rules));
+    notes.extend(replay::denied(&lesson, &rules, &policy, criteria.enforcer));
+    let budget = (criteria.enforcer != Dialect::AppArmor).then_some((rules.entries, MAX_ENTRIES));
+    Ok(Recommendation {
+        workload: workload.clone(),
+        rules: rules.rules.iter().map(RuleEvidence::of).collect(),
+        convergence: replay::convergence(&lesson, &rules),
+        readiness: replay::readiness(workload, &lesson, &rules, criteria),
+        policy,
+        left_out: rules.left_out,
+        losses: rules.losses,
+        budget,
+        quarantine: lesson.quarantine,
+        notes,
+    })
+}
+
+fn nothing_expressed(rules: &Generalized) -> Refusal {
+    let unexpressed = rules.left_out.iter().filter_map(|left| match &left.why {
+        Why::Unexpressed(reason) => left
+            .support
+            .samples
+            .first()
+            .map(|path| (path.clone(), reason.clone())),
+        Why::Varies | Why::Wide { .. } => None,
+    });
+    let unexpressed: BTreeSet<(AbsPath, Reason)> = unexpressed.collect();
+    if unexpressed.is_empty() {
+        Refusal::NothingSeen
+    } else {
+        Refusal::NothingExpressed(unexpressed.into_iter().collect())
+    }
+}
+
+/// What the enforcers make of the rules that the rules do not show.
+fn limits(lesson: &Lesson<'_>, rules: &Generalized) -> Vec<Note> {
+    let mut notes = Vec::new();
+    let has = |class| rules.rules.iter().any(|chosen| chosen.rule.class == class);
+    if !has(generalize::RuleClass::Process) {
+        notes.push(Note::NoPrograms);
+    }
+    if !has(generalize::RuleClass::File) {
+        notes.push(Note::NoFiles);
+    }
+    let behaviors = || lesson.learned.iter().map(|learned| learned.behavior);
+    if behaviors().any(|behavior| behavior.path.as_bytes() == b"/") {
+        notes.push(Note::RootOpened);
+    }
+    let paths = |is_so: &dyn Fn(&Behavior) -> bool| -> Vec<AbsPath> {
+        let found: BTreeSet<&AbsPath> = behaviors().filter(|b| is_so(b)).map(|b| &b.path).collect();
+        found.into_iter().cloned().collect()
+    };
+    let mut note = |paths: Vec<AbsPath>, note: fn(Vec<AbsPath>) -> Note| {
+        if !paths.is_empty() {
+            notes.push(note(paths));
+        }
+    };
+    note(
+        paths(&|b| b.path.as_bytes().len() == MAX_KEY_BYTES),
+        |paths| Note::GrantsLonger { paths },
+    );
+    note(paths(&|b| depth(&b.path) > MAX_DEPTH), |paths| {
+        Note::TooDeep { paths }
+    });
+    note(
+        paths(&|b| {
+            b.upper == Some(false)
+                && !matches!(b.op, Op::Exec | Op::Open(crate::behavior::Access::Read))
+        }),
+        |paths| Note::CopiesUp { paths },
+    );
+    note(
+        paths(&|b| {
+            let name = b.path.as_bytes().rsplit(|byte| *byte == b'/').next();
+            b.op == Op::Exec && matches!(name, Some(b"e" | b"f"))
+        }),
+        |paths| Note::PostureNames { paths },
+    );
+    notes
+}
+
+fn depth(path: &AbsPath) -> usize {
+    let components = path.as_bytes().split(|byte| *byte == b'/');
+    components.filter(|component| !component.is_empty()).count()
+}
+
+/// Runs in the order in which they began.
+fn in_order<'l>(lesson: &'l Lesson<'_>) -> Vec<(u32, &'l RunKey)> {
+    let mut order: Vec<_> = (0..)
+        .zip(&lesson.subject.runs)
+        .map(|(number, (key, run))| (subject::began(run), number, *key))
+        .collect();
+    order.sort();
+    order
+        .into_iter()
+        .map(|(_, number, key)| (number, key))
+        .collect()
+}
