@@ -217,6 +217,7 @@ pub fn recommend(
     let mut notes = lesson.subject.notes.clone();
     notes.extend(limits(&lesson, &rules));
     notes.extend(replay::denied(&lesson, &rules, &policy, criteria.enforcer));
+    notes.extend(replay::forgotten(workload, &rules, &policy, criteria));
     let budget = (criteria.enforcer != Dialect::AppArmor).then_some((rules.entries, MAX_ENTRIES));
     Ok(Recommendation {
         workload: workload.clone(),
