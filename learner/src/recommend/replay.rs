@@ -12,9 +12,6 @@ use crate::policy::meaning::{Enforced, Enforcer, Operation, Posture, Postures, V
 use crate::readiness::{self, LeftOut, Partial, Readiness};
 use crate::workload::Workload;
 
-/// Each run is left out in turn; of more runs than this, as many as this, evenly spread.
-const RUNS_TO_LEAVE_OUT: usize = 40;
-
 fn enforcers(dialect: Dialect) -> &'static [Enforcer] {
     match dialect {
         Dialect::Bpf => &[Enforcer::Bpf],
@@ -104,7 +101,9 @@ pub(super) fn forgotten(
         .filter(|mention| {
             let is_meant = |op: &Op| mention.op.is_none_or(|kind| kind == op.kind());
             let ops = [Op::Exec, Op::Open(Access::Read), Op::Create, Op::Unlink];
-            ops.into_iter().filter(is_meant).any(|op| allows(mention, op))
+            ops.into_iter()
+                .filter(is_meant)
+                .any(|op| allows(mention, op))
         })
         .map(|mention| &mention.path)
         .collect();
@@ -154,11 +153,12 @@ pub(super) fn readiness(
         .iter()
         .map(|(number, _)| generalised(lesson, rules, *number))
         .collect();
-    let every = complete.len().div_ceil(RUNS_TO_LEAVE_OUT).max(1);
+    let most = criteria.leave_out.min(complete.len());
+    let every = complete.len().div_ceil(most.max(1)).max(1);
     let left_one_out = complete
         .iter()
         .step_by(every)
-        .filter(|_| complete.len() > 1)
+        .filter(|_| most > 1)
         .filter_map(|(number, (key, _))| {
             let others = lesson.rules(Some(*number), criteria).ok()?;
             let policy = lesson.policy(workload, &others);
