@@ -221,6 +221,7 @@ impl Trial<'_> {
         let criteria = Criteria {
             tightness: self.tightness,
             enforcer: self.enforcer,
+            leave_out: 0,
             ..Criteria::default()
         };
         recommend(self.workload, &evidence, &criteria).ok()

@@ -6,10 +6,14 @@ use std::hint::black_box;
 use std::io::Cursor;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use learner::generalize::{Dialect, Options, Seen, Tightness, generalize};
 use learner::observation::Observation;
+use learner::policy::meaning::{Enforcer, Posture, Postures};
 use learner::profile::Evidence;
 use learner::recommend::{Criteria, recommend};
 use learner::recording::{Decoder, JsonlWriter, ParquetWriter, fold_from, read_from};
+use learner::simulation::simulate;
+use learner::workload::RunKey;
 
 mod synthetic;
 
@@ -46,8 +50,6 @@ fn folded(bytes: &[u8]) -> Evidence {
 fn recording(criterion: &mut Criterion) {
     let lines: Vec<_> = synthetic::lines(LINES).collect();
     let (as_jsonl, as_parquet) = (jsonl(&lines), parquet(&lines));
-    let evidence = folded(&as_jsonl);
-    let workload = lines[0].run.workload.clone();
     let mut group = criterion.benchmark_group("recording");
     group
         .sample_size(10)
@@ -70,10 +72,58 @@ fn recording(criterion: &mut Criterion) {
         b.iter(|| black_box(folded(&as_parquet)));
     });
     group.finish();
-    criterion.bench_function("policy of 4 runs, 3,000 behaviours each", |b| {
-        b.iter(|| black_box(recommend(&workload, &evidence, &Criteria::default())));
-    });
 }
 
-criterion_group!(benches, recording);
+fn judgement(criterion: &mut Criterion) {
+    let mut evidence = Evidence::default();
+    synthetic::lines(LINES).for_each(|line| evidence.fold(line));
+    let of = |key: &&RunKey| key.workload.name == "nginx";
+    let workload = evidence
+        .runs()
+        .keys()
+        .find(of)
+        .expect("a run")
+        .workload
+        .clone();
+    let runs = evidence.runs().iter().filter(|(key, _)| of(key));
+    let seen: Vec<Seen<'_>> = (0..)
+        .zip(runs)
+        .flat_map(|(run, (_, profile))| {
+            profile.seen.iter().map(move |(behavior, sighting)| Seen {
+                run,
+                behavior,
+                sighting,
+                entry: false,
+            })
+        })
+        .collect();
+    let options = Options {
+        tightness: Tightness::Durable,
+        enforcer: Dialect::AppArmor,
+        read_only: true,
+        entries: usize::MAX,
+    };
+    let mut group = criterion.benchmark_group("judgement");
+    group.sample_size(10);
+    group.bench_function("generalise 4 runs, 3,000 behaviours each", |b| {
+        b.iter(|| black_box(generalize(&seen, &options)));
+    });
+    let criteria = Criteria {
+        tightness: Tightness::Durable,
+        enforcer: Dialect::AppArmor,
+        ..Criteria::default()
+    };
+    group.bench_function("recommend, with each run left out in turn", |b| {
+        b.iter(|| black_box(recommend(&workload, &evidence, &criteria)));
+    });
+    let made = recommend(&workload, &evidence, &criteria).expect("a policy");
+    let policies = [made.policy];
+    let postures = Postures::all(Posture::Block);
+    group.bench_function("simulate 20 runs", |b| {
+        b.iter(|| black_box(simulate(&evidence, &policies, Enforcer::Bpf, postures)));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, recording, judgement);
 criterion_main!(benches);

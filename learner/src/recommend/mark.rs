@@ -127,7 +127,8 @@ fn file(target: &Target) -> Vec<Mark> {
         marks.push(TOKEN);
     }
     let keys = [".pem", ".key", "/id_rsa", "/id_ed25519", "/id_ecdsa"];
-    if text.contains("/.ssh/") || text.contains("/ssl/private/") || ends(&text, &keys) {
+    let public = text.contains("/certs/") || ends(&text, &["/cert.pem", "/ca.pem", ".pub"]);
+    if text.contains("/.ssh/") || text.contains("/ssl/private/") || ends(&text, &keys) && !public {
         marks.push(KEYS);
     }
     let credentials = [
@@ -199,7 +200,9 @@ mod tests {
         );
         assert!(directory("/proc/", false).is_empty());
         assert!(directory("/srv/", true).is_empty());
-        let key = Target::Path(path("/etc/nginx/shop.key"));
-        assert_eq!(of(RuleClass::File, key), ["T1552.004"]);
+        let file = |text: &str| of(RuleClass::File, Target::Path(path(text)));
+        assert_eq!(file("/etc/nginx/shop.key"), ["T1552.004"]);
+        assert_eq!(file("/srv/tls/server.pem"), ["T1552.004"]);
+        assert!(file("/etc/ssl/certs/ca-certificates.pem").is_empty());
     }
 }

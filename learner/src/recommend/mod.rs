@@ -43,8 +43,11 @@ pub enum Stage {
     Block,
 }
 
+/// Each run is left out in turn; of more runs than this, as many as this, evenly spread.
+pub const RUNS_TO_LEAVE_OUT: usize = 40;
+
 /// What a policy is made by.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Criteria {
     /// How far rules may go beyond what was seen.
     pub tightness: Tightness,
@@ -56,6 +59,22 @@ pub struct Criteria {
     pub include: Include,
     /// What is never learned.
     pub forgotten: Tombstones,
+    /// At most so many runs are left out in turn, to hold each against what the others lead to.
+    /// That takes as long as so many recommendations.
+    pub leave_out: usize,
+}
+
+impl Default for Criteria {
+    fn default() -> Self {
+        Self {
+            tightness: Tightness::default(),
+            enforcer: Dialect::default(),
+            stage: Stage::default(),
+            include: Include::default(),
+            forgotten: Tombstones::default(),
+            leave_out: RUNS_TO_LEAVE_OUT,
+        }
+    }
 }
 
 /// A policy for one workload, with what stands behind it, what it leaves out and what it grants.
@@ -217,6 +236,7 @@ pub fn recommend(
     let mut notes = lesson.subject.notes.clone();
     notes.extend(limits(&lesson, &rules));
     notes.extend(replay::denied(&lesson, &rules, &policy, criteria.enforcer));
+    notes.extend(replay::forgotten(workload, &rules, &policy, criteria));
     let budget = (criteria.enforcer != Dialect::AppArmor).then_some((rules.entries, MAX_ENTRIES));
     Ok(Recommendation {
         workload: workload.clone(),

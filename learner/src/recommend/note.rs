@@ -66,6 +66,11 @@ pub enum Note {
         /// Those paths.
         paths: Vec<AbsPath>,
     },
+    /// What was forgotten lies where a rule for a directory or a pattern allows it all the same.
+    GrantsForgotten {
+        /// What was forgotten.
+        paths: Vec<AbsPath>,
+    },
     /// Operations that were seen and that the enforcer would not allow all the same.
     NotAllowed {
         /// The operation, and what decides.
@@ -126,6 +131,11 @@ impl fmt::Display for Note {
             Self::PostureNames { paths } => write!(
                 f,
                 "a program called 'e' or 'f' meets KubeArmor's own entry for a posture and escapes its list: {}",
+                List(paths)
+            ),
+            Self::GrantsForgotten { paths } => write!(
+                f,
+                "forgotten, and allowed all the same by a rule for where it lies: {}",
                 List(paths)
             ),
             Self::NotAllowed { operations } => write!(

@@ -3,15 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::{Criteria, Lesson, NewInRun, Note, in_order};
-use crate::behavior::Behavior;
+use crate::behavior::{Access, Behavior, Op, Outcome};
 use crate::generalize::{Dialect, Generalized, Need};
+use crate::mention::Mention;
+use crate::path::AbsPath;
 use crate::policy::Policy;
 use crate::policy::meaning::{Enforced, Enforcer, Operation, Posture, Postures, Verdict};
 use crate::readiness::{self, LeftOut, Partial, Readiness};
 use crate::workload::Workload;
-
-/// Each run is left out in turn; of more runs than this, as many as this, evenly spread.
-const RUNS_TO_LEAVE_OUT: usize = 40;
 
 fn enforcers(dialect: Dialect) -> &'static [Enforcer] {
     match dialect {
@@ -65,6 +64,54 @@ pub(super) fn denied(
     })
 }
 
+/// What was forgotten and is allowed all the same, by a rule that is wider than what was seen.
+pub(super) fn forgotten(
+    workload: &Workload,
+    rules: &Generalized,
+    policy: &Policy,
+    criteria: &Criteria,
+) -> Option<Note> {
+    let held = Held::new(policy, criteria.enforcer);
+    let sources: BTreeSet<Option<&AbsPath>> = rules
+        .rules
+        .iter()
+        .map(|chosen| chosen.rule.source.as_ref())
+        .collect();
+    let allows = |mention: &Mention, op: Op| {
+        let attempt = |source: Option<&AbsPath>| Behavior {
+            op: op.clone(),
+            path: mention.path.clone(),
+            source: source.cloned(),
+            uid: None,
+            owner: Some(true),
+            upper: None,
+            tty: Some(false),
+            result: Outcome::Ok,
+        };
+        match &mention.source {
+            Some(source) => held.denies(&attempt(Some(source))).is_none(),
+            None => sources.iter().any(|s| held.denies(&attempt(*s)).is_none()),
+        }
+    };
+    let paths: BTreeSet<&AbsPath> = criteria
+        .forgotten
+        .iter()
+        .filter(|(of, _)| *of == workload)
+        .map(|(_, mention)| mention)
+        .filter(|mention| {
+            let is_meant = |op: &Op| mention.op.is_none_or(|kind| kind == op.kind());
+            let ops = [Op::Exec, Op::Open(Access::Read), Op::Create, Op::Unlink];
+            ops.into_iter()
+                .filter(is_meant)
+                .any(|op| allows(mention, op))
+        })
+        .map(|mention| &mention.path)
+        .collect();
+    (!paths.is_empty()).then(|| Note::GrantsForgotten {
+        paths: paths.into_iter().cloned().collect(),
+    })
+}
+
 /// What each run added to those that began before it.
 pub(super) fn convergence(lesson: &Lesson<'_>, rules: &Generalized) -> Vec<NewInRun> {
     let mut known: BTreeSet<Need> = BTreeSet::new();
@@ -106,11 +153,12 @@ pub(super) fn readiness(
         .iter()
         .map(|(number, _)| generalised(lesson, rules, *number))
         .collect();
-    let every = complete.len().div_ceil(RUNS_TO_LEAVE_OUT).max(1);
+    let most = criteria.leave_out.min(complete.len());
+    let every = complete.len().div_ceil(most.max(1)).max(1);
     let left_one_out = complete
         .iter()
         .step_by(every)
-        .filter(|_| complete.len() > 1)
+        .filter(|_| most > 1)
         .filter_map(|(number, (key, _))| {
             let others = lesson.rules(Some(*number), criteria).ok()?;
             let policy = lesson.policy(workload, &others);

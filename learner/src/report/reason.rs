@@ -80,6 +80,7 @@ pub(super) fn note(note: &Note) -> Said {
         Note::TooDeep { paths: all } => ("tooDeep", paths(all)),
         Note::CopiesUp { paths: all } => ("copiesUp", paths(all)),
         Note::PostureNames { paths: all } => ("postureNames", paths(all)),
+        Note::GrantsForgotten { paths: all } => ("grantsForgotten", paths(all)),
         Note::NotAllowed { operations } => ("notAllowed", operations.iter().map(said).collect()),
     };
     Said {
