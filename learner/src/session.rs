@@ -12,7 +12,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::kernel::cgroup::{self, Group, GroupError};
-use crate::kernel::{Clock, Collector, Sensor, SensorError, Settings, Target, live};
+use crate::kernel::{Beginning, Clock, Collector, Sensor, SensorError, Settings, Target, live};
 use crate::profile::RunProfile;
 
 /// How long a command may take to end after it was asked to, when the time is up.
@@ -100,6 +100,9 @@ pub enum SessionError {
 /// [`SessionError`]; nothing is left running that was started, nor any program attached.
 pub async fn watch(plan: Plan) -> Result<Watched, SessionError> {
     let mut sensor = Sensor::attach(plan.settings)?;
+    let clock = Clock::now();
+    let mut collector = Collector::new(&sensor, clock, plan.max_behaviors);
+    collector.begin(SCOPE, &sensor, Beginning::Now);
     for served in sensor.served() {
         for (rung, reason) in &served.refused {
             tracing::debug!(hook = %served.hook, %rung, %reason, "refused");
@@ -125,8 +128,6 @@ pub async fn watch(plan: Plan) -> Result<Watched, SessionError> {
         }
         Subject::Process(pid) => watch_process(&mut sensor, *pid)?,
     };
-    let clock = Clock::now();
-    let mut collector = Collector::new(SCOPE, &sensor, clock, plan.max_behaviors);
     let begun = clock.moment();
     let mut late = RunProfile::default();
     if child.is_none() {
@@ -158,7 +159,9 @@ pub async fn watch(plan: Plan) -> Result<Watched, SessionError> {
     let Run {
         mut sensor, child, ..
     } = run;
-    let mut profile = collector.finish(&mut sensor)?;
+    sensor.detach();
+    while !collector.drain(&mut sensor) {}
+    let mut profile = collector.finish(SCOPE, &mut sensor)?.unwrap_or_default();
     let ended = clock.moment();
     if plan_is_command(&plan.subject) {
         profile.start = Some(begun);
