@@ -41,6 +41,9 @@ pub(crate) struct Global {
     /// $XDG_DATA_HOME/learner]
     #[arg(long, global = true, value_name = "DIR", env = "LEARNER_STORE", help_heading = EVERYWHERE)]
     pub(crate) store: Option<PathBuf>,
+    /// Where the agent is reached that has the store open [default: /run/learner/agent.sock]
+    #[arg(long, global = true, value_name = "PATH", env = "LEARNER_SOCKET", help_heading = EVERYWHERE)]
+    pub(crate) socket: Option<PathBuf>,
     /// Say more; twice for all
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = EVERYWHERE)]
     pub(crate) verbose: u8,
@@ -54,6 +57,7 @@ pub(crate) struct Global {
 pub(crate) enum Verb {
     Probe(Probe),
     Observe(Observe),
+    Agent(Agent),
     #[command(name = "__launch", hide = true)]
     Launch(Launch),
     #[command(name = "__decode", hide = true)]
@@ -172,6 +176,39 @@ fn ring_size(text: &str) -> Result<u32, String> {
         Ok(bytes) if bytes.is_power_of_two() && (4096..=1 << 30).contains(&bytes) => Ok(bytes),
         _ => Err("a size is a power of two from 4096 to 1073741824".to_owned()),
     }
+}
+
+/// Watch the workloads of this host at once, for as long as it runs
+///
+/// All containers, and the systemd units and cgroups that the configuration names, each from its
+/// first exec. The agent has the store open; every other command goes on working, by the agent's
+/// socket. What runs did is stored as they end, and every few seconds meanwhile. SIGTERM ends it, when
+/// everything is stored. SIGHUP has it read its configuration again.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+                  learner agent\n  \
+                  learner agent --config agent.yaml --log-format json\n  \
+                  learner agent --check --config agent.yaml\n\n\
+                  Exit code: 0 when it was ended by SIGTERM or SIGINT; 2 if it cannot run.")]
+pub(crate) struct Agent {
+    /// The configuration [default: /etc/learner/agent.yaml, if it is there]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// How the log on standard error is written [default: as configured, else text]
+    #[arg(long, value_enum)]
+    pub(crate) log_format: Option<LogFormatName>,
+    /// Read the configuration, say what is wrong with it, and end
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+/// How a log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormatName {
+    /// A line for people
+    Text,
+    /// An object a line, for programs
+    Json,
 }
 
 /// What `observe` starts the command with

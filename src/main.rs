@@ -4,6 +4,7 @@
 //! 1 no, 2 error.
 #![forbid(unsafe_code)]
 
+mod agent;
 mod answer;
 mod applied;
 mod args;
@@ -43,13 +44,17 @@ enum Verdict {
 
 fn main() -> ExitCode {
     let Cli { global, verb } = Cli::parse();
-    talk::begin(&global);
+    // The agent's configuration says how it talks.
+    if !matches!(verb, Verb::Agent(_)) {
+        talk::begin(&global);
+    }
     let verdict = match verb {
         Verb::Probe(args) => probe::run(&args),
         Verb::Observe(args) => match observe::run(&global, &args) {
             Ok(code) => return code,
             Err(failure) => Err(failure),
         },
+        Verb::Agent(args) => agent::run(&global, &args),
         Verb::Decode(args) => return decode::run(&args.name),
         Verb::Launch(args) => launch::run(&args.command),
         Verb::Recommend(args) => recommend::run(&global, &args),

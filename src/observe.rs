@@ -13,7 +13,6 @@ use learner::policy::names;
 use learner::profile::{DEFAULT_MAX_BEHAVIORS, Evidence, RunProfile};
 use learner::recommend::Criteria;
 use learner::session::{Plan, Subject, Watched, watch};
-use learner::store::{Store, StoreError};
 use learner::workload::{Labels, RunKey, Workload};
 
 use crate::answer::is_dash;
@@ -21,7 +20,7 @@ use crate::args::{Global, Observe, RecordingFormat, RungName};
 use crate::export;
 use crate::failure::Failure;
 use crate::policies;
-use crate::selection::store_dir;
+use crate::selection::{open_books, store_dir};
 use crate::talk::visible;
 
 /// How long another process may keep the store before the run goes to a file instead.
@@ -42,9 +41,9 @@ pub(crate) fn run(global: &Global, args: &Observe) -> Result<ExitCode, Failure> 
     let dir = store_dir(global)?;
     // A store that cannot be opened is said before the run, not after it. It is not kept open:
     // several may be watched at once, and one store has one owner at a time.
-    match Store::open(&dir) {
-        Ok(_) | Err(StoreError::Locked { .. }) => {}
-        Err(error) => return Err(error.into()),
+    match open_books(global, &dir) {
+        Err(error) if !error.is_locked() => return Err(error.into()),
+        _ => {}
     }
     let plan = Plan {
         subject: subject(args)?,
@@ -83,7 +82,7 @@ pub(crate) fn run(global: &Global, args: &Observe) -> Result<ExitCode, Failure> 
     if let Some(file) = &args.recording {
         record(file, &evidence)?;
     }
-    let tombstones = keep(&dir, &evidence, &key)?;
+    let tombstones = keep(global, &dir, &evidence, &key)?;
     let recommended = recommend(args, &key.workload, &evidence, tombstones)?;
     Ok(match status {
         Some(status) => passed_through(status),
@@ -206,10 +205,15 @@ fn record(file: &Path, evidence: &Evidence) -> Result<(), Failure> {
 
 /// Folds the run into the store, and gives what must not be learned. If the store cannot take it, the
 /// run goes to a file: it cannot be had again.
-fn keep(dir: &Path, evidence: &Evidence, key: &RunKey) -> Result<Tombstones, Failure> {
+fn keep(
+    global: &Global,
+    dir: &Path,
+    evidence: &Evidence,
+    key: &RunKey,
+) -> Result<Tombstones, Failure> {
     let begun = Instant::now();
     loop {
-        let stored = Store::open(dir).and_then(|store| {
+        let stored = open_books(global, dir).and_then(|store| {
             let folded = store.fold_all(evidence)?;
             Ok((folded, store.tombstones()?))
         });
@@ -223,7 +227,7 @@ fn keep(dir: &Path, evidence: &Evidence, key: &RunKey) -> Result<Tombstones, Fai
                 }
                 return Ok(tombstones);
             }
-            Err(StoreError::Locked { .. }) if begun.elapsed() < PATIENCE => {
+            Err(error) if error.is_locked() && begun.elapsed() < PATIENCE => {
                 std::thread::sleep(Duration::from_millis(100));
             }
             Err(error) => {

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use learner::agent::config::DEFAULT_SOCKET;
+use learner::books::{Books, BooksError};
 use learner::mention::{Mention, Tombstones};
 use learner::profile::Evidence;
-use learner::store::{Store, Summary, default_dir};
+use learner::store::{Summary, default_dir};
 use learner::workload::{Labels, RunKey, Workload};
 
 use crate::args::{Global, Which};
@@ -124,9 +126,16 @@ pub(crate) fn store_dir(global: &Global) -> Result<PathBuf, Failure> {
         .ok_or(Failure::NoStore)
 }
 
+/// Opens the store in `dir`, by the agent if that has it open.
+pub(crate) fn open_books(global: &Global, dir: &Path) -> Result<Books, BooksError> {
+    let told = global.socket.as_deref();
+    let socket = told.filter(|socket| !socket.as_os_str().is_empty());
+    Books::open(dir, socket.unwrap_or(Path::new(DEFAULT_SOCKET)))
+}
+
 /// The store, for reading: one that is not there yet is not made.
 pub(crate) struct Stored {
-    store: Option<Store>,
+    store: Option<Books>,
     /// For what is said about it.
     pub(crate) dir: PathBuf,
 }
@@ -137,7 +146,7 @@ impl Stored {
         let store = if is_absent(&dir) {
             None
         } else {
-            Some(Store::open(&dir)?)
+            Some(open_books(global, &dir)?)
         };
         Ok(Self { store, dir })
     }
@@ -179,7 +188,7 @@ impl Stored {
     /// What the runs did.
     pub(crate) fn load(&self, wanted: &BTreeSet<&RunKey>) -> Result<Evidence, Failure> {
         match &self.store {
-            Some(store) => Ok(store.load(|key| wanted.contains(key))?),
+            Some(store) => Ok(store.load(wanted)?),
             None => Ok(Evidence::default()),
         }
     }

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use learner::agent::config::LogFormat;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::FmtContext;
@@ -18,6 +19,27 @@ const MADE: &str = "learner::made";
 
 /// Says on standard error from now on what is traced, as loud as wanted.
 pub(crate) fn begin(global: &Global) {
+    tracing_subscriber::fmt()
+        .with_env_filter(filter(global))
+        .with_writer(io::stderr)
+        .with_ansi(is_colourful())
+        .event_format(Plain)
+        .init();
+}
+
+/// As [`begin`], with the time and fields of each event: a log that is read later, and by programs.
+pub(crate) fn log(global: &Global, format: LogFormat) {
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter(global))
+        .with_writer(io::stderr)
+        .with_target(false);
+    match format {
+        LogFormat::Text => log.with_ansi(is_colourful()).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+}
+
+fn filter(global: &Global) -> EnvFilter {
     let filter = match (global.quiet, global.verbose) {
         (true, _) => "error",
         (false, 0) => "warn,learner=info",
@@ -25,12 +47,7 @@ pub(crate) fn begin(global: &Global) {
         (false, 2) => "debug,learner=trace",
         (false, _) => "trace",
     };
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(filter))
-        .with_writer(io::stderr)
-        .with_ansi(is_colourful())
-        .event_format(Plain)
-        .init();
+    EnvFilter::new(filter)
 }
 
 /// A terminal, and nobody said NO_COLOR.

@@ -26,8 +26,11 @@ pub mod recommend;
 pub mod report;
 pub mod simulation;
 
+pub mod host;
 pub mod kernel;
 pub mod recording;
 pub mod store;
 
+pub mod agent;
+pub mod books;
 pub mod session;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::observation::{Loss, Moment};
 use crate::profile::RunProfile;
 use crate::workload::{Labels, RunKey, Workload};
@@ -11,7 +13,7 @@ use super::format;
 use super::record::Sum;
 
 /// What is known of a run without reading its behaviours.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// Whose run.
     pub key: RunKey,

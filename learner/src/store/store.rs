@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
+
 use crate::behavior::Behavior;
 use crate::mention::{Mention, Tombstones};
 use crate::profile::{DEFAULT_MAX_BEHAVIORS, Evidence, RunProfile};
@@ -37,7 +39,7 @@ impl Default for Options {
 }
 
 /// What a fold did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Folded {
     /// Number of the last fold that changed something: this one, unless `records` is 0.
     pub fold: u64,
