@@ -102,7 +102,7 @@ pub async fn watch(plan: Plan) -> Result<Watched, SessionError> {
     let mut sensor = Sensor::attach(plan.settings)?;
     let clock = Clock::now();
     let mut collector = Collector::new(&sensor, clock, plan.max_behaviors);
-    collector.begin(SCOPE, &sensor, Beginning::Now);
+    collector.begin(SCOPE, Beginning::Now);
     for served in sensor.served() {
         for (rung, reason) in &served.refused {
             tracing::debug!(hook = %served.hook, %rung, %reason, "refused");
@@ -161,6 +161,7 @@ pub async fn watch(plan: Plan) -> Result<Watched, SessionError> {
     } = run;
     sensor.detach();
     while !collector.drain(&mut sensor) {}
+    collector.look(&sensor);
     let mut profile = collector.finish(SCOPE, &mut sensor)?.unwrap_or_default();
     let ended = clock.moment();
     if plan_is_command(&plan.subject) {

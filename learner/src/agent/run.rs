@@ -85,6 +85,8 @@ pub async fn run(
         max_behaviors: config.max_behaviors,
     };
     let shelf = Arc::new(Shelf::open(&places.store, options)?);
+    // Who has the store open can be asked: those who come before it watches wait for their answer.
+    let socket = Socket::listen(&places.socket)?;
     let sensor = Sensor::attach(config.sensor()?)?;
     for served in sensor.served() {
         tracing::debug!(hook = %served.hook, rung = ?served.rung, "attached");
@@ -102,7 +104,6 @@ pub async fn run(
         }
         None => None,
     };
-    let socket = Socket::listen(&places.socket)?;
     let served = Arc::clone(&shelf);
     let mut agent = Agent {
         keeper: Keeper::new(Arc::clone(&shelf)),

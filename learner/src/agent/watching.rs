@@ -4,16 +4,22 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::overseer::Overseer;
-use crate::host::{self, Candidate, Described, Selection, Tree, What};
+use crate::host::{self, Candidate, Described, Selection, Stage, Tree, What};
 use crate::kernel::cgroup::{self, GroupId};
-use crate::kernel::{Beginning, Clock, Collector, Sensor, SensorError, Target, live, settle};
+use crate::kernel::{
+    Beginning, Begun, Clock, Collector, Sensor, SensorError, Target, live, settle,
+};
 use crate::observation::Moment;
+use crate::path::AbsPath;
 use crate::profile::RunProfile;
 use crate::workload::RunKey;
 
 /// Turns in which the ring buffer may be emptied before something else is done: who writes faster
 /// than we read must not keep us from ending another's run.
 const MAX_TURNS: usize = 64;
+
+/// How often the processes of a new cgroup are looked at, as long as they change.
+const LOOKS: usize = 20;
 
 /// A run with what it did, for the store.
 pub(super) type Report = (RunKey, RunProfile);
@@ -168,6 +174,12 @@ impl Watching {
         overseer: &mut dyn Overseer,
     ) -> Result<Vec<Report>, SensorError> {
         let mut reports = Vec::new();
+        if found
+            .iter()
+            .any(|new| !self.watched.contains_key(&new.directory))
+        {
+            self.collector.look(&self.sensor);
+        }
         for candidate in found {
             // None: it is gone already.
             let Ok(group) = cgroup::identify(&candidate.directory) else {
@@ -191,10 +203,12 @@ impl Watching {
     fn admit(&mut self, candidate: Candidate, group: GroupId) {
         let scope = self.next_scope;
         self.next_scope = self.next_scope.checked_add(1).unwrap_or(1);
-        let beginning = Beginning::FirstExec {
-            is_runtime: host::is_runtime,
+        let is_runtime = match candidate.what {
+            What::Unit(_) => host::is_manager,
+            What::Container { .. } | What::Cgroup(_) => host::is_runtime,
         };
-        self.collector.begin(scope, &self.sensor, beginning);
+        self.collector
+            .begin(scope, Beginning::FirstExec { is_runtime });
         let name = visible(&candidate.path);
         if let Err(error) = self.sensor.watch(scope, Target::Group(group)) {
             tracing::error!(cgroup = %name, "not watched: {error}");
@@ -202,14 +216,13 @@ impl Watching {
             return;
         }
         // Looked at only now: what enters from here on is seen by the kernel.
-        let pids = cgroup::processes(&candidate.directory);
-        let is_late = !pids.iter().all(|pid| host::is_setting_up(*pid));
-        let late = is_late.then(|| {
+        let late = running(&candidate.directory, is_runtime).map(|pids| {
             self.collector.begin_now(scope);
             let own = std::process::id();
             let others: Vec<u32> = pids.into_iter().filter(|pid| *pid != own).collect();
             live::state(&others, self.clock.moment())
         });
+        let is_late = late.is_some();
         self.tree.notice_end(&candidate.directory);
         tracing::debug!(cgroup = %name, scope, late = is_late, "watched from now on");
         let watched = Watched {
@@ -256,7 +269,7 @@ impl Watching {
                 _ if watched.run.is_some() => continue,
                 Some(_) => self.clock.moment(),
                 None => match self.collector.begun(watched.scope) {
-                    Some(begun) => begun,
+                    Some(begun) => begun.at,
                     None => continue,
                 },
             };
@@ -266,7 +279,11 @@ impl Watching {
                 image: described.image.clone(),
                 run: run_name(&watched.candidate.what, begun, watched.scope),
             };
-            let late = watched.late.is_some();
+            let by_exec = self
+                .collector
+                .begun(watched.scope)
+                .is_some_and(|begun| begun.by_exec);
+            let late = watched.late.is_some() || !by_exec;
             tracing::info!(workload = %visible(&key.workload.to_string()), run = %visible(&key.run), late, "a run is watched");
             overseer.begun(&key, Target::Group(watched.group), late);
             watched.run = Some((key, described));
@@ -283,6 +300,7 @@ impl Watching {
     ) -> Result<Vec<Report>, SensorError> {
         self.drain_all();
         self.name_new(overseer);
+        self.collector.look(&self.sensor);
         let mut reports = Vec::new();
         let now = self.now();
         for watched in self.watched.values_mut() {
@@ -326,12 +344,14 @@ impl Watching {
             if !for_good && is_there(&watched.candidate.directory, watched.group) {
                 // The kernel goes over from one scope to the next without a gap.
                 self.admit(watched.candidate.clone(), watched.group);
-            } else {
-                self.sensor.unwatch(Target::Group(watched.group))?;
+            } else if let Err(error) = self.sensor.unwatch(Target::Group(watched.group)) {
+                let cgroup = visible(&watched.candidate.path);
+                tracing::error!(cgroup, "still watched by the kernel: {error}");
             }
         }
         settle();
         self.drain_all();
+        self.collector.look(&self.sensor);
         let mut reports = Vec::new();
         let now = self.now();
         for mut watched in ended {
@@ -342,9 +362,13 @@ impl Watching {
                 let key = RunKey {
                     workload: described.workload.clone(),
                     image: described.image.clone(),
-                    run: run_name(&watched.candidate.what, begun.unwrap_or(now), watched.scope),
+                    run: run_name(
+                        &watched.candidate.what,
+                        begun.map_or(now, |begun| begun.at),
+                        watched.scope,
+                    ),
                 };
-                let late = watched.late.is_some();
+                let late = watched.late.is_some() || begun.is_none_or(|begun| !begun.by_exec);
                 overseer.begun(&key, Target::Group(watched.group), late);
                 watched.run = Some((key, described));
             }
@@ -409,6 +433,26 @@ impl Watching {
     }
 }
 
+/// The processes of a workload that runs already; None: its first exec is still to come.
+fn running(directory: &Path, is_runtime: fn(&AbsPath) -> bool) -> Option<Vec<u32>> {
+    // A runtime goes through short-lived processes until it executes the workload. Who is gone again
+    // says nothing, and who else is there now is looked at instead.
+    for _ in 0..LOOKS {
+        let pids = cgroup::processes(directory);
+        let stages: Vec<Stage> = pids
+            .iter()
+            .map(|pid| host::stage(*pid, is_runtime))
+            .collect();
+        if stages.contains(&Stage::Running) {
+            return Some(pids);
+        }
+        if !stages.contains(&Stage::Gone) {
+            return None;
+        }
+    }
+    Some(cgroup::processes(directory))
+}
+
 fn is_there(directory: &Path, group: GroupId) -> bool {
     use std::os::unix::fs::MetadataExt as _;
     std::fs::metadata(directory).is_ok_and(|found| found.ino() == group.id)
@@ -425,7 +469,7 @@ fn figure(profile: &RunProfile) -> (usize, u64, u64) {
 
 fn whole(
     mut profile: RunProfile,
-    begun: Option<Moment>,
+    begun: Option<Begun>,
     described: &Described,
     late: Option<&RunProfile>,
 ) -> RunProfile {
@@ -435,7 +479,10 @@ fn whole(
             profile.late = true;
             profile.join(state.clone());
         }
-        None => profile.start = begun,
+        None => match begun {
+            Some(Begun { at, by_exec: true }) => profile.start = Some(at),
+            _ => profile.late = true,
+        },
     }
     profile
 }

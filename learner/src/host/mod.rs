@@ -10,6 +10,6 @@ mod tree;
 
 pub use describe::{Described, describe};
 pub use place::{Place, Runtime, place};
-pub use runtime::{is_runtime, is_setting_up};
+pub use runtime::{Stage, is_manager, is_runtime, stage};
 pub use selection::{BadGlob, Globs, Roots, Selection, What};
 pub use tree::{Candidate, Changes, Tree};

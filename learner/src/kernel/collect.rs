@@ -30,12 +30,23 @@ struct Known {
 pub enum Beginning {
     /// From the first event.
     Now,
-    /// From the first successful exec of a program that is none of a container runtime's. What a
-    /// runtime does before that, to set the container up, is not the workload's.
+    /// From the first successful exec of a program that is none of a runtime's, or the first that is
+    /// done by such a program. What a runtime does before that, to set the scope up, is not the
+    /// workload's.
     FirstExec {
         /// Whether a program is a runtime's.
         is_runtime: fn(&AbsPath) -> bool,
     },
+}
+
+/// How a run began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// Its first event that counts.
+    pub at: Moment,
+    /// That was the exec of its first program. If not, the program came from elsewhere, and what it
+    /// did there was not seen.
+    pub by_exec: bool,
 }
 
 /// What is gathered of one scope.
@@ -43,7 +54,7 @@ struct Gathered {
     reading: Reading,
     /// None: the run has begun.
     awaited: Option<fn(&AbsPath) -> bool>,
-    begun: Option<Moment>,
+    begun: Option<Begun>,
     known: HashMap<[u64; 2], Known>,
     /// Events by keys for which there was no room.
     beyond: HashMap<[u64; 2], u64>,
@@ -64,6 +75,8 @@ pub struct Collector {
     fill_in: bool,
     scopes: BTreeMap<u32, Gathered>,
     malformed: u64,
+    /// As of the last [`Collector::look`].
+    skipped: u64,
     records: u64,
     fullest: u64,
     max_behaviors: usize,
@@ -77,6 +90,7 @@ impl Collector {
             fill_in: sensor.is_on_floor(Hook::Open),
             scopes: BTreeMap::new(),
             malformed: 0,
+            skipped: 0,
             records: 0,
             fullest: 0,
             max_behaviors,
@@ -85,7 +99,7 @@ impl Collector {
 
     /// Gathers `scope` from now on; to be called before [`Sensor::watch`], since events of a scope
     /// that is not gathered are dropped. A scope's number is used once.
-    pub fn begin(&mut self, scope: u32, sensor: &Sensor, beginning: Beginning) {
+    pub fn begin(&mut self, scope: u32, beginning: Beginning) {
         let awaited = match beginning {
             Beginning::Now => None,
             Beginning::FirstExec { is_runtime } => Some(is_runtime),
@@ -99,9 +113,15 @@ impl Collector {
             direct: BTreeMap::new(),
             lost: BTreeMap::new(),
             malformed_before: self.malformed,
-            skipped_before: sensor.skipped(),
+            skipped_before: self.skipped,
         };
         self.scopes.insert(scope, gathered);
+    }
+
+    /// Looks how often the kernel skipped a program until now. To be called before scopes begin, and
+    /// before their profiles are taken; it takes longer than these.
+    pub fn look(&mut self, sensor: &Sensor) {
+        self.skipped = sensor.skipped();
     }
 
     /// What happens in the scope from now on is the run's doing, whatever it waited for.
@@ -143,8 +163,8 @@ impl Collector {
         is_all
     }
 
-    /// When the run began, by its first event that counts; None: not yet.
-    pub fn begun(&self, scope: u32) -> Option<Moment> {
+    /// How the run began; None: not yet.
+    pub fn begun(&self, scope: u32) -> Option<Begun> {
         self.scopes.get(&scope)?.begun
     }
 
@@ -192,7 +212,7 @@ impl Collector {
         let mut losses = sensor.losses(scope)?;
         for (reason, now, before) in [
             ("malformed", self.malformed, gathered.malformed_before),
-            ("skipped", sensor.skipped(), gathered.skipped_before),
+            ("skipped", self.skipped, gathered.skipped_before),
         ] {
             if now > before {
                 losses.push((Loss::from(reason), now - before));
@@ -250,7 +270,8 @@ impl Gathered {
         };
         let is_own = self.is_own(event);
         if is_own && self.begun.is_none() {
-            self.begun = Some(at);
+            let by_exec = event.op == op::EXEC && event.errno == 0;
+            self.begun = Some(Begun { at, by_exec });
         }
         if event.key != [0; 2]
             && let Some(known) = self.known.get_mut(&event.key)
@@ -294,10 +315,14 @@ impl Gathered {
         let Some(is_runtime) = self.awaited else {
             return true;
         };
-        let begins = event.op == op::EXEC
-            && event.errno == 0
-            && !event.has(flag::NO_PATH)
-            && !is_runtime(&event.path);
+        let begins = match event.op {
+            // A shell's search for a program is not its beginning.
+            op::EXEC => event.errno == 0 && !event.has(flag::NO_PATH) && !is_runtime(&event.path),
+            _ => event
+                .source
+                .as_ref()
+                .is_some_and(|source| !is_runtime(source)),
+        };
         if begins {
             self.awaited = None;
         }

@@ -15,7 +15,7 @@ mod sensor;
 mod syscalls;
 
 pub use clock::Clock;
-pub use collect::{Beginning, Collector};
+pub use collect::{Beginning, Begun, Collector};
 pub use hook::{Hook, Rung};
 pub use sensor::{
     DEFAULT_RING, Sensor, SensorError, Served, Settings, Target, active_lsms, settle,
