@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,7 @@ static ALONE: Mutex<()> = Mutex::new(());
 pub(crate) struct World {
     dir: TempDir,
     name: String,
+    groups: AtomicUsize,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -44,6 +46,7 @@ pub(crate) fn world(name: &str) -> Option<World> {
     Some(World {
         dir: TempDir::new().expect("a directory"),
         name: format!("{name}-{}", std::process::id()),
+        groups: AtomicUsize::new(0),
         _alone: alone,
     })
 }
@@ -70,7 +73,8 @@ impl World {
 
     /// A cgroup that the agents of this world watch.
     pub(crate) fn group(&self) -> Group {
-        Group::create(&self.name).expect("a cgroup")
+        let number = self.groups.fetch_add(1, Ordering::Relaxed);
+        Group::create(&format!("{}-{number}", self.name)).expect("a cgroup")
     }
 
     /// The arguments of every command in this world.
@@ -186,13 +190,15 @@ pub(crate) fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Paths below `dir` that the run read.
+/// Files below `dir` that the run read.
 pub(crate) fn read_below<'a>(run: &'a RunProfile, dir: &Path) -> Vec<(&'a Path, u64)> {
     run.seen
         .iter()
         .filter(|(behavior, _)| behavior.is_learnable() && behavior.op.access().is_some())
         .map(|(behavior, sighting)| (behavior.path.as_path(), sighting.count))
-        .filter(|(path, _)| path.starts_with(dir))
+        .filter(|(path, _)| {
+            path.starts_with(dir) && !path.as_os_str().as_encoded_bytes().ends_with(b"/")
+        })
         .collect()
 }
 

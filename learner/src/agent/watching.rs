@@ -219,8 +219,10 @@ impl Watching {
         let late = running(&candidate.directory, is_runtime).map(|pids| {
             self.collector.begin_now(scope);
             let own = std::process::id();
-            let others: Vec<u32> = pids.into_iter().filter(|pid| *pid != own).collect();
-            live::state(&others, self.clock.moment())
+            let is_workload =
+                |pid: &u32| *pid != own && host::stage(*pid, is_runtime) == Stage::Running;
+            let own_programs: Vec<u32> = pids.into_iter().filter(is_workload).collect();
+            live::state(&own_programs, self.clock.moment())
         });
         let is_late = late.is_some();
         self.tree.notice_end(&candidate.directory);

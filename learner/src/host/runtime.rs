@@ -60,8 +60,12 @@ pub fn stage(pid: u32, is_runtime: fn(&AbsPath) -> bool) -> Stage {
     }
 }
 
-/// A runtime's copy of itself in memory: `/memfd:runc_cloned:/proc/self/exe (deleted)`.
+/// A runtime's copy of itself: in memory (`/memfd:runc_cloned:/proc/self/exe (deleted)`), or by a
+/// mount of the one file that nothing leads to, whose path is `/`.
 fn is_copy(exe: &Path) -> bool {
+    if exe == Path::new("/") {
+        return true;
+    }
     exe.as_os_str()
         .as_bytes()
         .strip_prefix(b"/memfd:")
@@ -92,6 +96,7 @@ mod tests {
         assert!(is_copy(Path::new(
             "/memfd:crun_cloned:/proc/self/exe (deleted)"
         )));
+        assert!(is_copy(Path::new("/")));
         assert!(!is_copy(Path::new("/memfd:payload (deleted)")));
         assert_eq!(stage(std::process::id(), is_runtime), Stage::Running);
         assert_eq!(stage(u32::MAX, is_runtime), Stage::Gone);
