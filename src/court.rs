@@ -11,6 +11,7 @@ use learner::observation::Moment;
 use learner::profile::Evidence;
 use learner::promotion::{self, Criteria, Docket, Review, Rollback};
 use learner::quarantine::Include;
+use learner::store::Summary;
 use learner::workload::{RunKey, Workload};
 
 use crate::args::{Gate, Global, RollbackName, Which};
@@ -26,6 +27,7 @@ pub(crate) struct Court {
     pub(crate) tightness: Tightness,
     /// What it learns although it is held.
     pub(crate) include: Include,
+    runs: Vec<Summary>,
 }
 
 impl Court {
@@ -35,6 +37,7 @@ impl Court {
         Ok(Self {
             ledger: stored.ledger()?,
             forgotten: stored.tombstones()?,
+            runs: stored.summaries(&Which::default())?,
             stored,
             tightness: Tightness::default(),
             include: Include::default(),
@@ -42,22 +45,21 @@ impl Court {
     }
 
     /// The workloads that are meant, in order.
-    pub(crate) fn workloads(&self, which: &Which) -> Result<BTreeSet<Workload>, Failure> {
-        let summaries = self.stored.summaries(which)?;
-        Ok(summaries.into_iter().map(|one| one.key.workload).collect())
+    pub(crate) fn workloads(&self, which: &Which) -> BTreeSet<Workload> {
+        let meant = self
+            .runs
+            .iter()
+            .filter(|run| which.takes(&run.key, &run.labels));
+        meant.map(|run| run.key.workload.clone()).collect()
     }
 
     /// All runs of a workload and of the other containers of its owner.
     pub(crate) fn evidence(&self, workload: &Workload) -> Result<Evidence, Failure> {
-        let summaries = self.stored.summaries(&Which::default())?;
-        let keys = summaries.iter().map(|summary| &summary.key);
-        let of_owner: BTreeSet<&RunKey> = keys
-            .filter(|key| {
-                let other = &key.workload;
-                (&other.namespace, &other.kind, &other.name)
-                    == (&workload.namespace, &workload.kind, &workload.name)
-            })
-            .collect();
+        let owner = |of: &Workload| (of.namespace.clone(), of.kind.clone(), of.name.clone());
+        let wanted = owner(workload);
+        let keys = self.runs.iter().map(|run| &run.key);
+        let of_owner: BTreeSet<&RunKey> =
+            keys.filter(|key| owner(&key.workload) == wanted).collect();
         self.stored.load(&of_owner)
     }
 

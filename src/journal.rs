@@ -53,7 +53,9 @@ fn verify(journal: &learner::journal::Journal, format: TableFormat) -> Result<Ve
     let mut answer = Answer::begin();
     match format {
         TableFormat::Table if faults.is_empty() => {
-            answer.print(&format!("{entries} entries, whole; the last is {last}\n"))?;
+            answer.print(&format!(
+                "whole; entries: {entries}; hash of the last: {last}\n"
+            ))?;
         }
         TableFormat::Table => {
             for fault in &faults {

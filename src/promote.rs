@@ -22,7 +22,7 @@ pub(crate) fn run(global: &Global, args: &Promote) -> Result<Verdict, Failure> {
     let mut answer = Answer::begin();
     let mut verdict = Verdict::Done;
     // One workload at a time, so that memory does not grow with the store.
-    for workload in court.workloads(&args.which)? {
+    for workload in court.workloads(&args.which) {
         let Some(mut review) = court.review(&workload, &criteria, now())? else {
             tracing::warn!(
                 "{}: nothing was seen to succeed that a policy could allow",

@@ -144,3 +144,6 @@ impl Posture {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -74,12 +74,12 @@ pub fn quiet(runs: &[(&RunKey, &RunProfile)], from: Moment, now: Moment) -> Quie
             continue;
         }
         let span = Span::new(begin.0, end.0.min(now.0));
+        if run.lost_total() > 0 {
+            lossy.extend(span);
+        }
         match fault(run, begin, end, now) {
             None => watched.extend(span),
             Some(fault) => {
-                if matches!(fault, Unwatched::Lossy { .. }) {
-                    lossy.extend(span);
-                }
                 unwatched.insert((*key).clone(), fault);
             }
         }
