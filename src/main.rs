@@ -4,27 +4,35 @@
 //! 1 no, 2 error.
 #![forbid(unsafe_code)]
 
+mod accept;
 mod agent;
+mod alerts;
 mod answer;
 mod applied;
 mod args;
 mod completions;
+mod court;
 mod decode;
+mod demote;
 mod diff;
 mod export;
 mod failure;
 mod forget;
 mod import;
+mod journal;
+mod kubearmor;
 mod launch;
 mod observe;
 mod policies;
 mod probe;
+mod promote;
 mod quarantine;
 mod readiness;
 mod recommend;
 mod runs;
 mod selection;
 mod simulate;
+mod status;
 mod talk;
 
 use std::process::ExitCode;
@@ -65,6 +73,12 @@ fn main() -> ExitCode {
         Verb::Export(args) => export::run(&global, &args),
         Verb::Import(args) => import::run(&global, &args),
         Verb::Forget(args) => forget::run(&global, &args),
+        Verb::Status(args) => status::run(&global, &args),
+        Verb::Promote(args) => promote::run(&global, &args),
+        Verb::Demote(args) => demote::run(&global, &args),
+        Verb::Alerts(args) => alerts::run(&global, &args),
+        Verb::Accept(args) => accept::run(&global, &args),
+        Verb::Journal(args) => journal::run(&global, &args),
         Verb::Completions(args) => completions::run(&args),
     };
     match verdict {

@@ -6,6 +6,7 @@ use std::process::{ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 
 use learner::behavior::Behavior;
+use learner::candidate::Ledger;
 use learner::kernel::{Rung, Settings};
 use learner::mention::Tombstones;
 use learner::observation::Moment;
@@ -82,8 +83,8 @@ pub(crate) fn run(global: &Global, args: &Observe) -> Result<ExitCode, Failure> 
     if let Some(file) = &args.recording {
         record(file, &evidence)?;
     }
-    let tombstones = keep(global, &dir, &evidence, &key)?;
-    let recommended = recommend(args, &key.workload, &evidence, tombstones)?;
+    let decided = keep(global, &dir, &evidence, &key)?;
+    let recommended = recommend(args, &key.workload, &evidence, decided)?;
     Ok(match status {
         Some(status) => passed_through(status),
         // As timeout(1) says it.
@@ -203,6 +204,9 @@ fn record(file: &Path, evidence: &Evidence) -> Result<(), Failure> {
     export::evidence_to_file(format, file, evidence)
 }
 
+/// What persons have had forgotten, and where the revisions stand.
+type Decided = (Tombstones, Ledger);
+
 /// Folds the run into the store, and gives what must not be learned. If the store cannot take it, the
 /// run goes to a file: it cannot be had again.
 fn keep(
@@ -210,22 +214,22 @@ fn keep(
     dir: &Path,
     evidence: &Evidence,
     key: &RunKey,
-) -> Result<Tombstones, Failure> {
+) -> Result<Decided, Failure> {
     let begun = Instant::now();
     loop {
         let stored = open_books(global, dir).and_then(|store| {
             let folded = store.fold_all(evidence)?;
-            Ok((folded, store.tombstones()?))
+            Ok((folded, (store.tombstones()?, store.ledger()?)))
         });
         match stored {
-            Ok((folded, tombstones)) => {
+            Ok((folded, decided)) => {
                 if folded.over > 0 {
                     tracing::warn!(
                         "{} events are beyond the store's limit and count as lost",
                         folded.over
                     );
                 }
-                return Ok(tombstones);
+                return Ok(decided);
             }
             Err(error) if error.is_locked() && begun.elapsed() < PATIENCE => {
                 std::thread::sleep(Duration::from_millis(100));
@@ -240,7 +244,7 @@ fn keep(
                     file.display(),
                     file.display()
                 );
-                return Ok(Tombstones::default());
+                return Ok(Decided::default());
             }
         }
     }
@@ -251,10 +255,11 @@ fn recommend(
     args: &Observe,
     workload: &Workload,
     evidence: &Evidence,
-    forgotten: Tombstones,
+    (forgotten, ledger): Decided,
 ) -> Result<bool, Failure> {
     let criteria = Criteria {
         forgotten,
+        ledger,
         ..crate::recommend::criteria(&args.making)
     };
     let Some(recommendation) = crate::recommend::one(workload, evidence, &criteria) else {

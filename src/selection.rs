@@ -3,17 +3,24 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::{Duration, Instant};
 
 use learner::agent::config::DEFAULT_SOCKET;
 use learner::books::{Books, BooksError};
+use learner::candidate::Ledger;
+use learner::journal::{Entry, Journal};
 use learner::mention::{Mention, Tombstones};
 use learner::profile::Evidence;
+use learner::promotion::Move;
 use learner::store::{Summary, default_dir};
 use learner::workload::{Labels, RunKey, Workload};
 
 use crate::args::{Global, Which};
 use crate::failure::Failure;
 use crate::import;
+
+/// How long another process may keep the store before that is said.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// `KEY=VALUE`, as typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +92,8 @@ pub(crate) struct Recorded {
     pub(crate) evidence: Evidence,
     /// What of it must not be learned; nothing where recordings were named.
     pub(crate) forgotten: Tombstones,
+    /// What is decided of it; nothing where recordings were named.
+    pub(crate) ledger: Ledger,
     /// Where it is, for what is said about it.
     pub(crate) place: String,
 }
@@ -99,6 +108,7 @@ pub(crate) fn recorded(
         return Ok(Recorded {
             evidence: which.of(import::read_all(global, from)?),
             forgotten: Tombstones::default(),
+            ledger: Ledger::default(),
             place: "these recordings".to_owned(),
         });
     }
@@ -108,6 +118,7 @@ pub(crate) fn recorded(
     Ok(Recorded {
         evidence: stored.load(&wanted)?,
         forgotten: stored.tombstones()?,
+        ledger: stored.ledger()?,
         place: stored.dir.display().to_string(),
     })
 }
@@ -149,6 +160,44 @@ impl Stored {
             Some(open_books(global, &dir)?)
         };
         Ok(Self { store, dir })
+    }
+
+    /// As [`Stored::open`]; waits a while for another process to close it.
+    pub(crate) fn open_patiently(global: &Global) -> Result<Self, Failure> {
+        let begun = Instant::now();
+        loop {
+            match Self::open(global) {
+                Err(Failure::Books(error)) if error.is_locked() && begun.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    /// Where the revisions stand.
+    pub(crate) fn ledger(&self) -> Result<Ledger, Failure> {
+        match &self.store {
+            Some(store) => Ok(store.ledger()?),
+            None => Ok(Ledger::default()),
+        }
+    }
+
+    /// What was decided.
+    pub(crate) fn journal(&self) -> Result<Journal, Failure> {
+        match &self.store {
+            Some(store) => Ok(store.journal()?),
+            None => Ok(Journal::default()),
+        }
+    }
+
+    /// Writes down a decision.
+    pub(crate) fn decide(&self, decided: Move) -> Result<Entry, Failure> {
+        match &self.store {
+            Some(store) => Ok(store.decide(decided)?),
+            // Only what is recorded can be decided of.
+            None => Err(Failure::NoStore),
+        }
     }
 
     /// The runs that are meant, without what they did.

@@ -117,9 +117,9 @@ impl Op {
 pub struct OpKind(&'static str);
 
 impl<'de> Deserialize<'de> for OpKind {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let name = String::deserialize(from)?;
-        Self::parse(&name).ok_or_else(|| D::Error::custom("no operation"))
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::parse(&name).ok_or_else(|| D::Error::custom("no operation has this name"))
     }
 }
 

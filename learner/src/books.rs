@@ -7,8 +7,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::agent::socket::{Client, ClientError};
+use crate::candidate::Ledger;
+use crate::journal::{Entry, Journal};
 use crate::mention::{Mention, Tombstones};
 use crate::profile::Evidence;
+use crate::promotion::Move;
 use crate::store::{Folded, Store, StoreError, Summary};
 use crate::workload::{RunKey, Workload};
 
@@ -142,6 +145,39 @@ impl Books {
         Ok(match &self.place {
             Place::Here(store) => store.unforget(what)?,
             Place::Agent(client) => client.bury(what, true)?,
+        })
+    }
+
+    /// As [`Store::ledger`].
+    ///
+    /// # Errors
+    /// [`BooksError`].
+    pub fn ledger(&self) -> Result<Ledger, BooksError> {
+        Ok(match &self.place {
+            Place::Here(store) => store.ledger()?,
+            Place::Agent(client) => client.ledger()?,
+        })
+    }
+
+    /// As [`Store::journal`].
+    ///
+    /// # Errors
+    /// [`BooksError`].
+    pub fn journal(&self) -> Result<Journal, BooksError> {
+        Ok(match &self.place {
+            Place::Here(store) => store.journal()?,
+            Place::Agent(client) => client.journal()?,
+        })
+    }
+
+    /// As [`Store::decide`].
+    ///
+    /// # Errors
+    /// [`BooksError`].
+    pub fn decide(&self, decided: Move) -> Result<Entry, BooksError> {
+        Ok(match &self.place {
+            Place::Here(store) => store.decide(decided)?,
+            Place::Agent(client) => client.decide(&decided)?,
         })
     }
 

@@ -8,18 +8,26 @@
 //! use one another.
 #![forbid(unsafe_code)]
 
+pub mod act;
 pub mod behavior;
+pub mod digest;
 pub mod mention;
 pub mod observation;
 pub mod path;
+pub mod span;
 pub mod workload;
 
 mod contain;
 
+pub mod alert;
+pub mod candidate;
 pub mod diff;
 pub mod generalize;
+pub mod journal;
 pub mod policy;
+pub mod posture;
 pub mod profile;
+pub mod promotion;
 pub mod quarantine;
 pub mod readiness;
 pub mod recommend;

@@ -7,10 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use crate::act::Act as Deed;
 use crate::behavior::{Access, Behavior, Op, Outcome};
+use crate::candidate::Ledger;
 use crate::mention::{Mention, Tombstones};
 use crate::observation::Moment;
 use crate::path::AbsPath;
+use crate::posture::Revision;
 use crate::profile::{RunProfile, Sighting};
 use crate::workload::{RunKey, Workload};
 
@@ -23,11 +26,39 @@ const ENTRY_SPAN: i64 = 1_000_000;
 /// An exec that is named makes the program the workload's own: what it does, and what it starts, is
 /// not held for where the program came from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Include(pub Vec<Mention>);
+pub struct Include {
+    /// By a path, and by operation and program where told.
+    pub mentions: Vec<Mention>,
+    /// What was accepted, one by one: it is learned even if the kernel refused it.
+    pub acts: BTreeSet<Deed>,
+}
 
 impl Include {
     fn covers(&self, behavior: &Behavior) -> bool {
-        self.0.iter().any(|mention| mention.covers(behavior))
+        self.mentions.iter().any(|mention| mention.covers(behavior)) || self.accepts(behavior)
+    }
+
+    /// Whether it is named one by one: then it is learned even if it was denied.
+    fn accepts(&self, behavior: &Behavior) -> bool {
+        !self.acts.is_empty() && self.acts.contains(&Deed::of(behavior))
+    }
+
+    /// What either of them names.
+    #[must_use]
+    pub fn and(&self, other: Self) -> Self {
+        let mut both = self.clone();
+        both.mentions.extend(other.mentions);
+        both.acts.extend(other.acts);
+        both
+    }
+}
+
+impl From<Vec<Mention>> for Include {
+    fn from(mentions: Vec<Mention>) -> Self {
+        Self {
+            mentions,
+            acts: BTreeSet::new(),
+        }
     }
 }
 
@@ -44,6 +75,8 @@ pub enum Reason {
     Denied,
     /// The program does not descend from the run's first.
     OutsideAncestry,
+    /// The candidate that the revision is judged by would deny it: it is an alert.
+    Alert,
 }
 
 impl fmt::Display for Reason {
@@ -54,6 +87,7 @@ impl fmt::Display for Reason {
             Self::MadeAtRunTime => "the program was made at run time",
             Self::Denied => "it was denied",
             Self::OutsideAncestry => "the program was not started by the workload",
+            Self::Alert => "the frozen candidate denies it",
         })
     }
 }
@@ -154,9 +188,25 @@ pub fn sort<'a>(
     include: &Include,
     tombstones: &Tombstones,
 ) -> Sorted<'a> {
+    sort_judged(runs, include, tombstones, &Ledger::default())
+}
+
+/// As [`sort`]. What a frozen candidate denies of its own revision is held too, whatever speaks for
+/// it, from the freeze on; what went into the candidate by a person's word is learned.
+pub fn sort_judged<'a>(
+    runs: &[(&'a RunKey, &'a RunProfile)],
+    include: &Include,
+    tombstones: &Tombstones,
+    ledger: &Ledger,
+) -> Sorted<'a> {
     let mut sorted = Sorted::default();
     let mut cases: BTreeMap<Act<'a>, Case> = BTreeMap::new();
     for (key, run) in runs {
+        let frozen = ledger.frozen(&Revision::of(key));
+        let include = match frozen {
+            Some(frozen) => &include.and(frozen.candidate().include()),
+            None => include,
+        };
         let ground = Ground::of(run, include);
         let unjudged = ground.unjudged();
         if !unjudged.is_empty() {
@@ -169,10 +219,17 @@ pub fn sort<'a>(
                 continue;
             }
             let mut finding = ground.judge(behavior, *sighting);
-            if denied {
-                finding = finding.with(Reason::Denied);
-            } else if include.covers(behavior) {
+            if include.accepts(behavior) {
                 finding = Finding::Clean;
+            } else if denied {
+                finding = finding.with(Reason::Denied);
+            } else {
+                if include.covers(behavior) {
+                    finding = Finding::Clean;
+                }
+                if frozen.is_some_and(|frozen| frozen.holds(behavior, *sighting)) {
+                    finding = finding.with(Reason::Alert);
+                }
             }
             of_this_run
                 .entry(Act::new(&key.workload, behavior))
@@ -194,8 +251,14 @@ pub fn sort<'a>(
     }
     for (key, run) in runs {
         let learned = sorted.learned.entry(*key).or_default();
+        let frozen = ledger.frozen(&Revision::of(key));
+        let is_accepted = |behavior: &Behavior| {
+            is_denied(&behavior.result)
+                && (include.accepts(behavior)
+                    || frozen.is_some_and(|frozen| frozen.candidate().accepts(behavior)))
+        };
         let may_be = |behavior: &&Behavior| {
-            behavior.is_learnable()
+            (behavior.is_learnable() || is_accepted(behavior))
                 && cases
                     .get(&Act::new(&key.workload, behavior))
                     .is_some_and(|case| !case.is_held())
@@ -226,7 +289,8 @@ pub fn entries(run: &RunProfile) -> BTreeSet<&Behavior> {
         .unwrap_or_default()
 }
 
-fn is_denied(result: &Outcome) -> bool {
+/// Whether the kernel refused it, by EACCES or EPERM.
+pub(crate) fn is_denied(result: &Outcome) -> bool {
     matches!(result, Outcome::Failed(errno) if matches!(errno.as_str(), "EACCES" | "EPERM"))
 }
 
@@ -339,7 +403,7 @@ impl Case {
     fn is_held(&self) -> bool {
         let speaks_for_it =
             self.clean || (self.unknown && !self.reasons.contains(&Reason::OutsideAncestry));
-        !self.reasons.is_empty() && !speaks_for_it
+        self.reasons.contains(&Reason::Alert) || (!self.reasons.is_empty() && !speaks_for_it)
     }
 }
 
@@ -433,6 +497,45 @@ impl<'a> Ancestry<'a> {
             _ => self.starter == Some(source) && seen.first <= self.until,
         };
         !of_the_start && !self.own.contains(source)
+    }
+}
+
+/// Whose doing a behaviour was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Whose {
+    /// That of a program which descends from the run's first, at no terminal of its own.
+    Own,
+    /// Of who entered the container: by another program, or at a terminal.
+    Outside,
+    /// The run's first program was not seen, or the acting program is not known.
+    Unknown,
+}
+
+/// Which programs of a run are the workload's own.
+pub struct Lineage<'a>(Ground<'a>);
+
+impl<'a> Lineage<'a> {
+    /// That of a run. What `include` names counts as own.
+    pub fn of(run: &'a RunProfile, include: &Include) -> Self {
+        Self(Ground::of(run, include))
+    }
+
+    /// Whose doing it was.
+    pub fn whose(&self, behavior: &Behavior, seen: Sighting) -> Whose {
+        match self.0.judge(behavior, seen) {
+            Finding::Clean => Whose::Own,
+            Finding::Unknown => Whose::Unknown,
+            Finding::Against(reasons) => {
+                let is = |reason| reasons.contains(&reason);
+                if is(Reason::Tty) || is(Reason::OutsideAncestry) {
+                    Whose::Outside
+                } else if self.0.ancestry.is_none() || behavior.source.is_none() {
+                    Whose::Unknown
+                } else {
+                    Whose::Own
+                }
+            }
+        }
     }
 }
 

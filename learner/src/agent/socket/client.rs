@@ -5,12 +5,17 @@ use std::io::{self, BufReader, BufWriter, Read as _, Write as _};
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::wire::{self, BadFrame, Head, Reply, Request, Staged};
+use serde::de::DeserializeOwned;
+
+use super::wire::{self, BadFrame, Head, Place, Reply, Request, Staged, Stand};
+use crate::candidate::Ledger;
+use crate::journal::{Entry, Journal};
 use crate::mention::{Mention, Tombstones};
 use crate::profile::Evidence;
+use crate::promotion::Move;
 use crate::store::{Folded, Summary};
 use crate::workload::{RunKey, Workload};
 
@@ -221,6 +226,66 @@ impl Client {
             Reply::Buried(changed) => Ok(changed as usize),
             other => Err(stream.unexpected(&other)),
         }
+    }
+
+    /// Where all revisions stand.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn ledger(&self) -> Result<Ledger, ClientError> {
+        let mut ledger = Ledger::default();
+        self.texts(&Request::Ledger, |stand: Stand| {
+            let candidate = stand.candidate.map(|c| (c.digest(), Arc::new(c)));
+            let known = candidate.into_iter().collect();
+            ledger
+                .insert(stand.revision, stand.standing, &known)
+                .is_ok()
+        })?;
+        Ok(ledger)
+    }
+
+    /// What was decided.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn journal(&self) -> Result<Journal, ClientError> {
+        let mut journal = Journal::default();
+        self.texts(&Request::Journal, |place| {
+            match place {
+                Place::Entry(number, entry) => journal.places.push((number, entry)),
+                Place::End(end) => journal.end = end,
+            }
+            true
+        })?;
+        Ok(journal)
+    }
+
+    /// Writes down a decision.
+    ///
+    /// # Errors
+    /// [`ClientError`]; nothing is written then, unless the connection broke.
+    pub fn decide(&self, decided: &Move) -> Result<Entry, ClientError> {
+        let mut stream = self.stream();
+        let text = serde_json::to_string(decided);
+        let text = text.map_err(|_| stream.malformed(BadFrame::Shape))?;
+        match stream.one(&Request::Decide(text))? {
+            Reply::Text(line) => {
+                serde_json::from_str(&line).map_err(|_| stream.malformed(BadFrame::Shape))
+            }
+            other => Err(stream.unexpected(&other)),
+        }
+    }
+
+    /// Asks for an answer of texts, and takes each; false: it is not one.
+    fn texts<T: DeserializeOwned>(
+        &self,
+        request: &Request,
+        mut take: impl FnMut(T) -> bool,
+    ) -> Result<(), ClientError> {
+        self.each(request, |reply| match &reply {
+            Reply::Text(text) if serde_json::from_str(text).is_ok_and(&mut take) => Ok(()),
+            _ => Err(reply),
+        })
     }
 
     /// Bytes that the store takes up on disk.

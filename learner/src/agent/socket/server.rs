@@ -14,9 +14,13 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::wire::{self, BadFrame, Head, Reply, Request, Staged};
+use serde::Serialize;
+
+use super::wire::{self, BadFrame, Head, Place, Reply, Request, Staged, Stand};
 use crate::agent::shelf::Shelf;
 use crate::mention::Mention;
+use crate::posture::{Revision, Standing};
+use crate::promotion::Move;
 use crate::store::StoreError;
 use crate::workload::Workload;
 
@@ -307,12 +311,62 @@ impl Peer {
                 self.say(&buried.map_or_else(Reply::Refused, Reply::Buried))
                     .await
             }
+            Request::Ledger => {
+                let ledger = self.work(|shelf| shelf.with(|s| s.ledger())).await;
+                let stands = ledger.map(|ledger| {
+                    let stand = |(revision, standing): (&Revision, &Standing)| Stand {
+                        revision: revision.clone(),
+                        standing: standing.clone(),
+                        candidate: ledger.frozen(revision).map(|f| f.candidate().clone()),
+                    };
+                    ledger.iter().map(stand).collect::<Vec<_>>()
+                });
+                self.say_texts(stands).await
+            }
+            Request::Journal => {
+                let journal = self.work(|shelf| shelf.with(|s| s.journal())).await;
+                let places = journal.map(|journal| {
+                    let entry = |(number, entry)| Place::Entry(number, entry);
+                    let mut places: Vec<Place> = journal.places.into_iter().map(entry).collect();
+                    places.push(Place::End(journal.end));
+                    places
+                });
+                self.say_texts(places).await
+            }
+            Request::Decide(text) => {
+                let decided: Move = match serde_json::from_str(&text) {
+                    Ok(decided) => decided,
+                    Err(bad) => return self.turn_away(bad.to_string()).await,
+                };
+                let entry = self
+                    .work(move |shelf| shelf.with(|s| s.decide(decided.clone())))
+                    .await;
+                let text = entry.and_then(|e| serde_json::to_string(&e).map_err(|e| e.to_string()));
+                self.say(&text.map_or_else(Reply::Refused, Reply::Text))
+                    .await
+            }
             Request::Size => {
                 let size = self.work(|shelf| shelf.with(|s| s.size_on_disk())).await;
                 self.say(&size.map_or_else(Reply::Refused, Reply::Size))
                     .await
             }
         }
+    }
+
+    /// An answer of texts, to its end.
+    async fn say_texts<T: Serialize>(&mut self, all: Result<Vec<T>, String>) -> Result<(), Ended> {
+        let all = match all {
+            Ok(all) => all,
+            Err(why) => return self.say(&Reply::Refused(why)).await,
+        };
+        for one in all {
+            let reply = match serde_json::to_string(&one) {
+                Ok(text) => Reply::Text(text),
+                Err(error) => return self.say(&Reply::Refused(error.to_string())).await,
+            };
+            self.say(&reply).await?;
+        }
+        self.say(&Reply::End).await
     }
 
     /// One run after the other, so that memory does not grow with what is asked for.

@@ -9,8 +9,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::behavior::Behavior;
+use crate::candidate::Candidate;
+use crate::journal::{End, Entry};
 use crate::mention::Mention;
 use crate::observation::{Loss, Moment};
+use crate::posture::{Revision, Standing};
 use crate::profile::{Evidence, RunProfile, Sighting};
 use crate::store::{Folded, Summary};
 use crate::workload::{Labels, RunKey, Workload};
@@ -24,7 +27,7 @@ const ENTRIES: usize = 4096;
 
 /// The language, to be counted up whenever a message changes.
 pub(super) fn version() -> String {
-    format!("learner {} wire 1", env!("CARGO_PKG_VERSION"))
+    format!("learner {} wire 2", env!("CARGO_PKG_VERSION"))
 }
 
 /// What a client asks. What is staged by [`Request::Run`], `Seen` and `Mentions` waits for the
@@ -51,6 +54,27 @@ pub(super) enum Request {
     Bury { undo: bool },
     /// Bytes on disk.
     Size,
+    /// Where all revisions stand: [`Reply::Text`] of a [`Stand`] each.
+    Ledger,
+    /// What was decided: [`Reply::Text`] of a [`Place`] each.
+    Journal,
+    /// Writes down a decision, a `Move` as JSON: [`Reply::Text`] of the entry.
+    Decide(String),
+}
+
+/// Where a revision stands, with the candidate that is in force.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Stand {
+    pub revision: Revision,
+    pub standing: Standing,
+    pub candidate: Option<Candidate>,
+}
+
+/// What stands in a place of the journal; the last is its end.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Place {
+    Entry(u64, Result<Entry, String>),
+    End(End),
 }
 
 /// What the agent answers. An answer of several ends with [`Reply::End`]; each may be
@@ -70,6 +94,8 @@ pub(super) enum Reply {
     /// How many tombstones changed.
     Buried(u64),
     Size(u64),
+    /// JSON, of what has shapes that only a self-describing format can hold.
+    Text(String),
     End,
     /// It could not be done, and why, as a person is told.
     Refused(String),
