@@ -28,8 +28,10 @@ pub struct Config {
     /// Which workloads are watched.
     pub watch: Watch,
     /// How often what runs did is put into the store.
+    #[serde(deserialize_with = "flush")]
     pub flush: Span,
     /// How often all cgroups are looked at, apart from what the kernel notices.
+    #[serde(deserialize_with = "rescan")]
     pub rescan: Span,
     /// Bytes between kernel and user space: a power of two, from 4,096 to 1 GiB.
     pub ring_buffer: u32,
@@ -243,14 +245,29 @@ impl Serialize for Span {
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Self::named("a duration", from)
+    }
+}
+
+impl Span {
+    /// As its key's value, so that an error names the key.
+    fn named<'de, D: Deserializer<'de>>(key: &str, from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
         Self::parse(&text).ok_or_else(|| {
             let text = text.escape_debug();
             serde::de::Error::custom(format!(
-                "'{text}' is no duration from 100ms to 24h, as in 10s"
+                "{key}: '{text}' is no duration from 100ms to 24h, as in 10s"
             ))
         })
     }
+}
+
+fn flush<'de, D: Deserializer<'de>>(from: D) -> Result<Span, D::Error> {
+    Span::named("flush", from)
+}
+
+fn rescan<'de, D: Deserializer<'de>>(from: D) -> Result<Span, D::Error> {
+    Span::named("rescan", from)
 }
 
 #[cfg(test)]
@@ -295,9 +312,9 @@ mod tests {
     #[test]
     fn a_wrong_value_is_refused_and_named() {
         for (text, said) in [
-            ("flush: 1", "flush"),
-            ("flush: soon", "'soon' is no duration"),
-            ("flush: 0s", "'0s' is no duration"),
+            ("flush: 1", "flush: '1' is no duration"),
+            ("flush: soon", "flush: 'soon' is no duration"),
+            ("rescan: 0s", "rescan: '0s' is no duration"),
             ("ring_buffer: 5000", "ring_buffer: a power of two"),
             ("rung: kprobe", "rung: one of lsm"),
             ("metrics: 0.0.0.0:9464", "metrics: an address on loopback"),

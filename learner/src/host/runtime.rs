@@ -20,6 +20,9 @@ const RUNTIMES: [&[u8]; 8] = [
 /// What sets a unit's cgroup up.
 const MANAGERS: [&[u8]; 2] = [b"systemd", b"systemd-executor"];
 
+/// The path of a file that is mounted by itself, where nothing leads to.
+const COPY: &[u8] = b"/";
+
 /// How far a cgroup is, as one of its processes tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -31,10 +34,10 @@ pub enum Stage {
     Gone,
 }
 
-/// Whether a program is a container runtime's, by its name. A runtime may also execute a copy of
-/// itself that has no path.
+/// Whether a program is a container runtime's, by its name, or its copy of itself: a mount of that
+/// one file that nothing leads to, so that its path is `/`.
 pub fn is_runtime(path: &AbsPath) -> bool {
-    is_among(path, &RUNTIMES)
+    path.as_bytes() == COPY || is_among(path, &RUNTIMES)
 }
 
 /// Whether a program is systemd's, which it starts units with, by its name.
@@ -60,12 +63,8 @@ pub fn stage(pid: u32, is_runtime: fn(&AbsPath) -> bool) -> Stage {
     }
 }
 
-/// A runtime's copy of itself: in memory (`/memfd:runc_cloned:/proc/self/exe (deleted)`), or by a
-/// mount of the one file that nothing leads to, whose path is `/`.
+/// A runtime's copy of itself in memory: `/memfd:runc_cloned:/proc/self/exe (deleted)`.
 fn is_copy(exe: &Path) -> bool {
-    if exe == Path::new("/") {
-        return true;
-    }
     exe.as_os_str()
         .as_bytes()
         .strip_prefix(b"/memfd:")
@@ -85,6 +84,7 @@ mod tests {
     fn runtimes_are_known_by_name_and_by_their_copies_in_memory() {
         let path = |text| AbsPath::try_from(text).expect("absolute");
         assert!(is_runtime(&path("/usr/sbin/runc")));
+        assert!(is_runtime(&path("/")));
         assert!(is_manager(&path("/usr/lib/systemd/systemd-executor")));
         // A container may well have systemd for its own program.
         assert!(!is_runtime(&path("/usr/lib/systemd/systemd")));
@@ -96,7 +96,6 @@ mod tests {
         assert!(is_copy(Path::new(
             "/memfd:crun_cloned:/proc/self/exe (deleted)"
         )));
-        assert!(is_copy(Path::new("/")));
         assert!(!is_copy(Path::new("/memfd:payload (deleted)")));
         assert_eq!(stage(std::process::id(), is_runtime), Stage::Running);
         assert_eq!(stage(u32::MAX, is_runtime), Stage::Gone);
