@@ -320,7 +320,7 @@ mod tests {
             ("metrics: 0.0.0.0:9464", "metrics: an address on loopback"),
             ("watch: {units: ['a[']}", "watch: 'a[' is no pattern"),
             ("- a", "invalid type"),
-            ("watch: [", "line 1"),
+            ("watch: [", "at line 2"),
         ] {
             assert!(wrong(text).contains(said), "{text}: {}", wrong(text));
         }

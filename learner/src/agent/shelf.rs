@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Whether the store is open.
 #[derive(Debug)]
 enum Place {
-    Open(Store),
+    Open(Box<Store>),
     /// It stopped, and could not be opened again yet.
     Stopped,
     /// For good.
@@ -46,7 +46,7 @@ impl Shelf {
         Ok(Self {
             dir: dir.to_owned(),
             options,
-            place: RwLock::new(Place::Open(store)),
+            place: RwLock::new(Place::Open(Box::new(store))),
         })
     }
 
@@ -78,7 +78,7 @@ impl Shelf {
         if is_stopped {
             // Its lock is given back before it is opened again.
             *place = Place::Stopped;
-            *place = Place::Open(Store::open_with(&self.dir, self.options)?);
+            *place = Place::Open(Box::new(Store::open_with(&self.dir, self.options)?));
         }
         match &*place {
             Place::Open(store) => work(store),
