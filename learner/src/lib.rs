@@ -3,9 +3,9 @@
 //!
 //! The floors, lowest first: vocabulary ([`workload`], [`behavior`], [`observation`], [`path`],
 //! [`mention`]), judgement ([`profile`], [`quarantine`], [`readiness`], [`policy`], [`generalize`],
-//! [`recommend`], [`report`], [`simulation`], [`mod@diff`]), edges ([`kernel`], [`store`],
-//! [`recording`]), composition ([`session`]). A module uses only what is below it, and edges do not
-//! use one another.
+//! [`recommend`], [`report`], [`simulation`], [`mod@diff`]), edges ([`kernel`], [`host`], [`store`],
+//! [`recording`]), composition ([`session`], [`agent`], [`books`]). A module uses only what is below
+//! it, and edges do not use one another.
 #![forbid(unsafe_code)]
 
 pub mod act;
