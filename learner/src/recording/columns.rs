@@ -10,7 +10,7 @@ use polars::prelude::{
 use serde_json::value::RawValue;
 
 use super::error::Problem;
-use super::line::{Deed, Line, Text, When, Whose};
+use super::line::{Deed, Kind, Line, Text, When, Whose};
 
 /// Text columns without which there is no recording.
 const NEEDED: [&str; 7] = [
@@ -276,7 +276,7 @@ impl Rows {
     /// How often and when.
     pub(super) fn when(&self, row: usize) -> Result<When<'_>, Problem> {
         Ok(When {
-            op: needed(&self.op, row)?,
+            kind: Kind::of(needed(&self.op, row)?),
             at: needed(&self.at, row)?,
             last: of(&self.last, row),
             count: of(&self.count, row),

@@ -154,7 +154,7 @@ impl<D: Fn() -> PolarsResult<DataFrame> + Send> Part for RowGroup<D> {
                     counted.push((entry, NEVER));
                 }
                 let (_, sum) = &mut counted[statement];
-                *sum = sum.plus(rows.when(row)?.sighting()?.in_order());
+                *sum = sum.plus(tally.sighting(rows.when(row)?)?.in_order());
                 Ok(())
             };
             count().map_err(self.at_row(row))?;

@@ -9,8 +9,9 @@ use std::hash::{BuildHasher as _, RandomState};
 use siphasher::sip128::SipHasher13;
 
 use super::error::Problem;
-use super::line::{Deed, Line, Whose};
+use super::line::{Deed, Kind, Line, When, Whose};
 use super::meaning::{Meaning, Statement};
+use super::outline::{Blanks, Finders};
 use crate::observation::{Moment, Observation};
 use crate::profile::Sighting;
 
@@ -21,6 +22,9 @@ pub(super) struct Entry {
     statement: Statement,
     sighting: Sighting,
 }
+
+/// As many ways to spell a statement are remembered, on an average.
+const MOST_SPELLINGS: usize = 2;
 
 /// What changes no sighting that it is added to.
 pub(super) const NEVER: Sighting = Sighting {
@@ -48,6 +52,10 @@ pub(super) struct Tally {
     sightings: Vec<Sighting>,
     statements: Vec<(u64, Statement)>,
     weight: usize,
+    /// Lines of JSON Lines by what they are apart from how often and when: which entry they are
+    /// for, and of which kind.
+    outlines: HashMap<u128, (usize, Kind)>,
+    finders: Finders,
     /// Whose the line before was, and the hash of that.
     whose: (Vec<u8>, u128),
     fields: Vec<u8>,
@@ -63,6 +71,8 @@ impl Default for Tally {
             sightings: Vec::new(),
             statements: Vec::new(),
             weight: 0,
+            outlines: HashMap::new(),
+            finders: Finders::default(),
             whose: (Vec::new(), 0),
             fields: Vec::new(),
         }
@@ -70,16 +80,46 @@ impl Default for Tally {
 }
 
 impl Tally {
-    /// Counts a line in.
-    pub(super) fn add(&mut self, number: u64, line: &Line<'_>) -> Result<(), Problem> {
+    /// Counts a line of JSON Lines in.
+    pub(super) fn add(&mut self, number: u64, text: &[u8]) -> Result<(), Problem> {
+        let blanks = self.finders.guess(text);
+        let outline = blanks.as_ref().map(|blanks| {
+            self.fields.clear();
+            blanks.write_outline(text, &mut self.fields);
+            self.hasher.hash(&self.fields).as_u128()
+        });
+        if let (Some(blanks), Some(outline)) = (&blanks, outline)
+            && let Some((entry, kind)) = self.outlines.get(&outline)
+            && let Some(when) = blanks.when(text, *kind)
+        {
+            let (entry, sighting) = (*entry, self.sighting(when)?);
+            self.count(entry, sighting);
+            return Ok(());
+        }
+        let line = Line::parse(text)?;
         let whose = self.whose(&line.whose());
         let statement = self.statement(whose, &line.deed());
-        let entry = match self.entry(statement) {
-            Some(entry) => entry,
-            None => self.insert(statement, number, line)?,
+        let (entry, is_known) = match self.entry(statement) {
+            Some(entry) => (entry, true),
+            None => (self.insert(statement, number, &line)?, false),
         };
-        self.count(entry, line.when().sighting()?);
+        let when = line.when();
+        let sighting = self.sighting(when)?;
+        self.count(entry, sighting);
+        // What is said once may never be said again.
+        if is_known
+            && let Some(outline) = outline
+            && self.outlines.len() < MOST_SPELLINGS * self.sightings.len()
+            && Blanks::parsed(text) == blanks
+        {
+            self.outlines.insert(outline, (entry, when.kind));
+        }
         Ok(())
+    }
+
+    /// How often and when, of a line.
+    pub(super) fn sighting(&mut self, when: When<'_>) -> Result<Sighting, Problem> {
+        self.meaning.sighting(when)
     }
 
     /// Whose a line is, for [`Tally::statement`].
@@ -138,6 +178,7 @@ impl Tally {
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Entry> + '_ {
         self.weight = 0;
         self.known.clear();
+        self.outlines.clear();
         let entries = self.statements.drain(..).zip(self.sightings.drain(..));
         entries.map(|((first_line, statement), sighting)| Entry {
             first_line,
