@@ -15,11 +15,13 @@ mod line;
 mod lines;
 mod meaning;
 mod minute;
+mod numbered;
 mod origin;
 mod outline;
 mod parquet;
 mod part;
 mod replay;
+mod rows;
 mod tally;
 mod wording;
 

@@ -4,7 +4,7 @@
 //! line that repeats it, only `at`, `last` and `count` are looked at.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher, RandomState};
 
 use siphasher::sip128::SipHasher13;
 
@@ -21,6 +21,29 @@ pub(super) struct Entry {
     first_line: u64,
     statement: Statement,
     sighting: Sighting,
+}
+
+/// What is known by a hash that nobody can foresee.
+type ByHash<T> = HashMap<u128, T, BuildHasherDefault<AsItIs>>;
+
+/// The hash of a hash: a part of it.
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes
+            .iter()
+            .for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u128(&mut self, hash: u128) {
+        self.0 = hash as u64;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// As many ways to spell a statement are remembered, on an average.
@@ -46,7 +69,7 @@ pub(super) struct Tally {
     meaning: Meaning,
     hasher: SipHasher13,
     /// Which entry a statement is.
-    known: HashMap<u128, usize>,
+    known: ByHash<u32>,
     /// Of each entry. Apart from what it means, so that what every line looks at stays in the
     /// processor's caches.
     sightings: Vec<Sighting>,
@@ -54,7 +77,7 @@ pub(super) struct Tally {
     weight: usize,
     /// Lines of JSON Lines by what they are apart from how often and when: which entry they are
     /// for, and of which kind.
-    outlines: HashMap<u128, (usize, Kind)>,
+    outlines: ByHash<(u32, Kind)>,
     finders: Finders,
     /// Whose the line before was, and the hash of that.
     whose: (Vec<u8>, u128),
@@ -67,11 +90,11 @@ impl Default for Tally {
         Self {
             meaning: Meaning::default(),
             hasher: SipHasher13::new_with_keys(random.hash_one(0), random.hash_one(1)),
-            known: HashMap::new(),
+            known: ByHash::default(),
             sightings: Vec::new(),
             statements: Vec::new(),
             weight: 0,
-            outlines: HashMap::new(),
+            outlines: ByHash::default(),
             finders: Finders::default(),
             whose: (Vec::new(), 0),
             fields: Vec::new(),
@@ -143,7 +166,7 @@ impl Tally {
     }
 
     /// The entry of a statement, until all are taken out.
-    pub(super) fn entry(&self, statement: u128) -> Option<usize> {
+    pub(super) fn entry(&self, statement: u128) -> Option<u32> {
         self.known.get(&statement).copied()
     }
 
@@ -153,9 +176,10 @@ impl Tally {
         statement: u128,
         number: u64,
         line: &Line<'_>,
-    ) -> Result<usize, Problem> {
+    ) -> Result<u32, Problem> {
         let meaning = self.meaning.statement(line)?;
-        let entry = self.sightings.len();
+        // The weight that makes a tally full is reached long before.
+        let entry = self.sightings.len() as u32;
         self.weight += size_of::<Entry>() + self.fields.len() + self.whose.0.len();
         self.known.insert(statement, entry);
         self.sightings.push(NEVER);
@@ -164,8 +188,8 @@ impl Tally {
     }
 
     /// Counts in what lines say that state what the entry does.
-    pub(super) fn count(&mut self, entry: usize, sighting: Sighting) {
-        let known = &mut self.sightings[entry];
+    pub(super) fn count(&mut self, entry: u32, sighting: Sighting) {
+        let known = &mut self.sightings[entry as usize];
         *known = known.plus(sighting.in_order());
     }
 
