@@ -170,3 +170,61 @@ impl Numbers {
         number
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use polars::prelude::NewChunkedArray as _;
+
+    use super::*;
+
+    fn texts<'t>(rows: impl IntoIterator<Item = Option<&'t str>>) -> StringChunked {
+        StringChunked::from_iter_options("texts".into(), rows.into_iter())
+    }
+
+    fn numbered(columns: &[Values<'_>], rows: usize) -> Vec<u32> {
+        let columns = columns.iter().map(|column| match *column {
+            Values::Texts(column) => Values::Texts(column),
+            Values::Flags(column) => Values::Flags(column),
+            Values::Numbers(column) => Values::Numbers(column),
+        });
+        Numbered::of(rows, Vec::new(), columns.collect()).statements
+    }
+
+    #[test]
+    fn rows_are_told_apart_by_every_column_and_null_is_no_value() {
+        let long = "longer than what stands in its place";
+        let one = texts([Some("a"), None, Some(""), Some("a"), Some(long), Some("a")]);
+        let other = texts([None, Some("a"), None, None, None, Some("a")]);
+        let (one, other) = (Values::Texts(&one), Values::Texts(&other));
+        assert_eq!(numbered(&[one, other], 6), [0, 1, 2, 0, 3, 4]);
+
+        let flags = BooleanChunked::from_iter_options(
+            "flags".into(),
+            [Some(true), Some(false), None, Some(true)].into_iter(),
+        );
+        let ids = UInt32Chunked::from_iter_options(
+            "ids".into(),
+            [Some(0), Some(0), Some(u32::MAX), None].into_iter(),
+        );
+        let columns = [Values::Flags(&flags), Values::Numbers(&ids)];
+        assert_eq!(numbered(&columns, 4), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_value_that_comes_late_is_told_apart_too() {
+        let rows = 3 * BLOCK + 7;
+        let differs = |row| row == rows - 1 || row == BLOCK;
+        let column = texts((0..rows).map(|row| Some(if differs(row) { "b" } else { "a" })));
+        let numbers = numbered(&[Values::Texts(&column)], rows);
+        let expected: Vec<u32> = (0..rows).map(|row| u32::from(differs(row))).collect();
+        assert_eq!(numbers, expected);
+    }
+
+    #[test]
+    fn rows_without_a_difference_are_one_statement() {
+        let column = texts([Some("a"); 3]);
+        assert_eq!(numbered(&[Values::Texts(&column)], 3), [0, 0, 0]);
+        assert_eq!(numbered(&[], 2), [0, 0]);
+        assert!(numbered(&[], 0).is_empty());
+    }
+}

@@ -5,11 +5,8 @@
 
 use std::ops::Range;
 
+use super::line::{Kind, Line, When};
 use memchr::memmem::Finder;
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
-use super::line::{Kind, When};
 
 /// Where the values of `at`, `last` and `count` stand in a line; texts without their quotes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +35,7 @@ impl Default for Finders {
 
 impl Finders {
     /// What stands after the first of each name, if that is a plain text or number. It may be
-    /// another field's: [`Blanks::parsed`] knows.
+    /// another field's: [`Finders::are_of`] knows.
     pub(super) fn guess(&self, line: &[u8]) -> Option<Blanks> {
         let text = |finder| plain_text(line, value(line, finder)?);
         let number = |finder| plain_number(line, value(line, finder)?);
@@ -47,6 +44,21 @@ impl Finders {
             last: text(&self.last),
             count: number(&self.count),
         })
+    }
+
+    /// Whether the blanks are where the values stand in this line, which was parsed: it has these
+    /// fields and no others of the three, each name is in it once, and no name is spelled with
+    /// escapes.
+    pub(super) fn are_of(&self, blanks: &Blanks, text: &[u8], line: &Line<'_>) -> bool {
+        let once = |finder: &Finder<'_>| finder.find_iter(text).take(2).count() == 1;
+        let fits = |is_blank, is_field, finder| match (is_blank, is_field) {
+            (true, true) => once(finder),
+            (is_blank, is_field) => !is_blank && !is_field,
+        };
+        memchr::memchr(b'\\', text).is_none()
+            && once(&self.at)
+            && fits(blanks.last.is_some(), line.last.is_some(), &self.last)
+            && fits(blanks.count.is_some(), line.count.is_some(), &self.count)
     }
 }
 
@@ -82,33 +94,7 @@ fn plain_number(line: &[u8], begin: usize) -> Option<Range<usize>> {
     is_plain.then(|| begin..begin + len)
 }
 
-#[derive(Deserialize)]
-struct Values<'l> {
-    #[serde(borrow)]
-    at: &'l RawValue,
-    #[serde(borrow)]
-    last: Option<&'l RawValue>,
-    #[serde(borrow)]
-    count: Option<&'l RawValue>,
-}
-
 impl Blanks {
-    /// Where the values do stand in a line that has been understood.
-    pub(super) fn parsed(line: &[u8]) -> Option<Self> {
-        let line = std::str::from_utf8(line).ok()?;
-        let Values { at, last, count } = serde_json::from_str(line).ok()?;
-        let place = |value: &RawValue| {
-            let begin = value.get().as_ptr().addr() - line.as_ptr().addr();
-            begin..begin + value.get().len()
-        };
-        let within = |quoted: Range<usize>| quoted.start + 1..quoted.end - 1;
-        Some(Self {
-            at: within(place(at)),
-            last: last.map(|last| within(place(last))),
-            count: count.map(place),
-        })
-    }
-
     /// What the values say.
     pub(super) fn when<'l>(&self, line: &'l [u8], kind: Kind) -> Option<When<'l>> {
         let text = |blank: &Range<usize>| std::str::from_utf8(line.get(blank.clone())?).ok();

@@ -11,7 +11,7 @@ use siphasher::sip128::SipHasher13;
 use super::error::Problem;
 use super::line::{Deed, Kind, Line, When, Whose};
 use super::meaning::{Meaning, Statement};
-use super::outline::{Blanks, Finders};
+use super::outline::Finders;
 use crate::observation::{Moment, Observation};
 use crate::profile::Sighting;
 
@@ -122,19 +122,18 @@ impl Tally {
         let line = Line::parse(text)?;
         let whose = self.whose(&line.whose());
         let statement = self.statement(whose, &line.deed());
-        let (entry, is_known) = match self.entry(statement) {
-            Some(entry) => (entry, true),
-            None => (self.insert(statement, number, &line)?, false),
+        let entry = match self.entry(statement) {
+            Some(entry) => entry,
+            None => self.insert(statement, number, &line)?,
         };
         let when = line.when();
         let sighting = self.sighting(when)?;
         self.count(entry, sighting);
-        // What is said once may never be said again.
-        if is_known
-            && let Some(outline) = outline
+        if let (Some(blanks), Some(outline)) = (&blanks, outline)
             && self.outlines.len() < MOST_SPELLINGS * self.sightings.len()
-            && Blanks::parsed(text) == blanks
+            && self.finders.are_of(blanks, text, &line)
         {
+            self.weight += size_of::<(u128, (u32, Kind))>();
             self.outlines.insert(outline, (entry, when.kind));
         }
         Ok(())
