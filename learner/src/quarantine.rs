@@ -200,7 +200,7 @@ pub fn sort_judged<'a>(
     ledger: &Ledger,
 ) -> Sorted<'a> {
     let mut sorted = Sorted::default();
-    let mut cases: BTreeMap<Act<'a>, Case> = BTreeMap::new();
+    let mut cases: BTreeMap<&'a Workload, BTreeMap<Act<'a>, Case>> = BTreeMap::new();
     for (key, run) in runs {
         let frozen = ledger.frozen(&Revision::of(key));
         let include = match frozen {
@@ -212,7 +212,8 @@ pub fn sort_judged<'a>(
         if !unjudged.is_empty() {
             sorted.quarantine.unjudged.insert((*key).clone(), unjudged);
         }
-        let mut of_this_run: BTreeMap<Act<'a>, Case> = BTreeMap::new();
+        // The same act comes together: a run's behaviours are in the order of their acts.
+        let mut of_this_run: Vec<(Act<'a>, Case)> = Vec::new();
         for (behavior, sighting) in &run.seen {
             let denied = is_denied(&behavior.result);
             if !(behavior.is_learnable() || denied) || tombstones.bury(&key.workload, behavior) {
@@ -231,15 +232,17 @@ pub fn sort_judged<'a>(
                     finding = finding.with(Reason::Alert);
                 }
             }
-            of_this_run
-                .entry(Act::new(&key.workload, behavior))
-                .and_modify(|case| case.add(&finding, *sighting))
-                .or_insert_with(|| Case::new(&finding, *sighting));
+            let act = Act::of(behavior);
+            match of_this_run.last_mut() {
+                Some((same, case)) if *same == act => case.add(&finding, *sighting),
+                _ => of_this_run.push((act, Case::new(&finding, *sighting))),
+            }
         }
         let entries = ground.ancestry.map(|known| known.entries);
         sorted.entries.insert(key, entries.unwrap_or_default());
+        let of_workload = cases.entry(&key.workload).or_default();
         for (act, case) in of_this_run {
-            match cases.entry(act) {
+            match of_workload.entry(act) {
                 std::collections::btree_map::Entry::Vacant(slot) => {
                     slot.insert(case);
                 }
@@ -250,30 +253,36 @@ pub fn sort_judged<'a>(
         }
     }
     for (key, run) in runs {
-        let learned = sorted.learned.entry(*key).or_default();
         let frozen = ledger.frozen(&Revision::of(key));
         let is_accepted = |behavior: &Behavior| {
             is_denied(&behavior.result)
                 && (include.accepts(behavior)
                     || frozen.is_some_and(|frozen| frozen.candidate().accepts(behavior)))
         };
+        let of_workload = cases.get(&key.workload);
         let may_be = |behavior: &&Behavior| {
             (behavior.is_learnable() || is_accepted(behavior))
-                && cases
-                    .get(&Act::new(&key.workload, behavior))
+                && of_workload
+                    .and_then(|cases| cases.get(&Act::of(behavior)))
                     .is_some_and(|case| !case.is_held())
         };
-        learned.extend(
-            run.seen
-                .iter()
-                .map(|(behavior, sighting)| (behavior, *sighting))
-                .filter(|(behavior, _)| may_be(behavior)),
-        );
+        let learned = run
+            .seen
+            .iter()
+            .map(|(behavior, sighting)| (behavior, *sighting))
+            .filter(|(behavior, _)| may_be(behavior))
+            .collect();
+        sorted.learned.insert(key, learned);
     }
     sorted.quarantine.held = cases
         .into_iter()
-        .filter(|(_, case)| case.is_held())
-        .map(|(act, case)| act.held(case))
+        .flat_map(|(workload, cases)| {
+            cases
+                .into_iter()
+                .map(move |(act, case)| (workload, act, case))
+        })
+        .filter(|(_, _, case)| case.is_held())
+        .map(|(workload, act, case)| act.held(workload, case))
         .collect();
     sorted
 }
@@ -294,26 +303,24 @@ pub(crate) fn is_denied(result: &Outcome) -> bool {
     matches!(result, Outcome::Failed(errno) if matches!(errno.as_str(), "EACCES" | "EPERM"))
 }
 
-/// What makes two behaviours the same here.
+/// What makes two behaviours of a workload the same here. The order is that of behaviours.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Act<'a> {
-    workload: &'a Workload,
     op: &'a Op,
     path: &'a AbsPath,
     source: Option<&'a AbsPath>,
 }
 
 impl<'a> Act<'a> {
-    fn new(workload: &'a Workload, behavior: &'a Behavior) -> Self {
+    fn of(behavior: &'a Behavior) -> Self {
         Self {
-            workload,
             op: &behavior.op,
             path: &behavior.path,
             source: behavior.source.as_ref(),
         }
     }
 
-    fn held(self, case: Case) -> Held {
+    fn held(self, workload: &Workload, case: Case) -> Held {
         let Case {
             reasons,
             runs,
@@ -321,7 +328,7 @@ impl<'a> Act<'a> {
             ..
         } = case;
         Held {
-            workload: self.workload.clone(),
+            workload: workload.clone(),
             op: self.op.clone(),
             path: self.path.clone(),
             source: self.source.cloned(),

@@ -14,10 +14,14 @@ mod error;
 mod line;
 mod lines;
 mod meaning;
+mod minute;
+mod numbered;
 mod origin;
+mod outline;
 mod parquet;
 mod part;
 mod replay;
+mod rows;
 mod tally;
 mod wording;
 
