@@ -252,7 +252,7 @@ impl Client {
         let mut journal = Journal::default();
         self.texts(&Request::Journal, |place| {
             match place {
-                Place::Entry(number, entry) => journal.places.push((number, entry)),
+                Place::Entry(number, entry) => journal.places.push((number, *entry)),
                 Place::End(end) => journal.end = end,
             }
             true

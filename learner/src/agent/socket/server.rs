@@ -326,7 +326,7 @@ impl Peer {
             Request::Journal => {
                 let journal = self.work(|shelf| shelf.with(|s| s.journal())).await;
                 let places = journal.map(|journal| {
-                    let entry = |(number, entry)| Place::Entry(number, entry);
+                    let entry = |(number, entry)| Place::Entry(number, Box::new(entry));
                     let mut places: Vec<Place> = journal.places.into_iter().map(entry).collect();
                     places.push(Place::End(journal.end));
                     places

@@ -73,7 +73,7 @@ pub(super) struct Stand {
 /// What stands in a place of the journal; the last is its end.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Place {
-    Entry(u64, Result<Entry, String>),
+    Entry(u64, Box<Result<Entry, String>>),
     End(End),
 }
 
