@@ -170,13 +170,13 @@ impl Books {
         })
     }
 
-    /// As [`Store::decide`].
+    /// As [`Store::decide_in_turn`].
     ///
     /// # Errors
     /// [`BooksError`].
     pub fn decide(&self, decided: Move) -> Result<Entry, BooksError> {
         Ok(match &self.place {
-            Place::Here(store) => store.decide(decided)?,
+            Place::Here(store) => store.decide_in_turn(decided)?,
             Place::Agent(client) => client.decide(&decided)?,
         })
     }

@@ -219,14 +219,19 @@ impl Store {
     /// three or none.
     ///
     /// # Errors
-    /// As [`Store::fold`], and [`StoreError::Overtaken`] if the revision is not in the posture that the
-    /// decision is from.
+    /// As [`Store::fold`].
     pub fn decide(&self, decided: Move) -> Result<Entry, StoreError> {
         let mut state = self.state()?;
-        let known = match &decided.candidate {
-            Some(_) => decision::candidates(&self.dir, &state.engine, state.root.decided)?,
-            None => BTreeMap::new(),
-        };
+        self.enter(&mut state, decided)
+    }
+
+    /// As [`Store::decide`], but only if the revision is still in the posture that the decision is from:
+    /// two who decide at once do not both write it down.
+    ///
+    /// # Errors
+    /// As [`Store::fold`], and [`StoreError::Overtaken`].
+    pub fn decide_in_turn(&self, decided: Move) -> Result<Entry, StoreError> {
+        let mut state = self.state()?;
         let before = state.standings.get(&decided.draft.revision);
         let posture = before.map_or(Posture::Learning, |placed| placed.standing.posture());
         if posture != decided.draft.from {
@@ -234,6 +239,15 @@ impl Store {
                 path: self.dir.clone(),
             });
         }
+        self.enter(&mut state, decided)
+    }
+
+    fn enter(&self, state: &mut State, decided: Move) -> Result<Entry, StoreError> {
+        let known = match &decided.candidate {
+            Some(_) => decision::candidates(&self.dir, &state.engine, state.root.decided)?,
+            None => BTreeMap::new(),
+        };
+        let before = state.standings.get(&decided.draft.revision);
         let Decision {
             batch,
             root,
@@ -245,7 +259,7 @@ impl Store {
         if state.root.format < root.format {
             format::write(&self.dir, root.format)?;
         }
-        self.confirm(&mut state, batch, root, sum)?;
+        self.confirm(state, batch, root, sum)?;
         let revision = entry.draft.revision.clone();
         state.standings.insert(revision, placed);
         Ok(entry)

@@ -339,7 +339,7 @@ impl Peer {
                     Err(bad) => return self.turn_away(bad.to_string()).await,
                 };
                 let entry = self
-                    .work(move |shelf| shelf.with(|s| s.decide(decided.clone())))
+                    .work(move |shelf| shelf.with(|s| s.decide_in_turn(decided.clone())))
                     .await;
                 let text = entry.and_then(|e| serde_json::to_string(&e).map_err(|e| e.to_string()));
                 self.say(&text.map_or_else(Reply::Refused, Reply::Text))
