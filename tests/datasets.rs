@@ -397,6 +397,10 @@ fn a_program_that_a_build_has_made_is_held_until_somebody_names_it() {
     }
 }
 
+/// The first process of the machine that exim was recorded on: it adopts deliveries whose parent has
+/// ended, and what such an orphan executes is taken for an entry.
+const ADOPTER: &[u8] = b"/process_api";
+
 #[test]
 fn who_has_started_a_run_is_the_parent_of_its_entries_alone() {
     for name in names(".parquet") {
@@ -408,6 +412,10 @@ fn who_has_started_a_run_is_the_parent_of_its_entries_alone() {
                 .filter(|b| b.op == Op::Exec && b.is_learnable())
             {
                 let source = behavior.source.as_ref().expect("recorded");
+                if source.as_bytes() == ADOPTER {
+                    assert_eq!(name, "exim");
+                    continue;
+                }
                 assert_eq!(
                     source.as_bytes() == b"/srv/learner-datasets/bin/learner",
                     entries.contains(behavior),
