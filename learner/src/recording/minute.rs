@@ -8,8 +8,8 @@ type Text = [u8; 17];
 /// The minute that a time was of, so that of the next one only the seconds are looked at.
 #[derive(Default)]
 pub(super) struct Minute {
-    text: Text,
-    begin: i64,
+    /// Its text, and when it begins.
+    known: Option<(Text, i64)>,
 }
 
 impl Minute {
@@ -24,11 +24,12 @@ impl Minute {
         };
         let seconds = number(seconds).filter(|seconds| *seconds < 60)?;
         let micros = number(fraction)? * 10_i64.pow(6 - fraction.len() as u32);
-        if *text != self.text {
-            self.begin = begin(text)?;
-            self.text = *text;
-        }
-        Some(Moment(self.begin + seconds * 1_000_000 + micros))
+        let begin = match self.known {
+            Some((known, begin)) if known == *text => begin,
+            _ => begin(text)?,
+        };
+        self.known = Some((*text, begin));
+        Some(Moment(begin + seconds * 1_000_000 + micros))
     }
 }
 
@@ -102,6 +103,8 @@ mod tests {
     #[test]
     fn what_is_no_time_is_none() {
         let mut minute = Minute::default();
+        let nothing = "\0".repeat(17) + "00Z";
+        assert_eq!(minute.moment(&nothing), None, "before any minute is known");
         assert!(minute.moment("2026-05-28T20:26:40Z").is_some());
         for text in [
             "",
