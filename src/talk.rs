@@ -14,6 +14,8 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::args::Global;
 
+pub(crate) use learner::visible::visible;
+
 /// Target of what was made: green, as karmor says it.
 const MADE: &str = "learner::made";
 
@@ -73,19 +75,6 @@ pub(crate) fn progress(global: &Global, what: &str) -> ProgressBar {
     bar.set_message(what.to_owned());
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
-}
-
-/// Names that somebody else chose, with control characters escaped.
-pub(crate) fn visible(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() {
-            out.extend(c.escape_default());
-        } else {
-            out.push(c);
-        }
-    }
-    out
 }
 
 /// One line an event, `warning: ` or `error: ` in front, without time or place.

@@ -95,21 +95,15 @@ impl ActId {
 
     /// Reads what [`ActId`] is shown as; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
-        if text.len() != 12 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return None;
-        }
         let mut id = [0; 6];
-        for (byte, at) in id.iter_mut().zip((0..).step_by(2)) {
-            *byte = u8::from_str_radix(text.get(at..at + 2)?, 16).ok()?;
-        }
+        hex::decode_to_slice(text, &mut id).ok()?;
         Some(Self(id))
     }
 }
 
 impl fmt::Display for ActId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
-        f.pad(&text)
+        f.pad(&hex::encode(self.0))
     }
 }
 

@@ -1,11 +1,12 @@
 //! Learner watches what Linux workloads really do and writes the least-permissive KubeArmor
 //! policies that let them go on doing it.
 //!
-//! The floors, lowest first: vocabulary ([`workload`], [`behavior`], [`observation`], [`path`],
-//! [`mention`]), judgement ([`profile`], [`quarantine`], [`readiness`], [`policy`], [`generalize`],
-//! [`recommend`], [`report`], [`simulation`], [`mod@diff`]), edges ([`kernel`], [`host`], [`store`],
-//! [`recording`]), composition ([`session`], [`agent`], [`books`]). A module uses only what is below
-//! it, and edges do not use one another.
+//! The floors, lowest first: vocabulary ([`workload`], [`behavior`], [`act`], [`observation`],
+//! [`path`], [`mention`], [`span`], [`digest`], [`visible`]), judgement ([`profile`], [`quarantine`],
+//! [`readiness`], [`policy`], [`generalize`], [`recommend`], [`report`], [`simulation`], [`mod@diff`],
+//! [`posture`], [`candidate`], [`alert`], [`promotion`], [`journal`]), edges ([`kernel`], [`host`],
+//! [`store`], [`recording`]), composition ([`session`], [`agent`], [`books`]). A module uses only what
+//! is below it, and edges do not use one another.
 #![forbid(unsafe_code)]
 
 pub mod act;
@@ -15,6 +16,7 @@ pub mod mention;
 pub mod observation;
 pub mod path;
 pub mod span;
+pub mod visible;
 pub mod workload;
 
 mod contain;

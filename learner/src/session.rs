@@ -1,7 +1,7 @@
 //! One watched run: a command started by us, or processes that run already.
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -225,16 +225,7 @@ impl Run<'_> {
         let mut hangup = listen(SignalKind::hangup())?;
         let mut quit = listen(SignalKind::quit())?;
         let mut ended = listen(SignalKind::child())?;
-        let ring = self
-            .sensor
-            .as_fd()
-            .try_clone_to_owned()
-            .map_err(SessionError::Wait)?;
-        #[expect(
-            deprecated,
-            reason = "its successor is unsafe; an OwnedFd keeps the promise"
-        )]
-        let ring = AsyncFd::new(ring).map_err(SessionError::Wait)?;
+        let ring = readable(self.sensor.as_fd()).map_err(SessionError::Wait)?;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut deadline = limit.map(|limit| tokio::time::Instant::now() + limit);
@@ -337,6 +328,16 @@ impl Run<'_> {
             }
         }
     }
+}
+
+/// Something to wait on until it can be read, whoever else waits on it.
+pub(crate) fn readable(fd: BorrowedFd<'_>) -> std::io::Result<AsyncFd<OwnedFd>> {
+    let fd = fd.try_clone_to_owned()?;
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe; an OwnedFd keeps the promise"
+    )]
+    AsyncFd::new(fd)
 }
 
 async fn until(deadline: Option<tokio::time::Instant>) {

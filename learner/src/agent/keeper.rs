@@ -7,10 +7,11 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 
 use super::shelf::Shelf;
-use super::watching::{Report, visible};
+use super::watching::Report;
 use crate::profile::{Evidence, RunProfile};
 use crate::recording::{JsonlWriter, observations};
 use crate::store::StoreError;
+use crate::visible::visible;
 use crate::workload::RunKey;
 
 /// Behaviours of runs that wait for a store which takes nothing. Beyond it they go to a file.

@@ -1,12 +1,11 @@
 //! The agent's loop.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
@@ -21,6 +20,7 @@ use super::{metrics, watching::Report};
 use crate::host::Tree;
 use crate::kernel::cgroup::{self, GroupError};
 use crate::kernel::{Sensor, SensorError};
+use crate::session::readable;
 use crate::store::{Options, StoreError};
 
 /// How often ends of runs are looked for, apart from what the kernel notices.
@@ -157,8 +157,8 @@ impl Agent {
         reload: &dyn Fn() -> Option<Config>,
         overseer: &mut dyn Overseer,
     ) -> Result<(), AgentError> {
-        let ring = readable(self.watching.sensor().as_fd())?;
-        let tree = readable(self.watching.tree().as_fd())?;
+        let ring = readable(self.watching.sensor().as_fd()).map_err(AgentError::Wait)?;
+        let tree = readable(self.watching.tree().as_fd()).map_err(AgentError::Wait)?;
         let mut tick = every(TICK);
         let mut flush = every(self.config.flush.0);
         let mut rescan = every(self.config.rescan.0);
@@ -303,15 +303,6 @@ async fn beat(watchdog: &mut Option<Interval>) {
         }
         None => std::future::pending().await,
     }
-}
-
-fn readable(fd: std::os::fd::BorrowedFd<'_>) -> Result<AsyncFd<OwnedFd>, AgentError> {
-    let fd = fd.try_clone_to_owned().map_err(AgentError::Wait)?;
-    #[expect(
-        deprecated,
-        reason = "its successor is unsafe; an OwnedFd keeps the promise"
-    )]
-    AsyncFd::new(fd).map_err(AgentError::Wait)
 }
 
 /// Tells systemd, if it is there to be told.

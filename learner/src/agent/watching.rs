@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::overseer::Overseer;
-use crate::host::{self, Candidate, Described, Selection, Stage, Tree, What};
+use crate::host::{self, Candidate, Described, Roots, Selection, Stage, Tree, What};
 use crate::kernel::cgroup::{self, GroupId};
 use crate::kernel::{
     Beginning, Begun, Clock, Collector, Sensor, SensorError, Target, live, settle,
@@ -12,6 +12,7 @@ use crate::kernel::{
 use crate::observation::Moment;
 use crate::path::AbsPath;
 use crate::profile::RunProfile;
+use crate::visible::visible;
 use crate::workload::RunKey;
 
 /// Turns in which the ring buffer may be emptied before something else is done: who writes faster
@@ -35,6 +36,37 @@ struct Watched {
     run: Option<(RunKey, Described)>,
     /// Behaviours, events and lost events of the last report.
     reported: (usize, u64, u64),
+}
+
+impl Watched {
+    /// Whether what the run did first was not seen.
+    fn is_late(&self, begun: Option<Begun>) -> bool {
+        self.late.is_some() || begun.is_none_or(|begun| !begun.by_exec)
+    }
+
+    /// Whether there is a run to name, and it has no name yet.
+    fn is_nameless(&self, begun: Option<Begun>) -> bool {
+        self.run.is_none() && (self.late.is_some() || begun.is_some())
+    }
+
+    /// Names the run by when it began.
+    fn name(
+        &mut self,
+        at: Moment,
+        begun: Option<Begun>,
+        roots: &Roots,
+        overseer: &mut dyn Overseer,
+    ) -> &RunKey {
+        let what = &self.candidate.what;
+        let described = host::describe(what, roots);
+        let key = RunKey {
+            workload: described.workload.clone(),
+            image: described.image.clone(),
+            run: run_name(what, at, self.scope),
+        };
+        overseer.begun(&key, Target::Group(self.group), self.is_late(begun));
+        &self.run.insert((key, described)).0
+    }
 }
 
 /// The sensor with all that is watched by it.
@@ -265,30 +297,17 @@ impl Watching {
 
     /// Names the runs that have begun since.
     fn name_new(&mut self, overseer: &mut dyn Overseer) {
-        let roots = &self.selection.roots;
         for watched in self.watched.values_mut() {
-            let begun = match &watched.late {
-                _ if watched.run.is_some() => continue,
-                Some(_) => self.clock.moment(),
-                None => match self.collector.begun(watched.scope) {
-                    Some(begun) => begun.at,
-                    None => continue,
-                },
-            };
-            let described = host::describe(&watched.candidate.what, roots);
-            let key = RunKey {
-                workload: described.workload.clone(),
-                image: described.image.clone(),
-                run: run_name(&watched.candidate.what, begun, watched.scope),
-            };
-            let by_exec = self
-                .collector
-                .begun(watched.scope)
-                .is_some_and(|begun| begun.by_exec);
-            let late = watched.late.is_some() || !by_exec;
-            tracing::info!(workload = %visible(&key.workload.to_string()), run = %visible(&key.run), late, "a run is watched");
-            overseer.begun(&key, Target::Group(watched.group), late);
-            watched.run = Some((key, described));
+            let begun = self.collector.begun(watched.scope);
+            if watched.is_nameless(begun) {
+                let at = match begun {
+                    Some(begun) if watched.late.is_none() => begun.at,
+                    _ => self.clock.moment(),
+                };
+                let late = watched.is_late(begun);
+                let key = watched.name(at, begun, &self.selection.roots, overseer);
+                tracing::info!(workload = %visible(&key.workload.to_string()), run = %visible(&key.run), late, "a run is watched");
+            }
         }
     }
 
@@ -359,20 +378,9 @@ impl Watching {
         for mut watched in ended {
             let begun = self.collector.begun(watched.scope);
             let profile = self.collector.finish(watched.scope, &mut self.sensor)?;
-            if watched.run.is_none() && (watched.late.is_some() || begun.is_some()) {
-                let described = host::describe(&watched.candidate.what, &self.selection.roots);
-                let key = RunKey {
-                    workload: described.workload.clone(),
-                    image: described.image.clone(),
-                    run: run_name(
-                        &watched.candidate.what,
-                        begun.map_or(now, |begun| begun.at),
-                        watched.scope,
-                    ),
-                };
-                let late = watched.late.is_some() || begun.is_none_or(|begun| !begun.by_exec);
-                overseer.begun(&key, Target::Group(watched.group), late);
-                watched.run = Some((key, described));
+            if watched.is_nameless(begun) {
+                let at = begun.map_or(now, |begun| begun.at);
+                watched.name(at, begun, &self.selection.roots, overseer);
             }
             let (Some((key, described)), Some(profile)) = (watched.run, profile) else {
                 continue;
@@ -497,18 +505,4 @@ fn run_name(what: &What, Moment(at): Moment, scope: u32) -> String {
     };
     let time = jiff::Timestamp::from_microsecond(at).unwrap_or_default();
     format!("{name}-{time}-{scope}")
-}
-
-/// Names that somebody else chose, with control characters escaped.
-pub(super) fn visible(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            let (plain, escaped) = if c.is_control() {
-                (None, Some(c.escape_default()))
-            } else {
-                (Some(c), None)
-            };
-            plain.into_iter().chain(escaped.into_iter().flatten())
-        })
-        .collect()
 }
