@@ -23,6 +23,13 @@ pub enum Posture {
     Block,
 }
 
+impl Posture {
+    /// That of a revision that stands there: learning, if nothing was decided of it so far.
+    pub fn at(standing: Option<&Standing>) -> Self {
+        standing.map_or(Self::Learning, Standing::posture)
+    }
+}
+
 impl fmt::Display for Posture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

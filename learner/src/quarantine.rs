@@ -4,12 +4,14 @@
 //! So what does not look like the workload's own doing is held back, unless the same was also seen
 //! without anything against it. Nothing is held in silence: each comes with its reasons.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use crate::act::Act as Deed;
 use crate::behavior::{Access, Behavior, Op, Outcome};
-use crate::candidate::Ledger;
+use crate::candidate::{Frozen, Ledger};
 use crate::mention::{Mention, Tombstones};
 use crate::observation::Moment;
 use crate::path::AbsPath;
@@ -201,12 +203,13 @@ pub fn sort_judged<'a>(
 ) -> Sorted<'a> {
     let mut sorted = Sorted::default();
     let mut cases: BTreeMap<&'a Workload, BTreeMap<Act<'a>, Case>> = BTreeMap::new();
+    let mut terms: BTreeMap<Revision, Terms<'_>> = BTreeMap::new();
     for (key, run) in runs {
-        let frozen = ledger.frozen(&Revision::of(key));
-        let include = match frozen {
-            Some(frozen) => &include.and(frozen.candidate().include()),
-            None => include,
-        };
+        let revision = Revision::of(key);
+        let terms = terms
+            .entry(revision)
+            .or_insert_with_key(|revision| Terms::of(ledger.frozen(revision), include));
+        let include = &*terms.include;
         let ground = Ground::of(run, include);
         let unjudged = ground.unjudged();
         if !unjudged.is_empty() {
@@ -228,7 +231,10 @@ pub fn sort_judged<'a>(
                 if include.covers(behavior) {
                     finding = Finding::Clean;
                 }
-                if frozen.is_some_and(|frozen| frozen.holds(behavior, *sighting)) {
+                if terms
+                    .frozen
+                    .is_some_and(|frozen| frozen.holds(behavior, *sighting))
+                {
                     finding = finding.with(Reason::Alert);
                 }
             }
@@ -253,12 +259,11 @@ pub fn sort_judged<'a>(
         }
     }
     for (key, run) in runs {
-        let frozen = ledger.frozen(&Revision::of(key));
-        let is_accepted = |behavior: &Behavior| {
-            is_denied(&behavior.result)
-                && (include.accepts(behavior)
-                    || frozen.is_some_and(|frozen| frozen.candidate().accepts(behavior)))
-        };
+        let include = terms
+            .get(&Revision::of(key))
+            .map_or(include, |terms| &*terms.include);
+        let is_accepted =
+            |behavior: &Behavior| is_denied(&behavior.result) && include.accepts(behavior);
         let of_workload = cases.get(&key.workload);
         let may_be = |behavior: &&Behavior| {
             (behavior.is_learnable() || is_accepted(behavior))
@@ -285,6 +290,25 @@ pub fn sort_judged<'a>(
         .map(|(workload, act, case)| act.held(workload, case))
         .collect();
     sorted
+}
+
+/// What a revision is sorted by, the same for all of its runs.
+struct Terms<'l> {
+    frozen: Option<&'l Frozen>,
+    /// What is named now, and what went into the candidate.
+    include: Cow<'l, Include>,
+}
+
+impl<'l> Terms<'l> {
+    fn of(frozen: Option<&'l Arc<Frozen>>, include: &'l Include) -> Self {
+        Self {
+            frozen: frozen.map(Arc::as_ref),
+            include: match frozen {
+                Some(frozen) => Cow::Owned(include.and(frozen.candidate().include())),
+                None => Cow::Borrowed(include),
+            },
+        }
+    }
 }
 
 /// The execs by which the workload was started: the run's earliest, others by the same parent

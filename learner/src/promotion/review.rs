@@ -61,9 +61,7 @@ pub struct Review {
 impl Review {
     /// Where it stood.
     pub fn posture(&self) -> Posture {
-        self.standing
-            .as_ref()
-            .map_or(Posture::Learning, Standing::posture)
+        Posture::at(self.standing.as_ref())
     }
 }
 
@@ -161,15 +159,11 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     fn draft(&self, to: Posture, cause: Cause, candidate: Digest, figures: &Figures) -> Draft {
-        let from = self
-            .standing
-            .as_ref()
-            .map_or(Posture::Learning, Standing::posture);
         Draft {
             at: self.now,
             actor: self.actor,
             revision: self.revision.clone(),
-            from,
+            from: Posture::at(self.standing.as_ref()),
             to,
             cause,
             candidate: Some(candidate),
@@ -319,10 +313,9 @@ impl Bench<'_> {
             since: self.now,
             freeze: freeze.clone(),
         };
-        let frozen = Frozen::new(old.share(), freeze.clone());
+        let frozen = Arc::new(Frozen::new(old.share(), freeze));
         let mut ledger = self.docket.ledger.clone();
-        ledger.note(self.revision.clone(), standing.clone(), Arc::new(frozen));
-        let frozen = Frozen::new(old.share(), freeze);
+        ledger.note(self.revision.clone(), standing.clone(), frozen.clone());
         let (alerts, held, figures) = self.figures(&frozen, &ledger);
         let used: BTreeSet<String> = self
             .runs

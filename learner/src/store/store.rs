@@ -233,8 +233,7 @@ impl Store {
     pub fn decide_in_turn(&self, decided: Move) -> Result<Entry, StoreError> {
         let mut state = self.state()?;
         let before = state.standings.get(&decided.draft.revision);
-        let posture = before.map_or(Posture::Learning, |placed| placed.standing.posture());
-        if posture != decided.draft.from {
+        if Posture::at(before.map(|placed| &placed.standing)) != decided.draft.from {
             return Err(StoreError::Overtaken {
                 path: self.dir.clone(),
             });
