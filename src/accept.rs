@@ -17,14 +17,14 @@ pub(crate) fn run(global: &Global, args: &Accept) -> Result<Verdict, Failure> {
     let mut named: BTreeSet<usize> = BTreeSet::new();
     let mut moves: Vec<(Workload, BTreeSet<Act>, Move)> = Vec::new();
     for workload in court.workloads(&args.which) {
-        let Some(review) = court.review(&workload, &Criteria::default(), now())? else {
+        let evidence = court.evidence(&workload)?;
+        let Some(review) = court.review(&workload, &evidence, &Criteria::default()) else {
             continue;
         };
         let acts = meant(&review, args, &mut named);
         if acts.is_empty() {
             continue;
         }
-        let evidence = court.evidence(&workload)?;
         let docket = court.docket(&evidence);
         let decided = promotion::accept(&review.revision, &acts, &docket, person(), now())
             .map_err(|why| {

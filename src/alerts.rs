@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::Verdict;
 use crate::answer::{Answer, lines};
 use crate::args::{AlertFormat, Alerts, Global};
-use crate::court::{Court, now};
+use crate::court::Court;
 use crate::failure::Failure;
 use crate::kubearmor;
 use crate::talk::visible;
@@ -33,11 +33,9 @@ pub(crate) fn run(global: &Global, args: &Alerts) -> Result<Verdict, Failure> {
     let mut all = Vec::new();
     for workload in court.workloads(&args.which) {
         let evidence = court.evidence(&workload)?;
-        let docket = court.docket(&evidence);
-        let criteria = Criteria::default();
-        let actor = learner::journal::Actor::Job;
-        let review = learner::promotion::review(&workload, &docket, &criteria, actor, now());
-        let Some(review) = review else { continue };
+        let Some(review) = court.review(&workload, &evidence, &Criteria::default()) else {
+            continue;
+        };
         let Some(standing) = review.standing else {
             continue;
         };

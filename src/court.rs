@@ -1,7 +1,6 @@
 //! What the verbs about postures share: the store, what was decided so far, one review a workload.
 
 use std::collections::BTreeSet;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use learner::candidate::Ledger;
 use learner::generalize::Tightness;
@@ -63,22 +62,15 @@ impl Court {
         self.stored.load(&of_owner)
     }
 
-    /// Reviews a workload; `None` if nothing of it has succeeded.
+    /// Reviews a workload by its [`Court::evidence`]; `None` if nothing of it has succeeded.
     pub(crate) fn review(
         &self,
         workload: &Workload,
+        evidence: &Evidence,
         criteria: &Criteria,
-        now: Moment,
-    ) -> Result<Option<Review>, Failure> {
-        let evidence = self.evidence(workload)?;
-        let docket = self.docket(&evidence);
-        Ok(promotion::review(
-            workload,
-            &docket,
-            criteria,
-            Actor::Job,
-            now,
-        ))
+    ) -> Option<Review> {
+        let docket = self.docket(evidence);
+        promotion::review(workload, &docket, criteria, Actor::Job, now())
     }
 
     /// What a decision about these runs is made of.
@@ -122,11 +114,7 @@ impl Gate {
 
 /// The wall clock.
 pub(crate) fn now() -> Moment {
-    let micros = |span: std::time::Duration| i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
-    Moment(match SystemTime::now().duration_since(UNIX_EPOCH) {
-        Ok(since) => micros(since),
-        Err(before) => -micros(before.duration()),
-    })
+    Moment(jiff::Timestamp::now().as_microsecond())
 }
 
 /// Who is at the keyboard: who logged in, as the kernel keeps it through `su` and `sudo`; else the

@@ -54,7 +54,8 @@ fn of_workload<'a>(
 
 /// Alerts never teach, but under learning there are none.
 fn say_what_may_be_learned(court: &Court, args: &Demote, name: &str) -> Result<(), Failure> {
-    let review = court.review(&args.name, &Criteria::default(), now())?;
+    let evidence = court.evidence(&args.name)?;
+    let review = court.review(&args.name, &evidence, &Criteria::default());
     let alerts = review.into_iter().flat_map(|review| review.alerts);
     for alert in alerts.filter(|alert| !alert.dismissed) {
         tracing::warn!(

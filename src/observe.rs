@@ -3,7 +3,6 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
-use std::time::{Duration, Instant};
 
 use learner::behavior::Behavior;
 use learner::candidate::Ledger;
@@ -21,11 +20,8 @@ use crate::args::{Global, Observe, RecordingFormat, RungName};
 use crate::export;
 use crate::failure::Failure;
 use crate::policies;
-use crate::selection::{open_books, store_dir};
+use crate::selection::{open_books, open_books_patiently, store_dir};
 use crate::talk::visible;
-
-/// How long another process may keep the store before the run goes to a file instead.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 impl From<RungName> for Rung {
     fn from(name: RungName) -> Self {
@@ -215,37 +211,31 @@ fn keep(
     evidence: &Evidence,
     key: &RunKey,
 ) -> Result<Decided, Failure> {
-    let begun = Instant::now();
-    loop {
-        let stored = open_books(global, dir).and_then(|store| {
-            let folded = store.fold_all(evidence)?;
-            Ok((folded, (store.tombstones()?, store.ledger()?)))
-        });
-        match stored {
-            Ok((folded, decided)) => {
-                if folded.over > 0 {
-                    tracing::warn!(
-                        "{} events are beyond the store's limit and count as lost",
-                        folded.over
-                    );
-                }
-                return Ok(decided);
-            }
-            Err(error) if error.is_locked() && begun.elapsed() < PATIENCE => {
-                std::thread::sleep(Duration::from_millis(100));
-            }
-            Err(error) => {
-                let file = PathBuf::from(format!("learner-{}.jsonl", std::process::id()));
-                export::evidence_to_file(RecordingFormat::Jsonl, &file, evidence)?;
-                tracing::warn!("{error}");
+    let stored = open_books_patiently(global, dir).and_then(|store| {
+        let folded = store.fold_all(evidence)?;
+        Ok((folded, (store.tombstones()?, store.ledger()?)))
+    });
+    match stored {
+        Ok((folded, decided)) => {
+            if folded.over > 0 {
                 tracing::warn!(
-                    "run {} is in {} instead; put it into the store with: learner import {}",
-                    visible(&key.run),
-                    file.display(),
-                    file.display()
+                    "{} events are beyond the store's limit and count as lost",
+                    folded.over
                 );
-                return Ok(Decided::default());
             }
+            Ok(decided)
+        }
+        Err(error) => {
+            let file = PathBuf::from(format!("learner-{}.jsonl", std::process::id()));
+            export::evidence_to_file(RecordingFormat::Jsonl, &file, evidence)?;
+            tracing::warn!("{error}");
+            tracing::warn!(
+                "run {} is in {} instead; put it into the store with: learner import {}",
+                visible(&key.run),
+                file.display(),
+                file.display()
+            );
+            Ok(Decided::default())
         }
     }
 }

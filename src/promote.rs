@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::Verdict;
 use crate::answer::Answer;
 use crate::args::{Global, Promote, TableFormat};
-use crate::court::{Court, now};
+use crate::court::Court;
 use crate::failure::Failure;
 use crate::talk::visible;
 
@@ -23,7 +23,8 @@ pub(crate) fn run(global: &Global, args: &Promote) -> Result<Verdict, Failure> {
     let mut verdict = Verdict::Done;
     // One workload at a time, so that memory does not grow with the store.
     for workload in court.workloads(&args.which) {
-        let Some(mut review) = court.review(&workload, &criteria, now())? else {
+        let evidence = court.evidence(&workload)?;
+        let Some(mut review) = court.review(&workload, &evidence, &criteria) else {
             tracing::warn!(
                 "{}: nothing was seen to succeed that a policy could allow",
                 visible(&workload.to_string())

@@ -144,6 +144,19 @@ pub(crate) fn open_books(global: &Global, dir: &Path) -> Result<Books, BooksErro
     Books::open(dir, socket.unwrap_or(Path::new(DEFAULT_SOCKET)))
 }
 
+/// As [`open_books`]; waits a while for another process to close it.
+pub(crate) fn open_books_patiently(global: &Global, dir: &Path) -> Result<Books, BooksError> {
+    let begun = Instant::now();
+    loop {
+        match open_books(global, dir) {
+            Err(error) if error.is_locked() && begun.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            opened => return opened,
+        }
+    }
+}
+
 /// The store, for reading: one that is not there yet is not made.
 pub(crate) struct Stored {
     store: Option<Books>,
@@ -153,26 +166,25 @@ pub(crate) struct Stored {
 
 impl Stored {
     pub(crate) fn open(global: &Global) -> Result<Self, Failure> {
-        let dir = store_dir(global)?;
-        let store = if is_absent(&dir) {
-            None
-        } else {
-            Some(open_books(global, &dir)?)
-        };
-        Ok(Self { store, dir })
+        Self::open_by(global, open_books)
     }
 
     /// As [`Stored::open`]; waits a while for another process to close it.
     pub(crate) fn open_patiently(global: &Global) -> Result<Self, Failure> {
-        let begun = Instant::now();
-        loop {
-            match Self::open(global) {
-                Err(Failure::Books(error)) if error.is_locked() && begun.elapsed() < PATIENCE => {
-                    std::thread::sleep(Duration::from_millis(50));
-                }
-                opened => return opened,
-            }
-        }
+        Self::open_by(global, open_books_patiently)
+    }
+
+    fn open_by(
+        global: &Global,
+        open: impl FnOnce(&Global, &Path) -> Result<Books, BooksError>,
+    ) -> Result<Self, Failure> {
+        let dir = store_dir(global)?;
+        let store = if is_absent(&dir) {
+            None
+        } else {
+            Some(open(global, &dir)?)
+        };
+        Ok(Self { store, dir })
     }
 
     /// Where the revisions stand.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::Verdict;
 use crate::answer::{Answer, lines};
 use crate::args::{Global, Status, TableFormat};
-use crate::court::{Court, now};
+use crate::court::Court;
 use crate::failure::Failure;
 use crate::promote::{Why, reasons, sentences, word};
 use crate::talk::visible;
@@ -44,7 +44,7 @@ fn once(global: &Global, args: &Status, before: &str) -> Result<Verdict, Failure
     let criteria = args.gate.criteria();
     let mut reviews = Vec::new();
     for workload in court.workloads(&args.which) {
-        reviews.extend(court.review(&workload, &criteria, now())?);
+        reviews.extend(court.review(&workload, &court.evidence(&workload)?, &criteria));
     }
     let place = court.stored.dir.display().to_string();
     drop(court);
