@@ -60,6 +60,82 @@ pub struct Seen {
 
 const _: () = assert!(size_of::<Seen>() == 24);
 
+/// Entries of the `AGAIN` map.
+pub const AGAIN_MAX: u32 = 16_384;
+
+/// Key of the `AGAIN` map: an open by the objects that it goes through, as addresses in the kernel.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct AgainKey {
+    /// `struct dentry` of the file.
+    pub dentry: u64,
+    /// `struct vfsmount` of the file.
+    pub mnt: u64,
+    /// `struct dentry` of the acting executable.
+    pub exe: u64,
+    /// `struct vfsmount` of the acting executable.
+    pub exe_mnt: u64,
+    /// Count of renames in the high half, of mounts in the low one: an entry of which either is not
+    /// that of now is not found any more.
+    pub sequences: u64,
+    /// Removals of directories.
+    pub removals: u64,
+    /// Scope in the high half, acting user in the low one.
+    pub whose: u64,
+    /// [`access`] bits, [`again`] bits, and the kind of file from bit 16.
+    pub bits: u64,
+}
+
+const _: () = assert!(size_of::<AgainKey>() == 8 * again::KEY_WORDS);
+
+/// Value of the `AGAIN` map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Again {
+    /// Key of the behaviour in `SEEN`, which counts the first open and those before this entry.
+    pub seen: [u64; 2],
+    /// Further opens.
+    pub count: u64,
+    /// Last of them, `CLOCK_BOOTTIME` nanoseconds.
+    pub last: u64,
+    /// What tells the file's dentry from another one at the same address.
+    pub file: Identity,
+    /// Likewise of the executable.
+    pub exe: Identity,
+}
+
+const _: () = assert!(size_of::<Again>() == 8 * again::VALUE_WORDS);
+
+/// What tells a dentry from another one at the same address.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Identity {
+    /// Hash of its name in the high half, length in the low one.
+    pub name: u64,
+    /// Its name, and what lies behind it.
+    pub text: [u64; 4],
+    /// Inode number of its directory.
+    pub ino: u64,
+    /// Generation of that.
+    pub generation: u64,
+    /// File system of its directory, as an address.
+    pub sb: u64,
+}
+
+/// Bits of [`AgainKey::bits`], and its sizes.
+pub mod again {
+    /// The process has a controlling terminal.
+    pub const TTY: u64 = 1 << 2;
+    /// The acting user owns the file.
+    pub const OWNER: u64 = 1 << 3;
+    /// The file is in the overlay's upper layer.
+    pub const UPPER: u64 = 1 << 4;
+    /// Words of the key.
+    pub const KEY_WORDS: usize = 8;
+    /// Words of the value.
+    pub const VALUE_WORDS: usize = 20;
+}
+
 /// Values of [`Header::op`].
 pub mod op {
     /// A program was executed.
@@ -195,7 +271,8 @@ pub mod field {
             )*
             /// Number of offsets.
             pub const COUNT: usize = Index::LAST as usize;
-            /// `struct.field` of each offset; `?` at the end: 0 where the kernel has none.
+            /// `struct.field` of each offset; `|` between names of different kernels; `?` at the end: 0
+            /// where the kernel has none.
             pub const SPECS: [&str; COUNT] = [$($spec),*];
         };
     }
@@ -217,9 +294,15 @@ pub mod field {
         DENTRY_PARENT = "dentry.d_parent",
         DENTRY_NAME = "dentry.d_name.name",
         DENTRY_INODE = "dentry.d_inode",
+        DENTRY_HASH = "dentry.d_name.hash",
+        DENTRY_LEN = "dentry.d_name.len",
+        DENTRY_SHORT = "dentry.d_iname|dentry.d_shortname?",
         DENTRY_SB = "dentry.d_sb",
         INODE_MODE = "inode.i_mode",
         INODE_UID = "inode.i_uid",
+        INODE_INO = "inode.i_ino",
+        INODE_GENERATION = "inode.i_generation",
+        INODE_SB = "inode.i_sb",
         SB_FLAGS = "super_block.s_flags",
         SB_MAGIC = "super_block.s_magic",
         VFSMOUNT_ROOT = "vfsmount.mnt_root",

@@ -161,7 +161,7 @@ pub async fn watch(plan: Plan) -> Result<Watched, SessionError> {
     } = run;
     sensor.detach();
     while !collector.drain(&mut sensor) {}
-    collector.look(&sensor);
+    collector.look(&mut sensor)?;
     let mut profile = collector.finish(SCOPE, &mut sensor)?.unwrap_or_default();
     let ended = clock.moment();
     if plan_is_command(&plan.subject) {

@@ -3,6 +3,8 @@
 use std::fs;
 use std::process::Child;
 
+use learner::kernel::cgroup::Group;
+use learner::workload::RunKey;
 use rustix::process::Signal;
 
 use crate::world::{inside, read_below, wait_for, world};
@@ -123,8 +125,11 @@ fn the_next_run_in_the_same_cgroup_is_another_one() {
 #[test]
 fn two_hundred_cgroups_are_watched_each_by_itself() {
     let Some(world) = world("crowd") else { return };
-    let agent = world.agent("flush: 1s");
+    // Room for all of it, however long the agent has to wait for its turn.
+    let agent = world.agent("flush: 1s\nring_buffer: 67108864");
     let groups: Vec<_> = (0..200).map(|_| world.group()).collect();
+    let last = world.group();
+    agent.watches(&last);
     let running: Vec<Child> = groups
         .iter()
         .enumerate()
@@ -138,16 +143,73 @@ fn two_hundred_cgroups_are_watched_each_by_itself() {
         assert!(child.wait().expect("ends").success());
     }
     wait_for("all runs to end", || {
-        agent.log().matches("a run has ended").count() == 200
+        let all = agent.log().matches("a run has ended").count();
+        all - agent.ends(&last).len() == 200
     });
-    drop(groups);
     assert!(agent.stop().success());
-    let runs = world.stored();
+    let last = last.path().file_name().expect("a name").to_owned();
+    drop(groups);
+    let mut runs = world.stored();
+    runs.retain(|(key, _)| *key.workload.name != *last);
     assert_eq!(runs.len(), 200);
     for (key, run) in &runs {
         assert!(!run.is_partial(), "{key:?}: {run:#?}");
         assert_eq!(read_below(run, &world.path()).len(), 1, "{key:?}: {run:#?}");
     }
+}
+
+#[test]
+fn a_run_whose_beginning_was_lost_is_told_with_its_loss() {
+    let Some(world) = world("flood") else { return };
+    let agent = world.agent("ring_buffer: 65536");
+    let groups = [world.group(), world.group()];
+    for n in 0..1000 {
+        world.file(&format!("many/f{n}"));
+    }
+    let reads = format!("cat {}/* > /dev/null", world.join("many").display());
+    let run = |group: &Group, script: &str| {
+        let status = inside(group.path(), script).status().expect("a workload");
+        assert!(status.success());
+    };
+    agent.watches(&groups[1]);
+    // Stopped, it takes nothing out of the ring, and the first fills it.
+    agent.signal(Signal::STOP);
+    run(&groups[0], &reads);
+    run(&groups[1], "true");
+    agent.signal(Signal::CONT);
+    let has_lossy = |group| {
+        let ends = agent.ends(group);
+        ends.iter().any(|end| !end.contains("lost=0 "))
+    };
+    wait_for("the runs to end", || groups.iter().all(has_lossy));
+    assert!(agent.stop().success());
+    let runs = world.stored();
+    let (lossy, whole): (Vec<_>, Vec<_>) = runs.iter().partition(|(_, run)| run.lost_total() > 0);
+    assert_eq!(lossy.len(), 2, "{runs:#?}");
+    assert!(whole.iter().all(|(_, run)| !run.is_partial()), "{whole:#?}");
+    assert!(lossy.iter().all(|(_, run)| run.is_partial()));
+    let second = |key: &RunKey| groups[1].path().ends_with(&*key.workload.name);
+    let (_, without_beginning) = lossy.iter().find(|(key, _)| second(key)).expect("told");
+    assert!(without_beginning.late && without_beginning.start.is_none());
+}
+
+#[test]
+fn what_ran_before_its_cgroup_was_watched_is_warned_of() {
+    let Some(world) = world("quick") else { return };
+    let agent = world.agent("");
+    agent.signal(Signal::STOP);
+    let group = world.group();
+    let script = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done";
+    let status = inside(group.path(), script).status().expect("a workload");
+    assert!(status.success());
+    agent.signal(Signal::CONT);
+    wait_for("the warning", || {
+        agent
+            .log()
+            .contains("before it was watched, and nothing was seen")
+    });
+    assert!(agent.stop().success());
+    assert_eq!(world.stored().len(), 0);
 }
 
 #[test]

@@ -140,6 +140,31 @@ impl Agent {
         text
     }
 
+    /// The ends of runs in a cgroup that the log tells.
+    pub(crate) fn ends(&self, group: &Group) -> Vec<String> {
+        let name = group.path().file_name().expect("a name");
+        let of = format!("/{} ", name.to_str().expect("text"));
+        let log = self.log();
+        let ends = log.lines().filter(|line| line.contains("a run has ended"));
+        ends.filter(|line| line.contains(&of))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// Until a run in the cgroup is seen: by then those that were made before it are watched too.
+    pub(crate) fn watches(&self, group: &Group) {
+        wait_for("a cgroup to be watched", || {
+            let status = inside(group.path(), "true").status().expect("a workload");
+            assert!(status.success());
+            // The run ends when nobody is in the cgroup for a while.
+            let begun = Instant::now();
+            while self.ends(group).is_empty() && begun.elapsed() < Duration::from_secs(3) {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            !self.ends(group).is_empty()
+        });
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("signalled");
     }

@@ -128,6 +128,7 @@ pub(crate) fn run(arguments: Vec<OsString>) {
             fs::rename(path(0), path(1)).expect("rename");
             drop(File::open(path(1).join("file")).expect("open"));
         }
+        "repeat-through-changes" => repeat_through_changes(path(0)),
         "go-deep" => go_deep(path(0)),
         "ring" => ring(path(0)),
         "leave-a-daemon" => leave_a_daemon(path(0)),
@@ -140,9 +141,44 @@ pub(crate) fn run(arguments: Vec<OsString>) {
             let status = Command::new("/bin/sh").arg("-c").arg(path(0)).status();
             assert!(status.expect("a shell").success());
         }
+        "turn" => super::overhead::turn(path(0), path(1)),
         "mkdir-as-32-bit" => super::compat::mkdir(path(0)),
         other => panic!("no scenario {other}"),
     }
+}
+
+/// Opens, each some times, while their names come to mean other files and other names these files.
+fn repeat_through_changes(dir: &Path) {
+    use nix::mount::{MntFlags, MsFlags, mount, umount2};
+    use nix::sched::{CloneFlags, unshare};
+    let (a, b, bound) = (dir.join("a"), dir.join("b"), dir.join("mount"));
+    let read = |path: &Path| (0..5).for_each(|_| drop(File::open(path).expect("open")));
+    read(&a.join("file"));
+    fs::rename(&a, &b).expect("renamed");
+    read(&b.join("file"));
+    fs::rename(b.join("file"), b.join("other")).expect("renamed");
+    read(&b.join("other"));
+    fs::create_dir(&a).expect("a directory");
+    fs::write(a.join("unlike"), "").expect("a file");
+    fs::rename(a.join("unlike"), a.join("file")).expect("renamed");
+    read(&a.join("file"));
+    for _ in 0..5 {
+        let mut both = OpenOptions::new();
+        drop(
+            both.read(true)
+                .write(true)
+                .open(a.join("file"))
+                .expect("open"),
+        );
+    }
+    unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace");
+    let none: Option<&str> = None;
+    let private = MsFlags::MS_PRIVATE | MsFlags::MS_REC;
+    mount(none, "/", none, private, none).expect("private");
+    mount(Some(&a), &bound, none, MsFlags::MS_BIND, none).expect("mounted");
+    read(&bound.join("file"));
+    umount2(&bound, MntFlags::MNT_DETACH).expect("unmounted");
+    read(&a.join("file"));
 }
 
 /// Operations that the kernel begins to check and then refuses, each in its own way.

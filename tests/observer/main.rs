@@ -9,6 +9,7 @@ mod command;
 mod compat;
 mod execs;
 mod limits;
+mod overhead;
 mod overlay;
 mod process;
 mod roots;
@@ -27,6 +28,12 @@ fn main() -> ExitCode {
     if args.nth(1).is_some_and(|first| first == "act") {
         act::run(args.collect());
         return ExitCode::SUCCESS;
+    }
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|first| first == "overhead")
+    {
+        return overhead::measure();
     }
     let mut arguments = Arguments::from_args();
     // One observer at a time: the counts of a scope are exact only if nobody else counts.
@@ -52,6 +59,10 @@ fn main() -> ExitCode {
         trials.push(Trial::test(
             "every rung gives the same in a virtual machine",
             vm::all_rungs,
+        ));
+        trials.push(Trial::test(
+            "watching an open that is repeated adds at most a third of what bpftrace adds",
+            vm::overhead,
         ));
     }
     libtest_mimic::run(&arguments, trials).exit_code()

@@ -58,6 +58,10 @@ pub(crate) const ALL: &[(&str, Test)] = &[
         "a file whose directory was renamed is a new behaviour",
         renamed_directory,
     ),
+    (
+        "an open that is repeated has the path of now",
+        repeated_through_changes,
+    ),
     ("hostile names come through byte for byte", hostile_names),
     (
         "a path of 64 components and one of 4095 bytes are whole",
@@ -251,6 +255,35 @@ fn renamed_directory(rung: Rung) -> Result<(), Failed> {
             "open r %/new/file",
         ],
     )
+}
+
+/// However well known the objects are that an open goes through, its path is the one of now, and every
+/// open counts.
+fn repeated_through_changes(rung: Rung) -> Result<(), Failed> {
+    let world = World::new();
+    world.file("a/file");
+    world.file("a/other");
+    std::fs::create_dir(world.join("mount"))?;
+    let seen = act(rung, "repeat-through-changes", &[&world.path()])?;
+    let counted = seen.counted(&world.path());
+    let of = |line: &str| {
+        let line = line.replace('%', &world.path().display().to_string());
+        counted.get(&line).copied().unwrap_or_default()
+    };
+    for (line, count) in [
+        // Before the directory is renamed, when another one has its name, after the bind mount.
+        ("open r %/a/file", 5 + 5 + 5),
+        ("open r %/b/file", 5),
+        // Over the file, its neighbour has been renamed.
+        ("open r %/b/other", 5),
+        ("open r %/mount/file", 5),
+        ("open rw %/a/file", 5),
+    ] {
+        check(of(line) == count, || {
+            format!("{line}: {} instead of {count}; all: {counted:#?}", of(line))
+        })?;
+    }
+    check(seen.lost().is_empty(), || format!("{:?}", seen.lost()))
 }
 
 fn hostile_names(rung: Rung) -> Result<(), Failed> {

@@ -7,23 +7,27 @@ use libtest_mimic::Failed;
 
 use crate::check;
 
-/// Boots the kernel that `LEARNER_VM_KERNEL` names, or Debian's cloud kernel, with this binary.
-pub(crate) fn all_rungs() -> Result<(), Failed> {
+/// Boots Debian's cloud kernel with this binary, and gives what it prints; None: it is skipped,
+/// which is said.
+fn boot(what: &str, settings: &[(&str, &str)]) -> Result<Option<String>, Failed> {
     let boot = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vm/boot");
-    let need = Command::new(&boot).arg("--check").output()?;
+    let need = Command::new(&boot)
+        .arg("--check")
+        .envs(settings.iter().copied())
+        .output()?;
     if !need.status.success() {
         let why = String::from_utf8_lossy(&need.stderr).trim().to_owned();
         if std::env::var_os("CI").is_some() {
             return Err(format!("CI is set, and the virtual machine cannot run: {why}").into());
         }
-        eprintln!("skipped: the virtual machine (LSM and fentry rungs, overlay root): {why}");
-        return Ok(());
+        eprintln!("skipped: the virtual machine ({what}): {why}");
+        return Ok(None);
     }
     let own: PathBuf = std::env::current_exe()?;
     let output = Command::new(&boot)
         .arg(&own)
         .arg(super::learner())
-        .env("RUNGS", "lsm fentry tracepoint")
+        .envs(settings.iter().copied())
         .output()?;
     let console = String::from_utf8_lossy(&output.stdout).into_owned();
     eprintln!("{console}");
@@ -34,6 +38,42 @@ pub(crate) fn all_rungs() -> Result<(), Failed> {
             format!("see the console above\n{errors}")
         },
     )?;
+    Ok(Some(console))
+}
+
+/// What watching costs, in instructions, beside what bpftrace costs.
+pub(crate) fn overhead() -> Result<(), Failed> {
+    let settings = [
+        ("COUNTED", "1"),
+        ("TESTS", "overhead"),
+        ("PROGRAMS", "/usr/bin/bpftrace"),
+        ("MEM", "3000"),
+    ];
+    let Some(console) = boot("what watching costs", &settings)? else {
+        return Ok(());
+    };
+    let open = |state: &str| {
+        let mark = format!("{} {state}: ", super::overhead::MARK);
+        let lines = console.lines().filter_map(|line| line.split_once(&mark));
+        let opens = lines.filter_map(|(_, figures)| figures.split(' ').next()?.parse::<u64>().ok());
+        opens.last().ok_or(format!("{state} was not measured"))
+    };
+    let (without, traced) = (open("nothing")?, open("bpftrace")?);
+    for rung in ["lsm", "fentry"] {
+        let watched = open(rung)?;
+        check(3 * (watched - without) <= traced - without, || {
+            format!("{rung}: {watched}, without {without}, with bpftrace {traced}")
+        })?;
+    }
+    Ok(())
+}
+
+/// The same tests as on the host, on every rung.
+pub(crate) fn all_rungs() -> Result<(), Failed> {
+    let what = "LSM and fentry rungs, overlay root";
+    let Some(console) = boot(what, &[("RUNGS", "lsm fentry tracepoint")])? else {
+        return Ok(());
+    };
     check(console.contains("lsm: each operation"), || {
         "the LSM rung was not tested".into()
     })?;

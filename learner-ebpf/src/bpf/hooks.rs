@@ -8,7 +8,7 @@ use learner_ebpf::{access, field, flag, op, segment};
 
 use super::read::{Location, current_task, file_path, path, pointer, value};
 use super::record::Record;
-use super::scope;
+use super::{repeat, scope};
 
 const S_IFMT: u16 = 0o170_000;
 const S_IFDIR: u16 = 0o040_000;
@@ -153,9 +153,10 @@ fn is_inner(at: Location, inode: u64) -> bool {
         && value::<u64>(pointer(at.dentry, field::DENTRY_SB), field::SB_FLAGS) & SB_KERNMOUNT == 0
 }
 
-/// What is to be said of an open file, by any rung. Emits.
+/// What is to be said of an open file, by any rung. Emits. Gives the key under which the kernel counts
+/// it from now on, if it has a path.
 #[inline(always)]
-pub(crate) fn report_open(record: Record, file: u64, errno: u32) {
+pub(crate) fn report_open(record: Record, file: u64, errno: u32) -> Option<[u64; 2]> {
     let at = file_path(file);
     let inode = pointer(file, field::FILE_INODE);
     let mode: u32 = value(file, field::FILE_MODE);
@@ -167,12 +168,13 @@ pub(crate) fn report_open(record: Record, file: u64, errno: u32) {
     }
     record.owner(inode);
     record.upper(at.dentry, inode);
-    if record.path(segment::PATH, at) {
-        record.source(current_task());
-        record.emit(true);
-    } else {
+    if !record.path(segment::PATH, at) {
         record.release();
+        return None;
     }
+    record.source(current_task());
+    let has_names = head.flags & flag::NO_PATH == 0 && head.len[segment::SOURCE] != 0;
+    record.emit(true).filter(|_| has_names)
 }
 
 #[inline(always)]
@@ -180,11 +182,29 @@ fn file_open(args: Args) {
     let file = args.get(0);
     let errno = args.errno(1);
     let scope = scope::current();
-    if scope == 0 || is_inner(file_path(file), pointer(file, field::FILE_INODE)) {
+    if scope == 0 {
         return;
     }
-    if let Some(record) = Record::begin(scope, op::OPEN) {
-        report_open(record, file, errno);
+    let again = if errno == 0 {
+        repeat::key(file, scope)
+    } else {
+        None
+    };
+    if let Some(key) = &again
+        && repeat::count(file, key)
+    {
+        return;
+    }
+    if is_inner(file_path(file), pointer(file, field::FILE_INODE)) {
+        return;
+    }
+    let Some(record) = Record::begin(scope, op::OPEN) else {
+        return;
+    };
+    if let Some(seen) = report_open(record, file, errno)
+        && let Some(key) = &again
+    {
+        repeat::keep(file, key, &seen);
     }
 }
 
@@ -264,6 +284,7 @@ fn path_unlink(args: Args) {
 }
 #[inline(always)]
 fn path_rmdir(args: Args) {
+    repeat::removed();
     on_name(op::RMDIR, args, args.errno(2), false);
 }
 #[inline(always)]

@@ -2,7 +2,9 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf};
-use learner_ebpf::{COMPAT_FROM, Header, SYSCALL_MAX, Seen, field, setting, stage};
+use learner_ebpf::{
+    AGAIN_MAX, Again, AgainKey, COMPAT_FROM, Header, SYSCALL_MAX, Seen, field, setting, stage,
+};
 
 /// Bytes that segments may begin at; one more path fits behind. Three paths of the greatest length
 /// and a string fit, which is what the longest common record needs.
@@ -83,6 +85,15 @@ pub(crate) static STAGES: ProgramArray = ProgramArray::with_max_entries(stage::C
 /// By address of the task.
 #[map]
 pub(crate) static IMAGES: HashMap<u64, Image> = HashMap::with_max_entries(1024, 0);
+/// Opens that are known by the objects that they go through.
+#[map]
+pub(crate) static AGAIN: HashMap<AgainKey, Again> = HashMap::with_max_entries(AGAIN_MAX, 0);
+/// How the names and mounts stood when an entry of `AGAIN` was made last.
+#[map]
+pub(crate) static SEQUENCE: Array<u64> = Array::with_max_entries(1, 0);
+/// Removals of directories.
+#[map]
+pub(crate) static REMOVALS: Array<u64> = Array::with_max_entries(1, 0);
 #[map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SLOTS, 0);
 
@@ -105,6 +116,16 @@ pub(crate) fn setting(index: usize) -> u32 {
 pub(crate) fn offset(field: usize) -> u64 {
     // SAFETY: `field` is one of the constants of `field`, all below COUNT.
     u64::from(unsafe { core::ptr::read_volatile(OFFSETS.as_ptr().add(field)) })
+}
+
+/// Where the kernel counts renames, and mounts; 0: not known.
+#[unsafe(no_mangle)]
+static SEQUENCES: [u64; 2] = [0; 2];
+
+#[inline(always)]
+pub(crate) fn sequence(index: usize) -> u64 {
+    // SAFETY: `index` is 0 or 1.
+    unsafe { core::ptr::read_volatile(SEQUENCES.as_ptr().add(index)) }
 }
 
 #[inline(always)]

@@ -5,6 +5,7 @@ mod hooks;
 mod maps;
 mod read;
 mod record;
+mod repeat;
 mod scope;
 mod syscalls;
 mod walk;

@@ -231,14 +231,17 @@ impl Record {
         }
     }
 
-    /// Counts the behaviour, and reports it if it is new. Releases the slot.
+    /// Counts the behaviour, and reports it if it is new. Releases the slot. Gives the key under which
+    /// the kernel counts it from now on.
     ///
     /// Each call is accounted for exactly once: in the count of `SEEN`, or by an event whose key is
     /// not in `SEEN`, or in `LOST`.
     #[inline(always)]
-    pub(crate) fn emit(self, deduplicate: bool) {
-        self.deliver(deduplicate);
+    pub(crate) fn emit(self, deduplicate: bool) -> Option<[u64; 2]> {
+        let counted = self.deliver(deduplicate);
+        let key = self.head().key;
         self.release();
+        counted.then_some(key)
     }
 
     /// Keeps the record until the system call that is under way returns, and with it the result:
@@ -265,12 +268,13 @@ impl Record {
         self.emit(true);
     }
 
+    /// True: the kernel counts it under the key of its head.
     #[inline(always)]
-    pub(crate) fn deliver(self, deduplicate: bool) {
+    pub(crate) fn deliver(self, deduplicate: bool) -> bool {
         let used = position(self.scratch);
         if used > (DATA_LIMIT + PATH_MAX) as u64 {
             lose(self.scope, lost::PATH_TOO_LONG);
-            return;
+            return false;
         }
         let head = self.head();
         if deduplicate {
@@ -278,7 +282,7 @@ impl Record {
             let key = head.key;
             if let Some(seen) = SEEN.get_ptr_mut(key) {
                 count(seen, head.at);
-                return;
+                return true;
             }
         }
         // SAFETY: head and data are adjacent in the slot; `used` is bounded above.
@@ -292,10 +296,10 @@ impl Record {
         };
         if sent != 0 {
             lose(self.scope, lost::RING_FULL);
-            return;
+            return false;
         }
         if !deduplicate {
-            return;
+            return false;
         }
         // Marked as seen only once its event is on its way: if there was no room, the next
         // occurrence tries again. If the map is full the event stands for itself, and so does the
@@ -307,10 +311,12 @@ impl Record {
         };
         let key = head.key;
         if SEEN.insert(key, first, BPF_NOEXIST).is_err() {
-            if let Some(seen) = SEEN.get_ptr_mut(key) {
-                count(seen, head.at);
-            }
+            let Some(seen) = SEEN.get_ptr_mut(key) else {
+                return false;
+            };
+            count(seen, head.at);
         }
+        true
     }
 }
 

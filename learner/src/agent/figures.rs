@@ -35,6 +35,8 @@ pub(super) struct Inner {
     pub store: u64,
     /// Runs that have ended.
     pub ended: u64,
+    /// Cgroups in which something had run to its end before they were watched.
+    pub unseen: u64,
     /// Folds into the store.
     pub folds: u64,
     /// Folds that failed.
@@ -116,6 +118,11 @@ impl Inner {
         let counters = [
             ("records", "Records that came from the kernel", self.records),
             ("ended_runs", "Runs that have ended", self.ended),
+            (
+                "unseen_runs",
+                "Cgroups in which something had run before they were watched",
+                self.unseen,
+            ),
             ("folds", "Folds into the store", self.folds),
             (
                 "failed_folds",

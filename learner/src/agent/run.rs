@@ -242,6 +242,7 @@ impl Agent {
             inner.ring = u64::from(self.config.ring_buffer);
             inner.store = size.unwrap_or(inner.store);
             inner.ended = self.ended;
+            inner.unseen = self.watching.unseen();
             inner.folds = self.keeper.folds;
             inner.failed = self.keeper.failed;
             inner.waiting = self.keeper.waiting();

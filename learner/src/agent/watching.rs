@@ -44,9 +44,14 @@ impl Watched {
         self.late.is_some() || begun.is_none_or(|begun| !begun.by_exec)
     }
 
-    /// Whether there is a run to name, and it has no name yet.
-    fn is_nameless(&self, begun: Option<Begun>) -> bool {
-        self.run.is_none() && (self.late.is_some() || begun.is_some())
+    /// Whether there is a run to name, and it has no name yet. What was lost before it was seen to
+    /// begin may have been its beginning: then it has begun.
+    fn is_nameless(&self, begun: Option<Begun>, sensor: &Sensor) -> bool {
+        let has_lost = || {
+            let losses = sensor.losses(self.scope);
+            losses.is_ok_and(|losses| !losses.is_empty())
+        };
+        self.run.is_none() && (self.late.is_some() || begun.is_some() || has_lost())
     }
 
     /// Names the run by when it began.
@@ -78,6 +83,7 @@ pub(super) struct Watching {
     selection: Selection,
     next_scope: u32,
     watched: BTreeMap<PathBuf, Watched>,
+    unseen: u64,
 }
 
 /// How one watched run stands, for the metrics.
@@ -109,6 +115,7 @@ impl Watching {
             selection,
             next_scope: 1,
             watched: BTreeMap::new(),
+            unseen: 0,
         }
     }
 
@@ -130,6 +137,11 @@ impl Watching {
     /// Workloads that are watched, whether a run has begun in them or not.
     pub(super) fn len(&self) -> usize {
         self.watched.len()
+    }
+
+    /// Cgroups in which something had run to its end before they were watched.
+    pub(super) fn unseen(&self) -> u64 {
+        self.unseen
     }
 
     /// The time by the clock of the events.
@@ -156,7 +168,7 @@ impl Watching {
     /// [`SensorError::Map`] if the kernel's maps fail.
     pub(super) fn scan(&mut self, overseer: &mut dyn Overseer) -> Result<Vec<Report>, SensorError> {
         let found = self.tree.scan(&self.selection);
-        self.admit_all(found, overseer)
+        self.admit_all(found, false, overseer)
     }
 
     /// Watches what is new as far as the kernel noticed it. Gives the runs that have ended.
@@ -173,7 +185,7 @@ impl Watching {
             tracing::warn!("notices of new cgroups were lost; all are looked at");
             found = self.tree.scan(&self.selection);
         }
-        let mut reports = self.admit_all(found, overseer)?;
+        let mut reports = self.admit_all(found, true, overseer)?;
         reports.extend(self.settle_ends(overseer)?);
         Ok(reports)
     }
@@ -200,9 +212,11 @@ impl Watching {
         Ok(reports)
     }
 
+    /// `made`: they have been made since the agent looks.
     fn admit_all(
         &mut self,
         found: Vec<Candidate>,
+        made: bool,
         overseer: &mut dyn Overseer,
     ) -> Result<Vec<Report>, SensorError> {
         let mut reports = Vec::new();
@@ -210,7 +224,7 @@ impl Watching {
             .iter()
             .any(|new| !self.watched.contains_key(&new.directory))
         {
-            self.collector.look(&self.sensor);
+            self.collector.look(&mut self.sensor)?;
         }
         for candidate in found {
             // None: it is gone already.
@@ -226,7 +240,15 @@ impl Watching {
                 }
                 None => {}
             }
-            self.admit(candidate, group);
+            self.admit(candidate.clone(), group);
+            let directory = &candidate.directory;
+            if made && !cgroup::is_populated(directory) && cgroup::has_run(directory) {
+                self.unseen += 1;
+                tracing::warn!(
+                    cgroup = %visible(&candidate.path),
+                    "something had run there before it was watched, and nothing was seen of it"
+                );
+            }
         }
         Ok(reports)
     }
@@ -299,7 +321,7 @@ impl Watching {
     fn name_new(&mut self, overseer: &mut dyn Overseer) {
         for watched in self.watched.values_mut() {
             let begun = self.collector.begun(watched.scope);
-            if watched.is_nameless(begun) {
+            if watched.is_nameless(begun, &self.sensor) {
                 let at = match begun {
                     Some(begun) if watched.late.is_none() => begun.at,
                     _ => self.clock.moment(),
@@ -321,7 +343,7 @@ impl Watching {
     ) -> Result<Vec<Report>, SensorError> {
         self.drain_all();
         self.name_new(overseer);
-        self.collector.look(&self.sensor);
+        self.collector.look(&mut self.sensor)?;
         let mut reports = Vec::new();
         let now = self.now();
         for watched in self.watched.values_mut() {
@@ -372,13 +394,14 @@ impl Watching {
         }
         settle();
         self.drain_all();
-        self.collector.look(&self.sensor);
+        self.collector.look(&mut self.sensor)?;
         let mut reports = Vec::new();
         let now = self.now();
         for mut watched in ended {
             let begun = self.collector.begun(watched.scope);
+            let is_nameless = watched.is_nameless(begun, &self.sensor);
             let profile = self.collector.finish(watched.scope, &mut self.sensor)?;
-            if watched.is_nameless(begun) {
+            if is_nameless {
                 let at = begun.map_or(now, |begun| begun.at);
                 watched.name(at, begun, &self.selection.roots, overseer);
             }

@@ -84,7 +84,9 @@ fn read_layout() -> Result<Layout, OffsetError> {
                 None => Err(missing),
             })
         } else {
-            kernel.offset(path)
+            let mut names = path.split('|').map(|name| kernel.offset(name));
+            let first = names.next();
+            names.fold(first.unwrap_or(Ok(0)), |found, other| found.or(other))
         };
         *slot = match found {
             Ok(offset) => offset,

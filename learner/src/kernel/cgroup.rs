@@ -175,6 +175,16 @@ pub fn is_populated(directory: &Path) -> bool {
     }
 }
 
+/// Whether anything has run in the subtree, as its account of processor time has it (in every cgroup
+/// of v2, whatever controllers there are). Not if the group is gone.
+pub fn has_run(directory: &Path) -> bool {
+    let account = fs::read_to_string(directory.join("cpu.stat")).unwrap_or_default();
+    let used = account
+        .lines()
+        .find_map(|line| line.strip_prefix("usage_usec "));
+    used.is_some_and(|used| used != "0")
+}
+
 /// The processes of the subtree, in no order.
 pub fn processes(directory: &Path) -> Vec<u32> {
     let mut found: Vec<u32> = fs::read_to_string(directory.join("cgroup.procs"))

@@ -118,10 +118,14 @@ impl Collector {
         self.scopes.insert(scope, gathered);
     }
 
-    /// Looks how often the kernel skipped a program until now. To be called before scopes begin, and
-    /// before their profiles are taken; it takes longer than these.
-    pub fn look(&mut self, sensor: &Sensor) {
+    /// Looks how often the kernel skipped a program until now, and what was repeated. To be called
+    /// before scopes begin, and before their profiles are taken; it takes longer than these.
+    ///
+    /// # Errors
+    /// As [`Collector::profile`].
+    pub fn look(&mut self, sensor: &mut Sensor) -> Result<(), SensorError> {
         self.skipped = sensor.skipped();
+        sensor.gather()
     }
 
     /// What happens in the scope from now on is the run's doing, whatever it waited for.

@@ -10,6 +10,7 @@ mod image;
 pub mod live;
 mod meaning;
 pub mod probe;
+mod repeats;
 mod resolve;
 mod sensor;
 mod syscalls;

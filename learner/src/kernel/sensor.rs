@@ -6,11 +6,14 @@ use std::sync::OnceLock;
 use aya::maps::{Array, HashMap, MapData, ProgramArray, RingBuf};
 use aya::programs::{BtfTracePoint, FExit, Lsm, ProgramError};
 use aya::{Btf, Ebpf, EbpfLoader};
-use learner_ebpf::{CGROUP_LEVELS, COMPAT_FROM, SYSCALL_MAX, field, lost, setting, stage};
+use learner_ebpf::{
+    AGAIN_MAX, CGROUP_LEVELS, COMPAT_FROM, SYSCALL_MAX, field, lost, setting, stage,
+};
 
 use super::btf::{Layout, OffsetError, layout};
 use super::cgroup::GroupId;
 use super::hook::{Hook, Rung};
+use super::repeats::{self, Repeats};
 use super::syscalls;
 use crate::observation::Loss;
 
@@ -101,6 +104,7 @@ pub struct Sensor {
     _stages: ProgramArray<MapData>,
     events: RingBuf<MapData>,
     seen: HashMap<MapData, [u64; 2], [u64; 3]>,
+    repeats: Repeats,
     lost: HashMap<MapData, u64, u64>,
     groups: HashMap<MapData, u64, u32>,
     namespaces: HashMap<MapData, u64, u32>,
@@ -126,6 +130,7 @@ impl Sensor {
         let mut settings_of_object = [0u32; setting::COUNT];
         settings_of_object[setting::SELF] = own_pid();
         settings_of_object[setting::URING_ARGUMENT] = uring_argument;
+        let sequences = repeats::sequences();
         let mut key = [0u8; 16];
         rustix::rand::getrandom(&mut key, rustix::rand::GetRandomFlags::empty())
             .map_err(SensorError::Random)?;
@@ -138,9 +143,11 @@ impl Sensor {
             .override_global("OFFSETS", &offsets[..], true)
             .override_global("SIP_KEY", &key[..], true)
             .override_global("SETTINGS", &settings_of_object[..], true)
+            .override_global("SEQUENCES", &sequences[..], true)
             .map_max_entries("EVENTS", settings.ring)
             .map_max_entries("IMAGES", if needs_images { 1024 } else { 1 })
             .map_max_entries("PENDING", if needs_pending { 512 } else { 1 })
+            .map_max_entries("AGAIN", if needs_pending { AGAIN_MAX } else { 1 })
             .load(OBJECT)
             .map_err(|e| SensorError::Load(chain(&e)))?;
         let mut served = Vec::new();
@@ -156,6 +163,13 @@ impl Sensor {
         Ok(Self {
             events: RingBuf::try_from(map("EVENTS")?)?,
             seen: HashMap::try_from(map("SEEN")?)?,
+            repeats: Repeats::new(
+                HashMap::try_from(map("AGAIN")?)?,
+                (
+                    Array::try_from(map("SEQUENCE")?)?,
+                    Array::try_from(map("REMOVALS")?)?,
+                ),
+            ),
             lost: HashMap::try_from(map("LOST")?)?,
             groups: HashMap::try_from(map("CGROUPS")?)?,
             namespaces: HashMap::try_from(map("NAMESPACES")?)?,
@@ -280,10 +294,23 @@ impl Sensor {
         }
     }
 
-    /// The kernel's count of a behaviour: events, first and last seen. None: it keeps none.
+    /// Brings the counts of what is repeated up to date.
+    pub(super) fn gather(&mut self) -> Result<(), SensorError> {
+        Ok(self.repeats.gather()?)
+    }
+
+    /// The kernel's count of a behaviour: events, first and last seen, of opens that are repeated as
+    /// of the last [`Sensor::gather`]. None: it keeps none.
     pub(super) fn count(&self, key: [u64; 2]) -> Result<Option<[u64; 3]>, SensorError> {
         match self.seen.get(&key, 0) {
-            Ok(count) => Ok(Some(count)),
+            Ok([count, first, last]) => {
+                let repeated = self.repeats.of(key);
+                Ok(Some([
+                    count + repeated.count,
+                    first,
+                    last.max(repeated.last),
+                ]))
+            }
             Err(aya::maps::MapError::KeyNotFound) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -291,6 +318,8 @@ impl Sensor {
 
     /// Removes what the kernel keeps of a scope that is not watched any more.
     pub(super) fn forget(&mut self, scope: u32, keys: impl Iterator<Item = [u64; 2]>) {
+        let keys: Vec<_> = keys.collect();
+        self.repeats.forget(scope, &keys);
         // What is not there need not be removed.
         for key in keys {
             let _ = self.seen.remove(&key);
