@@ -123,6 +123,83 @@ fn a_name_that_is_in_every_run_stays_and_one_that_changes_is_of_its_class() {
     );
 }
 
+/// Ten runs that read the same; those that are named also do something else.
+fn few(of: &[(usize, Behavior)]) -> Vec<Vec<Behavior>> {
+    let also = |n: usize| of.iter().filter(move |(run, _)| *run == n);
+    (0..10)
+        .map(|n| run(also(n).map(|(_, behavior)| behavior.clone())))
+        .collect()
+}
+
+#[test]
+fn a_number_varies_that_was_another_in_some_of_the_runs_that_have_one() {
+    // One of two numbers is in many runs, the other one in few.
+    let numbered = |name: &dyn Fn(u32) -> String| {
+        few(&[
+            (2, write(APP, &name(3))),
+            (3, write(APP, &name(3))),
+            (4, write(APP, &name(3))),
+            (5, write(APP, &name(3))),
+            (5, write(APP, &name(12))),
+        ])
+    };
+    let rules_for = |name: &dyn Fn(u32) -> String| {
+        rules(&numbered(name), Tightness::Durable, Dialect::AppArmor)
+    };
+    let found = rules_for(&|n| format!("/srv/app/failed-{n}.txt"));
+    assert!(
+        has(&found, "File /srv/app/failed-{number}.txt"),
+        "{:?}",
+        shown(&found)
+    );
+    for place in [
+        "/etc/app/failed-",
+        "/root/app/failed-",
+        "/usr/lib/app/failed-",
+        "/usr/share/app/failed-",
+        "/lib/failed-",
+        "/dev/tty-",
+        "/srv/lib/libfoo.so.",
+        "/srv/lib/python3.",
+    ] {
+        let found = rules_for(&|n| format!("{place}{n}"));
+        let seen = format!("File {place}12 by {APP}");
+        assert!(has(&found, &seen), "{:?}", shown(&found));
+    }
+}
+
+#[test]
+fn numbers_that_always_come_together_do_not_vary() {
+    let optional = |n| [2, 4, 7].map(|run| (run, read(APP, &format!("/srv/app/module-{n}.conf"))));
+    let runs = few(&[optional(1), optional(2)].concat());
+    let found = rules(&runs, Tightness::Durable, Dialect::AppArmor);
+    assert!(
+        has(&found, "File /srv/app/module-1.conf"),
+        "{:?}",
+        shown(&found)
+    );
+}
+
+#[test]
+fn a_numbered_program_is_only_widened_if_half_of_the_runs_have_their_own() {
+    let program = |n| done(Op::Exec, APP, &format!("/srv/app/step-{n}"));
+    let runs = few(&[
+        (2, program(3)),
+        (3, program(3)),
+        (4, program(3)),
+        (5, program(3)),
+        (5, program(12)),
+    ]);
+    for enforcer in [Dialect::Bpf, Dialect::AppArmor] {
+        let found = rules(&runs, Tightness::Durable, enforcer);
+        assert!(
+            has(&found, "Process /srv/app/step-12 by /usr/bin/app"),
+            "{:?}",
+            shown(&found)
+        );
+    }
+}
+
 #[test]
 fn a_name_that_no_class_knows_changes_if_each_run_has_its_own() {
     let names = ["amber", "birch", "cedar", "delta"];
