@@ -9,7 +9,8 @@
 //! rules and entries, the share of other
 //! workloads' paths that the policy lets some program of the workload read, and sensitive paths
 //! that nobody read and that it lets read or execute. The last table holds the bounds of readiness
-//! against what the remaining runs showed. The draws are the same each time.
+//! against what the policy denies of all the runs that were not drawn, but for what quarantine holds.
+//! The draws are the same each time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -122,6 +123,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     bounds.load_style(presets::NOTHING).set_header([
         "WORKLOAD",
         "K",
+        "ENFORCER",
+        "TIGHTNESS",
         "DRAWS",
         "EXPECTED %",
         "AT MOST %",
@@ -144,9 +147,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                         tightness,
                     };
                     table.add_row(trial.row(&args, &foreign));
+                    bounds.add_row(covered(&trial, args.draws));
                 }
             }
-            bounds.add_row(covered(workload, runs, k, args.draws));
         }
     }
     println!("{table}\n\n{bounds}");
@@ -218,6 +221,13 @@ struct Trial<'a> {
 }
 
 impl Trial<'_> {
+    fn enforcer(&self) -> Enforcer {
+        match self.enforcer {
+            Dialect::AppArmor => Enforcer::AppArmor,
+            Dialect::Bpf | Dialect::Both => Enforcer::Bpf,
+        }
+    }
+
     fn learn(&self, order: &[usize]) -> Option<Recommendation> {
         let mut evidence = Evidence::default();
         for index in &order[..self.k] {
@@ -234,10 +244,7 @@ impl Trial<'_> {
     }
 
     fn row(&self, args: &Args, foreign: &BTreeMap<Workload, BTreeSet<AbsPath>>) -> Vec<String> {
-        let enforcer = match self.enforcer {
-            Dialect::AppArmor => Enforcer::AppArmor,
-            Dialect::Bpf | Dialect::Both => Enforcer::Bpf,
-        };
+        let enforcer = self.enforcer();
         let postures = Postures::all(Posture::Block);
         // What the enforcer allows whatever the policy says is not the policy's doing.
         let nothing = Enforced::new(enforcer, &[only("/no/such/file", false)], postures);
@@ -402,25 +409,29 @@ fn names(made: &Recommendation, probe: &str) -> bool {
     })
 }
 
-/// The bounds of readiness against the runs that were not drawn.
-fn covered(
-    workload: &Workload,
-    runs: &[(&RunKey, &RunProfile)],
-    k: usize,
-    draws: usize,
-) -> Vec<String> {
-    let mut rng = fastrand::Rng::with_seed(1000 + k as u64);
-    let trial = Trial {
-        workload,
-        runs,
-        k,
-        enforcer: Dialect::AppArmor,
-        tightness: Tightness::Balanced,
-    };
+/// The bounds of readiness against the runs that were not drawn: those in which the policy denies
+/// something that quarantine would not hold, and the share of what they do that it denies.
+fn covered(trial: &Trial<'_>, draws: usize) -> Vec<String> {
+    let enforcer = trial.enforcer();
+    let postures = Postures::all(Posture::Block);
+    let everything = Enforced::new(enforcer, &[only("/", true)], postures);
+    let asked: Vec<Vec<Operation<'_>>> = trial
+        .runs
+        .iter()
+        .map(|(key, run)| {
+            let sorted = sort(&[(*key, *run)], &Include::default(), &Tombstones::default());
+            let of_run = sorted.learned.into_values().flat_map(BTreeMap::into_keys);
+            of_run
+                .map(Operation::from)
+                .filter(|operation| everything.judge(operation).verdict != Verdict::Denied)
+                .collect()
+        })
+        .collect();
+    let mut rng = fastrand::Rng::with_seed(1000 + trial.k as u64);
     let mut sums = [0.0; 6];
     let (mut chance_covered, mut share_covered, mut done) = (0u32, 0u32, 0u32);
     for _ in 0..draws {
-        let order = draw(&mut rng, runs.len());
+        let order = draw(&mut rng, trial.runs.len());
         let Some(made) = trial.learn(&order) else {
             continue;
         };
@@ -428,12 +439,15 @@ fn covered(
             continue;
         };
         done += 1;
-        let rest = &order[k..];
+        let held = Enforced::new(enforcer, &[&made.policy], postures);
+        let rest = &order[trial.k..];
         let (mut hit, mut shares) = (0, 0.0);
         for index in rest {
-            let (new, of) = new_behaviors(&order[..k], *index, runs);
-            hit += usize::from(new > 0);
-            shares += new as f64 / of.max(1) as f64;
+            let asked = &asked[*index];
+            let is_denied = |asked: &&Operation<'_>| held.judge(asked).verdict != Verdict::Allowed;
+            let denied = asked.iter().filter(is_denied).count();
+            hit += usize::from(denied > 0);
+            shares += denied as f64 / asked.len().max(1) as f64;
         }
         let truth = hit as f64 / rest.len() as f64;
         let share_truth = shares / rest.len() as f64;
@@ -454,8 +468,10 @@ fn covered(
     let percent = |value: f64| format!("{:.2}", 100.0 * value);
     let mean = |index: usize| percent(sums[index] / n);
     vec![
-        workload.to_string(),
-        k.to_string(),
+        trial.workload.to_string(),
+        trial.k.to_string(),
+        format!("{:?}", trial.enforcer).to_lowercase(),
+        format!("{:?}", trial.tightness).to_lowercase(),
         done.to_string(),
         mean(0),
         mean(1),
@@ -466,25 +482,4 @@ fn covered(
         mean(5),
         percent(f64::from(share_covered) / n),
     ]
-}
-
-/// Of the run's generalised behaviours, those that the runs learned from had not shown, and all.
-fn new_behaviors(learned: &[usize], run: usize, runs: &[(&RunKey, &RunProfile)]) -> (usize, usize) {
-    let all: Vec<&RunProfile> = learned
-        .iter()
-        .chain([&run])
-        .map(|index| runs[*index].1)
-        .collect();
-    let seen = seen_in(&all);
-    let Ok(rules) = generalize(&seen, &ANYTHING) else {
-        return (0, 0);
-    };
-    let last = learned.len() as u32;
-    let needs = |is: &dyn Fn(u32) -> bool| -> BTreeSet<_> {
-        let of = seen.iter().filter(|seen| is(seen.run));
-        of.flat_map(|seen| rules.needs_of(seen.behavior, false))
-            .collect()
-    };
-    let (before, own) = (needs(&|run| run < last), needs(&|run| run == last));
-    (own.difference(&before).count(), own.len())
 }

@@ -313,6 +313,7 @@ impl<'l> Terms<'l> {
 
 /// The execs by which the workload was started: the run's earliest, others by the same parent
 /// within a second, and those by which such a program was replaced later, since it keeps its parent.
+/// A process whose parent has ended and that executes a program has another parent, and is none.
 ///
 /// Their source is who started the run, the observer or the container runtime, and no part of the
 /// workload. None for a run that was watched late or not from its start, or showed no exec.
@@ -446,8 +447,11 @@ fn execs(run: &RunProfile) -> impl Iterator<Item = (&Behavior, &Sighting)> {
 
 /// Which programs of a run are the workload's own.
 struct Ancestry<'a> {
-    /// Own programs' execs by a parent that is not one of them.
+    /// Own programs' execs by who started the run, and those that a person named.
     entries: BTreeSet<&'a Behavior>,
+    /// Own programs' execs by another parent, which has adopted the process: the machine's first, or
+    /// one that reaps for it. One of the workload's programs opened them.
+    orphans: BTreeSet<&'a Behavior>,
     /// The first programs, those that a person named, and all that these have started.
     own: BTreeSet<&'a AbsPath>,
     /// Who started the run.
@@ -473,13 +477,18 @@ impl<'a> Ancestry<'a> {
         // have executed it. Who did has also opened it: the kernel opens it in that one's name.
         let programs: BTreeSet<&AbsPath> = execs(run).map(|(exec, _)| &exec.path).collect();
         let mut executed_by: BTreeMap<&AbsPath, BTreeSet<&AbsPath>> = BTreeMap::new();
-        for behavior in run.seen.keys().filter(|behavior| behavior.is_learnable()) {
+        let mut opened: BTreeMap<&AbsPath, Vec<(&AbsPath, Sighting)>> = BTreeMap::new();
+        for (behavior, seen) in run.seen.iter().filter(|(b, _)| b.is_learnable()) {
             let is_executing = match behavior.op {
                 Op::Exec => true,
                 Op::Open(Access::Read) => programs.contains(&behavior.path),
                 _ => false,
             };
             if let (true, Some(source)) = (is_executing, &behavior.source) {
+                if behavior.op != Op::Exec {
+                    let by = opened.entry(&behavior.path).or_default();
+                    by.push((source, *seen));
+                }
                 executed_by
                     .entry(source)
                     .or_default()
@@ -499,20 +508,36 @@ impl<'a> Ancestry<'a> {
                 to_follow.extend(executed);
             }
         }
+        let is_foreign = |exec: &Behavior| exec.source.as_ref().is_some_and(|s| !own.contains(s));
         let is_entry = |exec: &Behavior, seen: &Sighting| {
-            is_first(exec, seen)
-                || exec.source.as_ref().is_some_and(|source| {
-                    !own.contains(source) && (replaced.contains(&exec.path) || include.covers(exec))
-                })
+            let replaces = || exec.source == first.source && replaced.contains(&exec.path);
+            is_first(exec, seen) || (is_foreign(exec) && (replaces() || include.covers(exec)))
+        };
+        // The parent says nothing of who executed it; the one that opened it does, at that time.
+        let is_orphan = |exec: &Behavior, seen: &Sighting| {
+            let by = opened.get(&exec.path).into_iter().flatten();
+            is_foreign(exec)
+                && !is_entry(exec, seen)
+                && by
+                    .filter(|(source, _)| own.contains(source))
+                    .any(|(_, open)| {
+                        open.first.0.saturating_sub(ENTRY_SPAN) <= seen.first.0
+                            && seen.last.0 <= open.last.0.saturating_add(ENTRY_SPAN)
+                    })
         };
         let entries = execs(run)
             .filter(|(exec, seen)| is_entry(exec, seen))
+            .map(|(exec, _)| exec)
+            .collect();
+        let orphans = execs(run)
+            .filter(|(exec, seen)| is_orphan(exec, seen))
             .map(|(exec, _)| exec)
             .collect();
         let at_terminal =
             execs(run).any(|(exec, seen)| is_first(exec, seen) && exec.tty == Some(true));
         Some(Self {
             entries,
+            orphans,
             own,
             starter: first.source.as_ref(),
             until,
@@ -523,7 +548,7 @@ impl<'a> Ancestry<'a> {
     /// Whether it was done by a program that is not the workload's own.
     fn excludes(&self, behavior: &Behavior, source: &AbsPath, seen: Sighting) -> bool {
         let of_the_start = match behavior.op {
-            Op::Exec => self.entries.contains(behavior),
+            Op::Exec => self.entries.contains(behavior) || self.orphans.contains(behavior),
             // The kernel opens the first program and its loader in the starter's name.
             _ => self.starter == Some(source) && seen.first <= self.until,
         };

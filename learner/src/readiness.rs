@@ -1,13 +1,14 @@
 //! How much the next run may still show for the first time.
 //!
 //! The unit is the run, since runs are what repeats: events of one run say little about another.
-//! What counts is behaviour after generalising; of names that are made up anew each time there is
-//! no end, and the numbers then say so, by never coming down.
+//! What counts is behaviour after generalising: all that one rule of the policy allows is one
+//! behaviour. So a name that was never seen and that a rule allows is nothing new. What was seen and
+//! has no rule is denied in each run that does it, and counts as new in each.
 //!
 //! Two quantities are estimated, both about the next run of the same kind:
 //!
 //! - **chance**: that it shows anything new;
-//! - **share**: the expected part of its distinct behaviours that is new, which is what a policy
+//! - **share**: the expected part of what it does, in distinct operations, that is new: what a policy
 //!   made of these runs would deny of it.
 //!
 //! The estimates are Good and Turing's, counted by runs (incidence): each run is left out in turn,
@@ -30,7 +31,7 @@
 //! So `n` runs without anything rare are bounded by `1 - 0.05^(1/(n - 1))`, about `3/n`: the rule of
 //! three. The bound is checked by simulation (`readiness/tests.rs`), not proven.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
@@ -63,7 +64,7 @@ pub struct Readiness {
     pub runs_unsettled: usize,
     /// Chance that the next run shows anything new. `None` without runs.
     pub chance: Option<Estimate>,
-    /// Expected share of the next run's distinct behaviours that is new. `None` without runs.
+    /// Expected share of the next run's distinct operations that is new. `None` without runs.
     pub share: Option<Estimate>,
     /// How sure `at_most` is.
     pub confidence: f64,
@@ -148,13 +149,13 @@ impl fmt::Display for Gap {
     }
 }
 
-/// Estimates from the complete runs' generalised behaviours, one set a run, whatever stands for a
-/// behaviour.
+/// Estimates from the complete runs' generalised behaviours, whatever stands for one; for each run
+/// those that it showed, and of each how many things it did: so many are new where the behaviour is.
 ///
 /// `left_out` and `left_one_out` are handed through, sorted. The order of the arguments makes no
 /// difference.
 pub fn assess<T: Ord>(
-    complete: &[BTreeSet<T>],
+    complete: &[BTreeMap<T, usize>],
     mut left_out: Vec<Partial>,
     mut left_one_out: Vec<LeftOut>,
 ) -> Readiness {
@@ -162,7 +163,7 @@ pub fn assess<T: Ord>(
     left_one_out.sort_by(|a, b| a.run.cmp(&b.run));
     let runs = complete.len();
     let mut shown: BTreeMap<&T, usize> = BTreeMap::new();
-    for behavior in complete.iter().flatten() {
+    for behavior in complete.iter().flat_map(BTreeMap::keys) {
         *shown.entry(behavior).or_default() += 1;
     }
     let single = shares(complete, |behavior| shown[behavior] == 1);
@@ -192,16 +193,18 @@ pub fn assess<T: Ord>(
     }
 }
 
-/// Of each run, the share of its behaviours that are so; greatest first, so that a sum of them does
-/// not depend on the order of the runs.
-fn shares<T: Ord>(runs: &[BTreeSet<T>], is_so: impl Fn(&T) -> bool) -> Vec<f64> {
-    let mut shares: Vec<f64> = runs
-        .iter()
-        .map(|run| match run.len() {
-            0 => 0.0,
-            all => run.iter().filter(|behavior| is_so(behavior)).count() as f64 / all as f64,
-        })
-        .collect();
+/// Of each run, the share of what it did whose behaviour is so; greatest first, so that a sum of them
+/// does not depend on the order of the runs.
+fn shares<T: Ord>(runs: &[BTreeMap<T, usize>], is_so: impl Fn(&T) -> bool) -> Vec<f64> {
+    let share = |run: &BTreeMap<T, usize>| {
+        let so = run.iter().filter(|(behavior, _)| is_so(behavior));
+        let so: usize = so.map(|(_, count)| count).sum();
+        match run.values().sum() {
+            0usize => 0.0,
+            all => so as f64 / all as f64,
+        }
+    };
+    let mut shares: Vec<f64> = runs.iter().map(share).collect();
     shares.sort_by(|a, b| b.total_cmp(a));
     shares
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::item::{Need, RuleClass, Support};
 use super::names::segments;
+use super::pattern::Patterns;
 use super::rule::{Chosen, Rule, Target};
 use super::shape::{self, Segment, Shape};
 use super::tier::{self, Tier};
@@ -277,7 +278,7 @@ fn is_runtime(shape: &Shape) -> bool {
 pub(super) struct Index {
     paths: BTreeMap<(RuleClass, AbsPath), Vec<Rule>>,
     directories: BTreeMap<(RuleClass, AbsPath), Vec<Rule>>,
-    patterns: BTreeMap<(RuleClass, Shape), Vec<Rule>>,
+    patterns: Patterns,
 }
 
 impl Index {
@@ -290,10 +291,10 @@ impl Index {
                     .directories
                     .entry((rule.class, dir.clone()))
                     .or_default(),
-                Target::Pattern(shape) => index
-                    .patterns
-                    .entry((rule.class, shape.clone()))
-                    .or_default(),
+                Target::Pattern(shape) => {
+                    index.patterns.add(shape, rule);
+                    continue;
+                }
             };
             list.push(rule.clone());
         }
@@ -317,7 +318,7 @@ impl Index {
                 found.extend(listed(self.directories.get(&(need.class, dir))));
             }
         }
-        found.extend(listed(self.patterns.get(&(need.class, shape.clone()))));
+        found.extend(self.patterns.covering(need.class, shape));
         found.retain(|rule| rule.covers(need));
         found
     }
@@ -334,13 +335,24 @@ pub(super) fn irredundant(
     let index = Index::of(&rules);
     let mut by_rule: BTreeMap<&Rule, Vec<&Need>> = rules.iter().map(|r| (r, Vec::new())).collect();
     let mut cover: BTreeMap<&Need, BTreeSet<&Rule>> = BTreeMap::new();
-    for need in needs.keys() {
+    let written: BTreeSet<&Shape> = needs
+        .iter()
+        .filter(|(_, support)| support.writes)
+        .map(|(need, _)| &need.shape)
+        .collect();
+    // A pattern that is only read does not become one to write for what it takes in.
+    let may_hold = |rule: &Rule, support: &Support| match &rule.target {
+        Target::Pattern(shape) => !(read_only && support.writes) || written.contains(shape),
+        Target::Path(_) | Target::Directory { .. } => true,
+    };
+    for (need, support) in needs {
         let covering: BTreeSet<&Rule> = index
             .covering(need)
             .into_iter()
             .filter_map(|rule| rules.get(rule))
             .filter(|rule| is_for_each(rule.class, dialect) || rule.source == need.source)
             .filter(|rule| dialect == Dialect::Bpf || !is_object(rule, need))
+            .filter(|rule| may_hold(rule, support))
             .collect();
         for rule in &covering {
             if let Some(list) = by_rule.get_mut(rule) {

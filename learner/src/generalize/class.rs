@@ -169,6 +169,23 @@ impl Form {
         Self(vec![Piece::Token(class)])
     }
 
+    /// Whether it is a text with one number in it, as that of an instance: `failed-{number}.txt`.
+    /// What may be a version is none: that of a library, or with a dot and another digit beside it.
+    pub(super) fn is_numbered(&self) -> bool {
+        let is_version = |text: &[u8]| {
+            text.windows(3).any(|window| window == b".so")
+                || matches!(text, [.., digit, b'.'] if digit.is_ascii_digit())
+                || matches!(text, [b'.', digit, ..] if digit.is_ascii_digit())
+        };
+        let texts = || {
+            self.0.iter().filter_map(|piece| match piece {
+                Piece::Text(text) => Some(&**text),
+                Piece::Token(_) => None,
+            })
+        };
+        self.classes().eq([Class::Number]) && texts().count() > 0 && !texts().any(is_version)
+    }
+
     pub(super) fn classes(&self) -> impl Iterator<Item = Class> + '_ {
         self.0.iter().filter_map(|piece| match piece {
             Piece::Token(class) => Some(*class),
@@ -258,7 +275,7 @@ static TOKENS: LazyLock<Vec<(Class, Regex)>> = LazyLock::new(|| {
         ),
         (Class::Hex, format!("(?:{HEX}{{16,}})")),
         (Class::Number, r"\d+".to_owned()),
-        (Class::Mixed, "[0-9A-Za-z]{5,}".to_owned()),
+        (Class::Mixed, format!("[0-9A-Za-z]{{{SHORT_MIXTURE},}}")),
     ]
     .into_iter()
     .map(|(class, pattern)| (class, regex(&pattern)))
@@ -311,14 +328,28 @@ fn is_random(segment: &[u8]) -> bool {
     has(u8::is_ascii_uppercase) || has(u8::is_ascii_digit)
 }
 
+/// Letters and digits mixed are without order from so many on.
+const MIXTURE: usize = 5;
+
+/// Beside such a token shorter ones are, too: the last part of a message id.
+const SHORT_MIXTURE: usize = 2;
+
 fn tokens(segment: &[u8], place: Place<'_>) -> Option<Found> {
+    let found = tokens_from(segment, place, MIXTURE)?;
+    if found.form.classes().any(|class| class == Class::Mixed) {
+        return tokens_from(segment, place, SHORT_MIXTURE);
+    }
+    Some(found)
+}
+
+fn tokens_from(segment: &[u8], place: Place<'_>, mixture: usize) -> Option<Found> {
     let mut strength = None;
     let mut pieces: Vec<Piece> = Vec::new();
     let mut text: Vec<u8> = Vec::new();
     let mut at = 0;
     while at < segment.len() {
         let bounded = at == 0 || is_delimiter(segment[at - 1]);
-        if bounded && let Some((class, len)) = token(&segment[at..], place) {
+        if bounded && let Some((class, len)) = token(&segment[at..], place, mixture) {
             if !text.is_empty() {
                 pieces.push(Piece::Text(std::mem::take(&mut text).into()));
             }
@@ -345,13 +376,14 @@ fn tokens(segment: &[u8], place: Place<'_>) -> Option<Found> {
     })
 }
 
-fn token(rest: &[u8], place: Place<'_>) -> Option<(Class, usize)> {
+fn token(rest: &[u8], place: Place<'_>, mixture: usize) -> Option<(Class, usize)> {
     TOKENS.iter().find_map(|(class, regex)| {
         let len = regex.find(rest)?.end();
         if rest.get(len).is_some_and(|next| !is_delimiter(*next)) {
             return None;
         }
-        refined(*class, &rest[..len], place).map(|class| (class, len))
+        let class = refined(*class, &rest[..len], place)?;
+        (class != Class::Mixed || len >= mixture).then_some((class, len))
     })
 }
 

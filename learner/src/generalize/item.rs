@@ -110,11 +110,12 @@ impl Needs {
         let mut names = Names::default();
         let mut programs = BTreeSet::new();
         for seen in seen {
-            names.add(&seen.behavior.path, seen.run);
+            let executed = seen.behavior.op == Op::Exec;
+            names.add(&seen.behavior.path, seen.run, executed);
             if let Some(to) = seen.behavior.op.to() {
-                names.add(to, seen.run);
+                names.add(to, seen.run, false);
             }
-            if seen.behavior.op == Op::Exec {
+            if executed {
                 programs.insert(seen.behavior.path.clone());
             }
         }

@@ -10,6 +10,7 @@ mod choose;
 mod class;
 mod item;
 mod names;
+mod pattern;
 mod rule;
 mod shape;
 mod tier;
@@ -242,11 +243,20 @@ pub fn generalize(seen: &[Seen<'_>], options: &Options) -> Result<Generalized, O
         chosen = prune(rules);
     }
     // A need that was left out may be allowed all the same, by the rule for another.
-    let index = choose::Index::of(chosen.iter().map(|chosen| &chosen.rule));
-    let left_out = left_out
-        .into_iter()
-        .filter(|left| index.covering(&left.need).is_empty())
+    let for_reading: BTreeSet<&Rule> = chosen
+        .iter()
+        .filter(|chosen| chosen.read_only)
+        .map(|chosen| &chosen.rule)
         .collect();
+    let index = choose::Index::of(chosen.iter().map(|chosen| &chosen.rule));
+    let is_allowed = |left: &LeftOut| {
+        let covering = index.covering(&left.need);
+        covering
+            .iter()
+            .any(|rule| !(left.support.writes && for_reading.contains(rule)))
+    };
+    let left_out = left_out.into_iter().filter(|left| !is_allowed(left));
+    let left_out = left_out.collect();
     Ok(Generalized {
         entries: budget::entries(chosen.iter().map(|chosen| &chosen.rule)),
         rules: chosen,

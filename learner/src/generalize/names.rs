@@ -23,21 +23,25 @@ type Kinship<'a> = (&'a [u8], Vec<&'a [u8]>);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Names {
     runs: BTreeSet<Run>,
+    /// It, or something below it, was executed.
+    executed: bool,
     below: BTreeMap<Box<[u8]>, Names>,
 }
 
 impl Names {
-    pub(super) fn add(&mut self, path: &AbsPath, run: Run) {
+    pub(super) fn add(&mut self, path: &AbsPath, run: Run, executed: bool) {
         self.runs.insert(run);
         let mut node = self;
         for segment in segments(path) {
             node = node.below.entry(segment.into()).or_default();
             node.runs.insert(run);
+            node.executed |= executed;
         }
     }
 
     fn merge(&mut self, other: &Self) {
         self.runs.extend(&other.runs);
+        self.executed |= other.executed;
         for (name, below) in &other.below {
             self.below.entry(name.clone()).or_default().merge(below);
         }
@@ -109,7 +113,8 @@ impl Names {
         }
         let mut varying = BTreeMap::new();
         for (form, (strength, group)) in forms {
-            let differs = self.differs(&group);
+            let differs =
+                differs(&group) || (form.is_numbered() && is_own(place) && is_another(&group));
             for (name, names) in &group {
                 let stable = self.runs.len() > 1 && names.runs == self.runs;
                 let varies = match strength {
@@ -127,14 +132,6 @@ impl Names {
             varying.insert(name, form);
         }
         varying
-    }
-
-    /// Whether at least half of the runs that have such a name, and two at least, have one that no
-    /// other run has.
-    fn differs(&self, group: &[Child<'_>]) -> bool {
-        let visiting: BTreeSet<Run> = group.iter().flat_map(|(_, n)| &n.runs).copied().collect();
-        let owners = owners(group);
-        owners.len() >= 2 && owners.len() * 2 >= visiting.len()
     }
 
     /// Names that no class knows, of which nearly every run has one of its own in this place.
@@ -169,6 +166,28 @@ impl Names {
         }
         changing
     }
+}
+
+/// Whether at least half of the runs that have such a name, and two at least, have one that no other
+/// run has.
+fn differs(group: &[Child<'_>]) -> bool {
+    let visiting: BTreeSet<Run> = group.iter().flat_map(|(_, n)| &n.runs).copied().collect();
+    let owners = owners(group);
+    owners.len() >= 2 && owners.len() * 2 >= visiting.len()
+}
+
+/// Whether names there are neither a package's, nor of the system's settings, nor in a place that
+/// others share.
+fn is_own(place: Place<'_>) -> bool {
+    let settings = matches!(place.before.first().copied(), Some(b"etc" | b"root"));
+    !settings && !place.in_image() && !tier::is_kept(place.before)
+}
+
+/// Whether of the runs that have such a name some have another one: the names that a feature brings
+/// with it are the same in all runs that use it. Programs are none.
+fn is_another(group: &[Child<'_>]) -> bool {
+    let names: BTreeSet<&BTreeSet<Run>> = group.iter().map(|(_, names)| &names.runs).collect();
+    names.len() >= 2 && !group.iter().any(|(_, names)| names.executed)
 }
 
 /// Runs that have a name which no other run has.

@@ -87,7 +87,7 @@ impl Target {
                     itself()
                 }
             }
-            Self::Pattern(pattern) => pattern == shape,
+            Self::Pattern(pattern) => super::pattern::covers(pattern, shape),
         }
     }
 }

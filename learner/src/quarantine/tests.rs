@@ -360,6 +360,31 @@ fn a_program_that_replaces_one_of_the_workloads_is_its_own_and_its_parent_is_not
     assert_eq!(entries(&run), BTreeSet::from([&exec(RUNC, SH), &service]));
 }
 
+/// A delivery whose parent has ended is a child of the machine's first process when it executes.
+#[test]
+fn an_orphan_of_the_workload_is_its_own_and_no_entry_and_whoever_comes_from_outside_is_neither() {
+    const INIT: &str = "/usr/lib/systemd/systemd";
+    let orphan = exec(INIT, NGINX);
+    let begun = whole(&[exec(RUNC, NGINX), read(NGINX, NGINX)]);
+    let mut run = begun.clone();
+    run.seen.insert(read(NGINX, NGINX), once(5_000_000));
+    run.seen.insert(orphan.clone(), once(5_000_200));
+    let (learned, held) = sorted(std::slice::from_ref(&run), &[]);
+    assert_eq!((learned.len(), held), (3, vec![]));
+    assert_eq!(entries(&run), BTreeSet::from([&exec(RUNC, NGINX)]));
+
+    // Nobody of the workload has opened the program when that one executed it.
+    let mut run = begun;
+    run.seen.insert(orphan.clone(), once(60_000_000));
+    let (learned, held) = sorted(&[run], &[]);
+    assert_eq!(learned.len(), 2);
+    assert_eq!(held.len(), 1);
+    assert!(
+        held[0].starts_with("exec /usr/sbin/nginx by /usr/lib/systemd/systemd:"),
+        "{held:?}"
+    );
+}
+
 /// The kernel opens the program and its loader before the process has become that program.
 #[test]
 fn what_is_opened_to_start_the_run_is_learned_and_what_is_opened_to_enter_it_is_not() {

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::*;
 use proptest::prelude::*;
 use statrs::distribution::{Binomial, DiscreteCDF};
@@ -22,8 +24,14 @@ fn runs(of: &[&[u32]]) -> Vec<BTreeSet<u32>> {
     of.iter().map(|run| run.iter().copied().collect()).collect()
 }
 
+/// Of each behaviour, one thing done.
+fn once_each(runs: &[BTreeSet<u32>]) -> Vec<BTreeMap<u32, usize>> {
+    let each = |run: &BTreeSet<u32>| run.iter().map(|behavior| (*behavior, 1)).collect();
+    runs.iter().map(each).collect()
+}
+
 fn of(complete: &[BTreeSet<u32>]) -> Readiness {
-    assess(complete, Vec::new(), Vec::new())
+    assess(&once_each(complete), Vec::new(), Vec::new())
 }
 
 #[track_caller]
@@ -124,7 +132,7 @@ fn partial_runs_are_named_with_every_reason() {
         ..RunProfile::default()
     };
     assert_eq!(Partial::of(&key("a"), &whole), None);
-    let none: [BTreeSet<u32>; 0] = [];
+    let none: [BTreeMap<u32, usize>; 0] = [];
     let readiness = assess(&none, vec![partial.clone()], Vec::new());
     assert_eq!(
         (readiness.runs, &readiness.left_out[..]),
@@ -149,8 +157,12 @@ fn the_json_is_for_programs() {
         denied: 1,
         of: 40,
     };
-    let value =
-        serde_json::to_value(assess(&runs(&[&[1]]), vec![partial], vec![left])).expect("JSON");
+    let value = serde_json::to_value(assess(
+        &once_each(&runs(&[&[1]])),
+        vec![partial],
+        vec![left],
+    ))
+    .expect("JSON");
     assert_eq!(value["chance"]["at_most"], 1.0);
     assert_eq!(value["left_out"][0]["run"]["run"], "late");
     assert_eq!(value["left_out"][0]["reasons"][0]["gap"], "late");

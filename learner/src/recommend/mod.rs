@@ -112,7 +112,7 @@ pub struct Recommendation {
 pub struct NewInRun {
     /// The run.
     pub run: String,
-    /// Distinct behaviours, generalised.
+    /// Distinct behaviours: all that one rule allows is one.
     pub behaviors: usize,
     /// Of these, those that no earlier run had shown.
     pub new: usize,
@@ -348,3 +348,6 @@ fn in_order<'l>(lesson: &'l Lesson<'_>) -> Vec<(u32, &'l RunKey)> {
         .map(|(_, number, key)| (number, key))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

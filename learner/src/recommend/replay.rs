@@ -1,10 +1,10 @@
 //! The policy held against the runs: those that it was made of, and each against the others.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Criteria, Lesson, NewInRun, Note, in_order};
 use crate::behavior::{Access, Behavior, Op, Outcome};
-use crate::generalize::{Dialect, Generalized, Need};
+use crate::generalize::{Chosen, Dialect, Generalized, Need, Support};
 use crate::mention::Mention;
 use crate::path::AbsPath;
 use crate::policy::Policy;
@@ -114,14 +114,15 @@ pub(super) fn forgotten(
 
 /// What each run added to those that began before it.
 pub(super) fn convergence(lesson: &Lesson<'_>, rules: &Generalized) -> Vec<NewInRun> {
-    let mut known: BTreeSet<Need> = BTreeSet::new();
+    let units = Units::of(rules);
+    let mut known: BTreeSet<Unit> = BTreeSet::new();
     in_order(lesson)
         .into_iter()
         .map(|(number, key)| {
-            let shown = generalised(lesson, rules, number);
+            let shown = units.of_run(lesson, number);
             let behaviors = shown.len();
             let before = known.len();
-            known.extend(shown);
+            known.extend(shown.into_keys());
             NewInRun {
                 run: key.run.clone(),
                 behaviors,
@@ -131,11 +132,61 @@ pub(super) fn convergence(lesson: &Lesson<'_>, rules: &Generalized) -> Vec<NewIn
         .collect()
 }
 
-fn generalised(lesson: &Lesson<'_>, rules: &Generalized, number: u32) -> BTreeSet<Need> {
-    lesson
-        .of_run(number)
-        .flat_map(|learned| rules.needs_of(learned.behavior, learned.entry))
-        .collect()
+/// What counts as one behaviour: all that a rule allows, since another name that it allows is nothing
+/// new.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Unit {
+    /// What the rule at this place allows.
+    Rule(usize),
+    /// What was left out: it is denied in each run, and so it is new in each.
+    LeftOut(u32, Need),
+    /// What the enforcer does not ask about.
+    NotAsked(Need),
+}
+
+/// By which rule each need is allowed: of several, by the one that most runs had a use for.
+struct Units<'a> {
+    rules: &'a Generalized,
+    allowed_by: BTreeMap<&'a Need, usize>,
+    left_out: BTreeSet<&'a Need>,
+}
+
+impl<'a> Units<'a> {
+    fn of(rules: &'a Generalized) -> Self {
+        let in_runs = |chosen: &Chosen| {
+            let supports = chosen.needs.iter().map(|(_, support)| support);
+            supports.flat_map(Support::runs).collect::<BTreeSet<_>>()
+        };
+        let mut order: Vec<(usize, &Chosen)> = rules.rules.iter().enumerate().collect();
+        order.sort_by_key(|(at, chosen)| (std::cmp::Reverse(in_runs(chosen).len()), *at));
+        let mut allowed_by = BTreeMap::new();
+        for (at, chosen) in order {
+            for (need, _) in &chosen.needs {
+                allowed_by.entry(need).or_insert(at);
+            }
+        }
+        Self {
+            rules,
+            allowed_by,
+            left_out: rules.left_out.iter().map(|left| &left.need).collect(),
+        }
+    }
+
+    /// With how much the run did of each: distinct operations, one that needs two rules counted twice.
+    fn of_run(&self, lesson: &Lesson<'_>, number: u32) -> BTreeMap<Unit, usize> {
+        let unit = |need: Need| match self.allowed_by.get(&need) {
+            Some(rule) => Unit::Rule(*rule),
+            None if self.left_out.contains(&need) => Unit::LeftOut(number, need),
+            None => Unit::NotAsked(need),
+        };
+        let mut units = BTreeMap::new();
+        for learned in lesson.of_run(number) {
+            for need in self.rules.needs_of(learned.behavior, learned.entry) {
+                *units.entry(unit(need)).or_default() += 1;
+            }
+        }
+        units
+    }
 }
 
 /// What the complete runs say about the next one, each of them held against the policy that the
@@ -149,9 +200,10 @@ pub(super) fn readiness(
     let runs = || (0..).zip(&lesson.subject.runs);
     let partial = runs().filter_map(|(_, (key, run))| Partial::of(key, run));
     let complete: Vec<_> = runs().filter(|(_, (_, run))| !run.is_partial()).collect();
-    let shown: Vec<BTreeSet<Need>> = complete
+    let units = Units::of(rules);
+    let shown: Vec<BTreeMap<Unit, usize>> = complete
         .iter()
-        .map(|(number, _)| generalised(lesson, rules, *number))
+        .map(|(number, _)| units.of_run(lesson, *number))
         .collect();
     let most = criteria.leave_out.min(complete.len());
     let every = complete.len().div_ceil(most.max(1)).max(1);

@@ -94,6 +94,43 @@ fn a_token_is_taken_whole_or_not_at_all() {
 }
 
 #[test]
+fn short_tokens_are_a_mixture_beside_a_longer_one_alone() {
+    for (path, wanted) in [
+        ("/spool/1xWHtq-0004BD-1x-D", "{mixed}-{mixed}-{mixed}-D"),
+        ("/spool/1xWHtq-0004BD-13-D", "{mixed}-{mixed}-{number}-D"),
+        ("/srv/x86-64.conf", "x86-{number}.conf"),
+        ("/srv/v1", "-"),
+        ("/dev/sda1", "-"),
+        ("/dev/nvme0n1p1", "{mixed}"),
+    ] {
+        assert_eq!(form_of(path), wanted, "{path}");
+    }
+}
+
+#[test]
+fn a_number_that_may_be_a_version_is_none_of_an_instance() {
+    let is_numbered = |path: &str| {
+        let segments: Vec<&[u8]> = path.split('/').skip(1).map(str::as_bytes).collect();
+        let (name, before) = segments.split_last().expect("a segment");
+        form(name, Place { before }).is_some_and(|found| found.form.is_numbered())
+    };
+    for path in ["/srv/failed-3.txt", "/srv/worker.1", "/srv/page_7"] {
+        assert!(is_numbered(path), "{path}");
+    }
+    for path in [
+        "/srv/libfoo.so.6",
+        "/srv/libfoo-2.so",
+        "/srv/python3.11",
+        "/srv/app-1.2.jar",
+        "/srv/3",
+        "/srv/a-1-2",
+        "/srv/plain",
+    ] {
+        assert!(!is_numbered(path), "{path}");
+    }
+}
+
+#[test]
 fn the_first_process_is_never_one_of_many() {
     let pids = regex(r"(?:[2-9]|[1-9][0-9].*)$");
     assert_eq!(Class::Pid.glob(), "{[2-9],[1-9][0-9]*}");
