@@ -1,12 +1,14 @@
 //! `learner alerts`.
 
+mod follow;
+
 use comfy_table::{Table, presets};
-use learner::alert::{Alert, Kind};
+use learner::alert::Alert;
 use learner::behavior::Access;
-use learner::posture::{Posture, Standing};
-use learner::promotion::{At, Criteria};
-use learner::quarantine::Whose;
+use learner::posture::Posture;
+use learner::promotion::At;
 use learner::recording::path_fields;
+use learner::workload::Workload;
 use serde_json::{Value, json};
 
 use crate::Verdict;
@@ -29,32 +31,13 @@ pub(crate) struct Shown {
 }
 
 pub(crate) fn run(global: &Global, args: &Alerts) -> Result<Verdict, Failure> {
+    if args.follow {
+        return follow::run(global, args);
+    }
     let court = Court::open(global)?;
     let mut all = Vec::new();
     for workload in court.workloads(&args.which) {
-        let evidence = court.evidence(&workload)?;
-        let Some(review) = court.review(&workload, &evidence, &Criteria::default()) else {
-            continue;
-        };
-        let Some(standing) = review.standing else {
-            continue;
-        };
-        let Some(frozen) = court.ledger.frozen(&review.revision) else {
-            continue;
-        };
-        let runs = evidence.runs().iter();
-        let labels = runs
-            .filter(|(key, run)| review.revision.has(key) && !run.labels.is_empty())
-            .max_by_key(|(key, run)| (run.start, *key))
-            .map(|(_, run)| run.labels.clone())
-            .unwrap_or_default();
-        all.extend(review.alerts.into_iter().map(|alert| Shown {
-            alert,
-            posture: standing.posture(),
-            since: Standing::since(&standing),
-            labels: labels.clone(),
-            policy: frozen.candidate().policy().clone(),
-        }));
+        all.extend(of(&court, &workload)?);
     }
     let mut answer = Answer::begin();
     match args.format {
@@ -79,20 +62,29 @@ pub(crate) fn run(global: &Global, args: &Alerts) -> Result<Verdict, Failure> {
     })
 }
 
-/// What came of it, in a word.
-fn result(shown: &Shown) -> &'static str {
-    match shown.alert.kind {
-        Kind::Done => "done",
-        Kind::Refused => "refused",
+/// The alerts of a workload. Nothing is loaded of one that is not judged.
+fn of(court: &Court, workload: &Workload) -> Result<Vec<Shown>, Failure> {
+    if !court.is_judged(workload) {
+        return Ok(Vec::new());
     }
-}
-
-fn whose(alert: &Alert) -> &'static str {
-    match alert.whose {
-        Whose::Own => "workload",
-        Whose::Outside => "outside",
-        Whose::Unknown => "unknown",
-    }
+    let evidence = court.own_evidence(workload)?;
+    let Some(hearing) = court.hear(workload, &evidence) else {
+        return Ok(Vec::new());
+    };
+    let runs = evidence.runs().iter();
+    let labels = runs
+        .filter(|(key, run)| hearing.revision.has(key) && !run.labels.is_empty())
+        .max_by_key(|(key, run)| (run.start, *key))
+        .map(|(_, run)| run.labels.clone())
+        .unwrap_or_default();
+    let shown = hearing.alerts.into_iter().map(|alert| Shown {
+        alert,
+        posture: hearing.standing.posture(),
+        since: hearing.standing.since(),
+        labels: labels.clone(),
+        policy: hearing.frozen.candidate().policy().clone(),
+    });
+    Ok(shown.collect())
 }
 
 fn operation(alert: &Alert) -> String {
@@ -107,41 +99,47 @@ fn operation(alert: &Alert) -> String {
     text
 }
 
+const HEADER: [&str; 13] = [
+    "ALERT",
+    "WORKLOAD",
+    "POSTURE",
+    "OPERATION",
+    "SOURCE",
+    "BY",
+    "RESULT",
+    "COUNT",
+    "RUNS",
+    "FIRST SEEN",
+    "LAST SEEN",
+    "DECISION",
+    "WHY",
+];
+
+fn cells(shown: &Shown) -> [String; 13] {
+    let alert = &shown.alert;
+    let source = alert.act.source.as_ref();
+    [
+        alert.id.to_string(),
+        visible(&alert.revision.workload.to_string()),
+        shown.posture.to_string(),
+        operation(alert),
+        source.map_or("?".to_owned(), ToString::to_string),
+        alert.whose.word().to_owned(),
+        alert.kind.word().to_owned(),
+        alert.count.to_string(),
+        alert.runs.len().to_string(),
+        At(alert.first).to_string(),
+        At(alert.last).to_string(),
+        if alert.dismissed { "forgotten" } else { "-" }.to_owned(),
+        visible(&alert.why),
+    ]
+}
+
 fn table(all: &[Shown]) -> String {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header([
-        "ALERT",
-        "WORKLOAD",
-        "POSTURE",
-        "OPERATION",
-        "SOURCE",
-        "BY",
-        "RESULT",
-        "COUNT",
-        "RUNS",
-        "FIRST SEEN",
-        "LAST SEEN",
-        "DECISION",
-        "WHY",
-    ]);
+    table.load_style(presets::NOTHING).set_header(HEADER);
     for shown in all {
-        let alert = &shown.alert;
-        let source = alert.act.source.as_ref();
-        table.add_row([
-            alert.id.to_string(),
-            visible(&alert.revision.workload.to_string()),
-            shown.posture.to_string(),
-            operation(alert),
-            source.map_or("?".to_owned(), ToString::to_string),
-            whose(alert).to_owned(),
-            result(shown).to_owned(),
-            alert.count.to_string(),
-            alert.runs.len().to_string(),
-            At(alert.first).to_string(),
-            At(alert.last).to_string(),
-            if alert.dismissed { "forgotten" } else { "-" }.to_owned(),
-            visible(&alert.why),
-        ]);
+        table.add_row(cells(shown));
     }
     lines(&table)
 }
@@ -158,9 +156,9 @@ fn row(shown: &Shown) -> Value {
         "access": alert.act.op.access().map(Access::as_str),
         "path": path,
         "source": Value::Null,
-        "by": whose(alert),
+        "by": alert.whose.word(),
         "uid": alert.uid,
-        "result": result(shown),
+        "result": alert.kind.word(),
         "count": alert.count,
         "runs": alert.runs,
         "first": At(alert.first).to_string(),

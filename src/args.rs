@@ -36,7 +36,7 @@ pub(crate) struct Cli {
 const EVERYWHERE: &str = "Options of every command";
 
 /// What every verb knows.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Global {
     /// Where recorded behaviour is kept [default: /var/lib/learner as root, else
     /// $XDG_DATA_HOME/learner]
@@ -686,14 +686,18 @@ pub(crate) enum Lower {
 #[command(after_help = "Examples:\n  \
                   learner alerts -n shop\n  \
                   learner alerts -f json | jq '.[] | select(.decision == null) | .id'\n  \
-                  learner alerts -f kubearmor >> alerts.jsonl\n\n\
-                  Exit code 0: there are none that are open; 1: there are.")]
+                  learner alerts -f kubearmor >> alerts.jsonl\n  \
+                  learner alerts --follow -f json | jq -r .path\n\n\
+                  Exit code 0: there are none that are open; 1: there are. With --follow: 0, at Ctrl-C.")]
 pub(crate) struct Alerts {
     #[command(flatten)]
     pub(crate) which: Which,
     /// How they are shown
     #[arg(short, long, value_enum, default_value_t = AlertFormat::Table)]
     pub(crate) format: AlertFormat,
+    /// Print those that are open, then each as it comes, one a line, until Ctrl-C
+    #[arg(long)]
+    pub(crate) follow: bool,
 }
 
 /// How alerts are shown.

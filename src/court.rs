@@ -8,7 +8,7 @@ use learner::journal::Actor;
 use learner::mention::Tombstones;
 use learner::observation::Moment;
 use learner::profile::Evidence;
-use learner::promotion::{self, Criteria, Docket, Review, Rollback};
+use learner::promotion::{self, Criteria, Docket, Hearing, Review, Rollback};
 use learner::quarantine::Include;
 use learner::store::Summary;
 use learner::workload::{RunKey, Workload};
@@ -26,6 +26,8 @@ pub(crate) struct Court {
     pub(crate) tightness: Tightness,
     /// What it learns although it is held.
     pub(crate) include: Include,
+    /// Whether the bound on the risk is wanted where no criterion asks for it.
+    pub(crate) risk: bool,
     runs: Vec<Summary>,
 }
 
@@ -40,6 +42,7 @@ impl Court {
             stored,
             tightness: Tightness::default(),
             include: Include::default(),
+            risk: true,
         })
     }
 
@@ -62,6 +65,34 @@ impl Court {
         self.stored.load(&of_owner)
     }
 
+    /// All runs of a workload, without those of the other containers of its owner.
+    pub(crate) fn own_evidence(&self, workload: &Workload) -> Result<Evidence, Failure> {
+        let keys = self.runs_of(workload).map(|run| &run.key);
+        self.stored.load(&keys.collect())
+    }
+
+    /// The runs of a workload, without what they did.
+    pub(crate) fn runs_of(&self, workload: &Workload) -> impl Iterator<Item = &Summary> {
+        self.runs
+            .iter()
+            .filter(move |run| run.key.workload == *workload)
+    }
+
+    /// Whether a candidate is frozen for any image of it.
+    pub(crate) fn is_judged(&self, workload: &Workload) -> bool {
+        let mut of_it = self
+            .ledger
+            .iter()
+            .filter(|(of, _)| of.workload == *workload);
+        of_it.any(|(revision, _)| self.ledger.frozen(revision).is_some())
+    }
+
+    /// The alerts of a workload by its [`Court::own_evidence`]; `None` if its latest image is not
+    /// judged.
+    pub(crate) fn hear(&self, workload: &Workload, evidence: &Evidence) -> Option<Hearing<'_>> {
+        promotion::hear(workload, evidence, &self.ledger, &self.forgotten)
+    }
+
     /// Reviews a workload by its [`Court::evidence`]; `None` if nothing of it has succeeded.
     pub(crate) fn review(
         &self,
@@ -81,6 +112,7 @@ impl Court {
             forgotten: &self.forgotten,
             tightness: self.tightness,
             include: &self.include,
+            risk: self.risk,
         }
     }
 }

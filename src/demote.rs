@@ -2,7 +2,7 @@
 
 use learner::candidate::Ledger;
 use learner::posture::{Posture, Revision, Standing};
-use learner::promotion::{Criteria, Move, demote};
+use learner::promotion::{Move, demote};
 
 use crate::Verdict;
 use crate::args::{Demote, Global, Lower};
@@ -54,9 +54,9 @@ fn of_workload<'a>(
 
 /// Alerts never teach, but under learning there are none.
 fn say_what_may_be_learned(court: &Court, args: &Demote, name: &str) -> Result<(), Failure> {
-    let evidence = court.evidence(&args.name)?;
-    let review = court.review(&args.name, &evidence, &Criteria::default());
-    let alerts = review.into_iter().flat_map(|review| review.alerts);
+    let evidence = court.own_evidence(&args.name)?;
+    let hearing = court.hear(&args.name, &evidence);
+    let alerts = hearing.into_iter().flat_map(|hearing| hearing.alerts);
     for alert in alerts.filter(|alert| !alert.dismissed) {
         tracing::warn!(
             "{name}: no alert any more, and learned unless it is forgotten: {}",

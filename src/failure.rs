@@ -80,6 +80,11 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// Whether another process has the store open, or an agent came or went in between.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(self, Self::Books(error) if error.is_locked() || error.is_broken_off())
+    }
+
     /// Whether the reader of the answer has gone away.
     pub(crate) fn is_broken_pipe(&self) -> bool {
         match self {

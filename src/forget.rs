@@ -8,12 +8,13 @@ use comfy_table::{Table, presets};
 use learner::behavior::{Behavior, OpKind};
 use learner::mention::{Mention, Tombstones};
 use learner::path::AbsPath;
+use learner::promotion::still_allowed;
 use learner::workload::{RunKey, Workload};
 use serde::Serialize;
 
 use crate::Verdict;
 use crate::answer::Answer;
-use crate::args::{Forget, Global, TableFormat};
+use crate::args::{Forget, Global, TableFormat, Which};
 use crate::failure::Failure;
 use crate::selection::Stored;
 use crate::talk::visible;
@@ -56,6 +57,12 @@ pub(crate) fn run(global: &Global, args: &Forget) -> Result<Verdict, Failure> {
             );
         }
     }
+    if !args.undo {
+        say_what_is_still_allowed(
+            &stored,
+            found.keys().map(|(workload, _)| workload).collect(),
+        )?;
+    }
     let place = stored.dir.display();
     for path in &missing {
         if args.undo {
@@ -69,6 +76,36 @@ pub(crate) fn run(global: &Global, args: &Forget) -> Result<Verdict, Failure> {
     } else {
         Verdict::No
     })
+}
+
+/// A candidate is frozen: what it allows it goes on to allow.
+fn say_what_is_still_allowed(
+    stored: &Stored,
+    workloads: BTreeSet<&Workload>,
+) -> Result<(), Failure> {
+    let ledger = stored.ledger()?;
+    let forgotten = stored.tombstones()?;
+    let summaries = stored.summaries(&Which::default())?;
+    for (revision, standing) in ledger.iter() {
+        let workload = &revision.workload;
+        let Some(frozen) = ledger
+            .frozen(revision)
+            .filter(|_| workloads.contains(workload))
+        else {
+            continue;
+        };
+        let keys = summaries.iter().map(|summary| &summary.key);
+        let evidence = stored.load(&keys.filter(|key| key.workload == *workload).collect())?;
+        let name = visible(&workload.to_string());
+        let candidate = frozen.candidate().digest().short();
+        let posture = standing.posture();
+        for mention in still_allowed(workload, &evidence, frozen, &forgotten) {
+            tracing::warn!(
+                "{name}: its candidate {candidate}, under {posture}, goes on allowing {mention}, and is                  not promoted. Make another: learner demote '{name}' --to learning --reason TEXT,                  then a whole run, then learner promote"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// What is to be forgotten or learned again, with the number of behaviours that it names, and the

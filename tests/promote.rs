@@ -110,6 +110,13 @@ impl Story {
     }
 
     fn import(&self, run: &Run) {
+        let file = self.recorded(run);
+        let said = self.world.learner(&["import", &file]);
+        assert_eq!(said.code, 0, "{}", said.err);
+    }
+
+    /// As a file that can be imported.
+    fn recorded(&self, run: &Run) -> String {
         let (from, to) = run.hours;
         let mut lines = vec![
             json!({"hour": from, "op": "start"}),
@@ -158,8 +165,7 @@ impl Story {
         });
         let file = format!("{}.jsonl", run.name);
         self.world.write(&file, &text.collect::<String>());
-        let said = self.world.learner(&["import", &file]);
-        assert_eq!(said.code, 0, "{}", said.err);
+        file
     }
 
     /// What the job would have decided at that hour, written down.
@@ -172,6 +178,7 @@ impl Story {
             forgotten: &store.tombstones().expect("tombstones"),
             tightness: Tightness::default(),
             include: &Include::default(),
+            risk: false,
         };
         let workload: Workload = NAME.parse().expect("a workload");
         let now = self.at(hour);
@@ -938,4 +945,101 @@ fn hostile_names_stay_on_their_line() {
         assert!(!said.out.contains('\u{1b}'), "{args:?}: {}", said.out);
     }
     assert_eq!(story.open().len(), 1);
+}
+
+#[test]
+fn what_is_forgotten_and_still_allowed_holds_the_promotion_until_another_candidate_is_frozen() {
+    let story = Story::frozen();
+    story.import(&Run::new("quiet", 5.0, 38.0));
+    let said = story.learner(&["forget", "/srv/shop/index.html"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let warned = said
+        .err
+        .lines()
+        .find(|line| line.contains("goes on allowing"));
+    let warned = warned.expect("a warning");
+    assert!(
+        warned.starts_with(&format!("warning: {NAME}: its candidate ")),
+        "{warned}"
+    );
+    assert!(
+        warned.contains("under audit, goes on allowing /srv/shop/index.html"),
+        "{warned}"
+    );
+    assert!(
+        warned.contains(&format!("learner demote '{NAME}' --to learning")),
+        "{warned}"
+    );
+    let text = held(&story, &[], &["allows-forgotten"]);
+    assert!(
+        text.out
+            .contains("the candidate allows what is forgotten (/srv/shop/index.html)"),
+        "{}",
+        text.out
+    );
+    // What it denies anyway holds nothing.
+    let said = story.learner(&["forget", "--undo", "/srv/shop/index.html"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let said = story.learner(&["forget", "--op", "unlink", "/srv/shop/"]);
+    assert!(!said.err.contains("goes on allowing"), "{}", said.err);
+    let said = story.learner(&["forget", "--op", "open", "/srv/shop/"]);
+    assert!(
+        said.err.contains("goes on allowing open /srv/shop/"),
+        "{}",
+        said.err
+    );
+    held(&story, &[], &["allows-forgotten"]);
+
+    // As it is said: another candidate, which has nothing of it.
+    let back = ["demote", NAME, "--to", "learning", "--reason", "forgotten"];
+    assert_eq!(story.learner(&back).code, 0);
+    story.import(&Run::new("whole", 40.1, 40.2));
+    let said = story.promote(&[]);
+    assert!(said.out.contains("promoted: learning -> audit"), "{said:?}");
+    let said = story.promote(&["-f", "json"]);
+    let row = &said.json()[0];
+    assert_eq!(row["figures"]["allows_forgotten"]["count"], 0, "{row:#}");
+}
+
+#[test]
+fn who_follows_is_told_each_alert_once_as_it_comes_and_ctrl_c_ends_it() {
+    use std::io::{BufRead as _, BufReader};
+    use std::process::{Command, Stdio};
+
+    for (format, key) in [("json", "id"), ("kubearmor", "EventData"), ("table", "")] {
+        let story = Story::frozen();
+        story.import(&Run::new("one", 5.0, 30.0).with(opened(20.0, "/etc/one")));
+        let mut child = Command::new(env!("CARGO_BIN_EXE_learner"))
+            .args(["alerts", "--follow", "-f", format])
+            .env_clear()
+            .env("LEARNER_STORE", story.world.path().join("store"))
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("learner runs");
+        let mut lines = BufReader::new(child.stdout.take().expect("an answer")).lines();
+        let mut next = || lines.next().expect("a line").expect("text");
+        if format == "table" {
+            assert!(next().starts_with("ALERT "));
+        }
+        let first = next();
+        assert!(first.contains("/etc/one"), "{first}");
+        if !key.is_empty() {
+            let first: Value = serde_json::from_str(&first).expect("an object on a line");
+            assert!(!first[key].is_null(), "{first}");
+        }
+        // The same again, and a new one with a name that is hostile.
+        let again = Run::new("two", 31.0, 35.0)
+            .with(opened(32.0, "/etc/one"))
+            .with(opened(33.0, "/etc/two\n\u{1b}[2J"));
+        let file = story.recorded(&again);
+        // Who follows has the store open now and then.
+        while story.learner(&["import", &file]).code != 0 {}
+        let second = next();
+        assert!(second.contains("/etc/two"), "{second}");
+        assert!(!second.contains('\u{1b}'), "{second:?}");
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("signalled");
+        assert_eq!(child.wait().expect("ends").code(), Some(0));
+        assert!(lines.next().is_none());
+    }
 }

@@ -59,6 +59,16 @@ pub enum Kind {
     Refused,
 }
 
+impl Kind {
+    /// In a word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 impl Alert {
     fn join(&mut self, other: Self) {
         if other.last > self.last {
@@ -92,15 +102,28 @@ pub fn alerts(
     frozen: &Frozen,
     tombstones: &Tombstones,
 ) -> Vec<Alert> {
+    alerts_besides(revision, runs, frozen, tombstones, &BTreeSet::new())
+}
+
+/// As [`alerts`], of some of the runs: `refused_before` is what the kernel refused in others, before
+/// the promotion to block.
+pub fn alerts_besides(
+    revision: &Revision,
+    runs: &[(&RunKey, &RunProfile)],
+    frozen: &Frozen,
+    tombstones: &Tombstones,
+    refused_before: &BTreeSet<Act>,
+) -> Vec<Alert> {
     let runs = || runs.iter().filter(|(key, _)| revision.has(key));
     let blocked = frozen.freeze().blocked;
-    let refused_before: BTreeSet<Act> = runs()
+    let refused_here = runs()
         .flat_map(|(_, run)| &run.seen)
         .filter(|(behavior, seen)| {
             is_denied(&behavior.result) && blocked.is_none_or(|at| seen.first < at)
         })
-        .map(|(behavior, _)| Act::of(behavior))
-        .collect();
+        .map(|(behavior, _)| Act::of(behavior));
+    let refused_before: BTreeSet<Act> =
+        refused_before.iter().cloned().chain(refused_here).collect();
     let include = frozen.candidate().include();
     let mut alerts: BTreeMap<Act, Alert> = BTreeMap::new();
     for (key, run) in runs() {

@@ -31,6 +31,17 @@ impl BooksError {
     pub fn is_locked(&self) -> bool {
         matches!(self, Self::Store(StoreError::Locked { .. }))
     }
+
+    /// Whether the agent went away in the middle: the store can then be opened without it.
+    pub fn is_broken_off(&self) -> bool {
+        let Self::Agent(error) = self else {
+            return false;
+        };
+        matches!(
+            error,
+            ClientError::Absent { .. } | ClientError::Broken { .. }
+        )
+    }
 }
 
 /// The runs on disk, by this process or by the agent. See [`Store`] for what each does.

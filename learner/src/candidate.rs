@@ -121,6 +121,21 @@ impl Candidate {
         self.digest
     }
 
+    /// The programs that rules are bound to; and `None`, for those that are not.
+    pub fn programs(&self) -> BTreeSet<Option<AbsPath>> {
+        let (process, file) = (&self.policy.spec.process, &self.policy.spec.file);
+        let paths = process.match_paths.iter().chain(&file.match_paths);
+        let dirs = process
+            .match_directories
+            .iter()
+            .chain(&file.match_directories);
+        let sources = paths
+            .flat_map(|rule| &rule.from_source)
+            .chain(dirs.flat_map(|rule| &rule.from_source));
+        let named = sources.filter_map(|source| AbsPath::try_from(source.path.as_str()).ok());
+        named.map(Some).chain([None]).collect()
+    }
+
     /// Whether a person has accepted it.
     pub fn accepts(&self, behavior: &Behavior) -> bool {
         let accepted = &self.paper.accepted;
@@ -331,6 +346,23 @@ impl Ledger {
         };
         self.standings.insert(revision, standing);
         Ok(())
+    }
+
+    /// Notes a decision: `new` is its candidate, if that is a new one; else it is one that is in force.
+    ///
+    /// # Errors
+    /// [`NoCandidate`] if it is neither; then nothing is noted.
+    pub fn follow(
+        &mut self,
+        revision: Revision,
+        standing: Standing,
+        new: Option<Candidate>,
+    ) -> Result<(), NoCandidate> {
+        let of_others = self.frozen.values().map(|frozen| frozen.share());
+        let known = of_others.chain(new.map(Arc::new));
+        let known = known.map(|candidate| (candidate.digest(), candidate));
+        let known = known.collect();
+        self.insert(revision, standing, &known)
     }
 
     /// As [`Ledger::insert`], with what it is judged by at hand.

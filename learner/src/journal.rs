@@ -26,6 +26,17 @@ pub enum Actor {
     Agent,
 }
 
+impl Actor {
+    /// The word that programs know it by.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Job => "job",
+            Self::Person { .. } => "person",
+            Self::Agent => "agent",
+        }
+    }
+}
+
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -68,6 +79,19 @@ pub enum Cause {
         /// What they are.
         acts: Listed,
     },
+}
+
+impl Cause {
+    /// The word that programs know it by.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Promoted => "promoted",
+            Self::NewImage { .. } => "new-image",
+            Self::RolledBack { .. } => "rolled-back",
+            Self::Demoted { .. } => "demoted",
+            Self::Accepted { .. } => "accepted",
+        }
+    }
 }
 
 impl fmt::Display for Cause {

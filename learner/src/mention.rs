@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::behavior::{Behavior, OpKind};
+use crate::behavior::{Access, Behavior, Op, OpKind, Outcome};
 use crate::path::{AbsPath, NotAbsolute};
 use crate::workload::Workload;
 
@@ -72,6 +72,32 @@ impl Mention {
     pub fn touches(&self, behavior: &Behavior) -> bool {
         self.is_of(behavior)
             && (self.names(&behavior.path) || behavior.op.to().is_some_and(|to| self.names(to)))
+    }
+
+    /// The plain operations on what is named, each by every one of `programs`, or by the program that is
+    /// named.
+    pub fn attempts<'a>(
+        &'a self,
+        programs: &'a BTreeSet<Option<AbsPath>>,
+    ) -> impl Iterator<Item = Behavior> + 'a {
+        let ops = [Op::Exec, Op::Open(Access::Read), Op::Create, Op::Unlink];
+        let meant = ops
+            .into_iter()
+            .filter(|op| self.op.is_none_or(|kind| kind == op.kind()));
+        meant.flat_map(move |op| {
+            let named = self.source.iter().map(|source| Some(source.clone()));
+            let others = programs.iter().filter(|_| self.source.is_none()).cloned();
+            named.chain(others).map(move |source| Behavior {
+                op: op.clone(),
+                path: self.path.clone(),
+                source,
+                uid: None,
+                owner: Some(true),
+                upper: None,
+                tty: Some(false),
+                result: Outcome::Ok,
+            })
+        })
     }
 
     fn is_of(&self, behavior: &Behavior) -> bool {
@@ -149,7 +175,6 @@ impl FromIterator<(Workload, Mention)> for Tombstones {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::behavior::{Access, Op, Outcome};
 
     fn path(text: &str) -> AbsPath {
         AbsPath::try_from(text).expect("absolute")

@@ -567,6 +567,17 @@ pub enum Whose {
     Unknown,
 }
 
+impl Whose {
+    /// In a word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Own => "workload",
+            Self::Outside => "outside",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// Which programs of a run are the workload's own.
 pub struct Lineage<'a>(Ground<'a>);
 

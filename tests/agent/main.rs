@@ -4,6 +4,7 @@
 
 mod commands;
 mod containers;
+mod decides;
 mod peers;
 mod process;
 mod workloads;

@@ -32,6 +32,21 @@ fn the_example_configuration_is_understood() {
     let config = learner::agent::config::Config::parse(&text).expect("valid");
     let plain = learner::agent::config::Config::default();
     assert_eq!(config, plain, "the example is the default, spelled out");
+    let example = text
+        .lines()
+        .skip_while(|line| *line != "#   promote:")
+        .map_while(|line| line.strip_prefix("#   "));
+    let example = example.collect::<Vec<_>>().join("\n");
+    let told = learner::agent::config::Config::parse(&example).expect("valid");
+    let promote = learner::agent::promote::Promote::default();
+    assert_eq!(told.promote.as_ref(), Some(&promote), "{example}");
+    let keys = serde_json::to_value(&promote).expect("JSON");
+    for key in keys.as_object().expect("an object").keys() {
+        assert!(
+            example.contains(&format!("\n  {key}: ")),
+            "{key}: {example}"
+        );
+    }
     let all = serde_json::to_value(&plain).expect("JSON");
     for key in all.as_object().expect("an object").keys() {
         assert!(

@@ -115,7 +115,12 @@ impl World {
             .spawn()
             .expect("an agent");
         let agent = Agent { child, log };
-        wait_for("the agent to watch", || agent.log().contains(" watching"));
+        // As text, or as JSON.
+        let watches = [" watching", "\"watching\""];
+        wait_for("the agent to watch", || {
+            let log = agent.log();
+            watches.iter().any(|text| log.contains(text))
+        });
         agent
     }
 

@@ -2,15 +2,19 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_yaml::Value;
 
+use super::promote::Promote;
 use crate::host::{BadGlob, Globs, Roots, Selection};
 use crate::kernel::{DEFAULT_RING, Rung, Settings};
+use crate::mention::BadMention;
 use crate::profile::DEFAULT_MAX_BEHAVIORS;
+use crate::promotion::{Criteria, Rollback};
 
 /// Where the agent listens unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/learner/agent.sock";
@@ -18,7 +22,7 @@ pub const DEFAULT_SOCKET: &str = "/run/learner/agent.sock";
 const LIKENESS: f64 = 0.7;
 
 /// What the agent is told. `deploy/agent.yaml` has every key with its meaning.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Config {
     /// Directory of the store; null: the usual one.
@@ -39,6 +43,10 @@ pub struct Config {
     pub max_behaviors: usize,
     /// Only this of the kernel's means: `lsm`, `fentry` or `tracepoint`; null: the best.
     pub rung: Option<String>,
+    /// Which denials take a workload from block back to audit, as soon as they are stored.
+    pub rollback: Rollback,
+    /// What the agent promotes workloads by; null: it promotes none.
+    pub promote: Option<Promote>,
     /// Address for metrics and health, on loopback; null: none.
     pub metrics: Option<SocketAddr>,
     /// How the log is written.
@@ -68,7 +76,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// A duration, written as in `10s`; from 100 ms to a day.
+/// A duration, written as in `10s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span(pub Duration);
 
@@ -83,6 +91,8 @@ impl Default for Config {
             ring_buffer: DEFAULT_RING,
             max_behaviors: DEFAULT_MAX_BEHAVIORS,
             rung: None,
+            rollback: Rollback::default(),
+            promote: None,
             metrics: None,
             log_format: LogFormat::Text,
         }
@@ -123,6 +133,9 @@ pub enum BadConfig {
     /// A value out of its range.
     #[error("{0}")]
     Value(&'static str),
+    /// Something that names no behaviours.
+    #[error("promote.include: {0}")]
+    Mention(#[from] BadMention),
 }
 
 impl Config {
@@ -135,7 +148,11 @@ impl Config {
         if document.is_null() {
             return Ok(Self::default());
         }
-        check_keys(&document, &serde_yaml::to_value(Self::default())?, "")?;
+        let all = Self {
+            promote: Some(Promote::default()),
+            ..Self::default()
+        };
+        check_keys(&document, &serde_yaml::to_value(all)?, "")?;
         // From the text again, since its errors name the line.
         let config: Self = serde_yaml::from_str(text)?;
         config.check()?;
@@ -160,7 +177,20 @@ impl Config {
         }
         self.rung()?;
         self.selection()?;
+        if let Some(promote) = &self.promote {
+            promote.check()?;
+        }
         Ok(())
+    }
+
+    /// What a promotion takes, and which denials take it back: what is not told is as for
+    /// `learner promote`.
+    pub fn criteria(&self) -> Criteria {
+        let criteria = self.promote.as_ref().map(Promote::criteria);
+        Criteria {
+            rollback: self.rollback,
+            ..criteria.unwrap_or_default()
+        }
     }
 
     fn rung(&self) -> Result<Option<Rung>, BadConfig> {
@@ -222,14 +252,17 @@ fn check_keys(given: &Value, known: &Value, above: &str) -> Result<(), BadConfig
     Ok(())
 }
 
-impl Span {
-    fn parse(text: &str) -> Option<Self> {
-        let parsed: jiff::SignedDuration = text.parse().ok()?;
-        let span = Duration::try_from(parsed).ok()?;
-        let range = Duration::from_millis(100)..=Duration::from_secs(86_400);
-        range.contains(&span).then_some(Self(span))
-    }
-}
+/// From 100 ms to a day: how often something is done.
+const OFTEN: (RangeInclusive<Duration>, &str) = (
+    Duration::from_millis(100)..=Duration::from_secs(DAY),
+    "from 100ms to 24h, as in 10s",
+);
+/// From nothing to ten years: how long something is to last.
+const LONG: (RangeInclusive<Duration>, &str) = (
+    Duration::ZERO..=Duration::from_secs(3_653 * DAY),
+    "from 0s to ten years, as in 24h",
+);
+const DAY: u64 = 86_400;
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -243,31 +276,47 @@ impl Serialize for Span {
     }
 }
 
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        Self::named("a duration", from)
-    }
-}
-
 impl Span {
+    /// A whole number of seconds.
+    pub(super) const fn seconds(seconds: u64) -> Self {
+        Self(Duration::from_secs(seconds))
+    }
+
     /// As its key's value, so that an error names the key.
-    fn named<'de, D: Deserializer<'de>>(key: &str, from: D) -> Result<Self, D::Error> {
+    fn named<'de, D: Deserializer<'de>>(
+        key: &str,
+        (range, known): (RangeInclusive<Duration>, &str),
+        from: D,
+    ) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
-        Self::parse(&text).ok_or_else(|| {
-            let text = text.escape_debug();
-            serde::de::Error::custom(format!(
-                "{key}: '{text}' is no duration from 100ms to 24h, as in 10s"
-            ))
-        })
+        let parsed: Option<jiff::SignedDuration> = text.parse().ok();
+        parsed
+            .and_then(|parsed| Duration::try_from(parsed).ok())
+            .filter(|span| range.contains(span))
+            .map(Self)
+            .ok_or_else(|| {
+                let text = text.escape_debug();
+                serde::de::Error::custom(format!("{key}: '{text}' is no duration {known}"))
+            })
+    }
+
+    /// How often something is done: from 100 ms to a day.
+    pub(super) fn often<'de, D: Deserializer<'de>>(key: &str, from: D) -> Result<Self, D::Error> {
+        Self::named(key, OFTEN, from)
+    }
+
+    /// How long something is to last: from nothing to ten years.
+    pub(super) fn long<'de, D: Deserializer<'de>>(key: &str, from: D) -> Result<Self, D::Error> {
+        Self::named(key, LONG, from)
     }
 }
 
 fn flush<'de, D: Deserializer<'de>>(from: D) -> Result<Span, D::Error> {
-    Span::named("flush", from)
+    Span::often("flush", from)
 }
 
 fn rescan<'de, D: Deserializer<'de>>(from: D) -> Result<Span, D::Error> {
-    Span::named("rescan", from)
+    Span::often("rescan", from)
 }
 
 #[cfg(test)]
@@ -304,6 +353,10 @@ mod tests {
             wrong("watch: {contaners: true}"),
             "'watch.contaners' is not known; did you mean 'watch.containers'?"
         );
+        assert_eq!(
+            wrong("promote: {min_run: 1}"),
+            "'promote.min_run' is not known; did you mean 'promote.min_runs'?"
+        );
         assert_eq!(wrong("zzz: 1"), "'zzz' is not known");
         assert!(wrong("\"a\\nb\": 1").starts_with("'a\\nb' is not known"));
         assert!(wrong("7: 1").contains("is not known"));
@@ -319,6 +372,20 @@ mod tests {
             ("rung: kprobe", "rung: one of lsm"),
             ("metrics: 0.0.0.0:9464", "metrics: an address on loopback"),
             ("watch: {units: ['a[']}", "watch: 'a[' is no pattern"),
+            ("rollback: sometimes", "unknown variant `sometimes`"),
+            (
+                "promote: {every: 1d}",
+                "promote: every: '1d' is no duration",
+            ),
+            ("promote: {window: -1s}", "promote: window: '-1s' is no"),
+            (
+                "promote: {canary: 1}",
+                "promote: canary: '1' is no duration",
+            ),
+            ("promote: {min_exercise: 101}", "promote.min_exercise: "),
+            ("promote: {max_risk: .nan}", "promote.max_risk: "),
+            ("promote: {include: [etc]}", "promote.include: "),
+            ("promote: {min_runs: -1}", "promote.min_runs: "),
             ("- a", "invalid type"),
             ("watch: [", "at line 2"),
         ] {

@@ -1,7 +1,8 @@
 //! The agent's figures, for Prometheus.
 
-use std::sync::Mutex;
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 
 use prometheus_client::encoding::prometheus_text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -9,7 +10,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::known::Stand;
+use super::shelf::Decisions;
 use super::watching::Standing;
+use crate::candidate::Ledger;
+use crate::posture::{Posture, Revision};
 
 /// Labels of a figure: name and value.
 type Of = Vec<(&'static str, String)>;
@@ -45,6 +50,12 @@ pub(super) struct Inner {
     pub waiting: usize,
     /// Each watched run.
     pub standing: Vec<Standing>,
+    /// How far each workload is that was reviewed.
+    pub stands: Vec<Stand>,
+    /// Where all revisions stand.
+    pub ledger: Arc<Ledger>,
+    /// What was decided since the agent began.
+    pub decisions: Decisions,
 }
 
 impl Figures {
@@ -75,6 +86,7 @@ impl Figures {
         let mut registry = Registry::with_prefix("learner");
         inner.plain(&mut registry);
         inner.by_run(&mut registry);
+        inner.by_workload(&mut registry);
         drop(inner);
         let mut text = String::new();
         if encode(&mut text, &registry).is_err() {
@@ -173,6 +185,81 @@ impl Inner {
             "Events of a watched run that were lost",
             lost,
         );
+    }
+}
+
+impl Inner {
+    fn by_workload(&self, registry: &mut Registry) {
+        let of = |revision: &Revision| -> Of {
+            vec![
+                ("workload", revision.workload.to_string()),
+                ("image", revision.image.clone()),
+            ]
+        };
+        let postures = Family::<Of, Gauge>::default();
+        let alerts = Family::<Of, Counter>::default();
+        let open = Family::<Of, Gauge>::default();
+        let quiet = Family::<Of, Gauge>::default();
+        let wanted = Family::<Of, Gauge>::default();
+        let decisions = Family::<Of, Counter>::default();
+        let seconds = |micros: u64| (micros / 1_000_000) as i64;
+        let running = self
+            .standing
+            .iter()
+            .map(|running| Revision::of(&running.run));
+        let reviewed = self.stands.iter().map(|stand| stand.revision.clone());
+        for revision in running.chain(reviewed).collect::<BTreeSet<_>>() {
+            let posture = Posture::at(self.ledger.standing(&revision));
+            for each in [Posture::Learning, Posture::Audit, Posture::Block] {
+                let mut of = of(&revision);
+                of.push(("posture", each.to_string()));
+                postures.get_or_create(&of).set(i64::from(each == posture));
+            }
+        }
+        for Stand {
+            revision,
+            open: are_open,
+            found,
+            quiet: times,
+        } in &self.stands
+        {
+            let of = of(revision);
+            if let Some((was, window)) = times {
+                open.get_or_create(&of).set(*are_open as i64);
+                alerts.get_or_create(&of).inc_by(*found);
+                quiet.get_or_create(&of).set(seconds(*was));
+                wanted.get_or_create(&of).set(seconds(*window));
+            }
+        }
+        for ((actor, verdict), count) in &self.decisions {
+            let of = vec![
+                ("actor", (*actor).to_owned()),
+                ("verdict", (*verdict).to_owned()),
+            ];
+            decisions.get_or_create(&of).inc_by(*count);
+        }
+        registry.register(
+            "posture",
+            "1 for the posture of a workload, 0 for the others",
+            postures,
+        );
+        registry.register("alerts", "Alerts that were found, each once", alerts);
+        registry.register(
+            "open_alerts",
+            "Alerts that no person has decided about",
+            open,
+        );
+        registry.register(
+            "quiet_seconds",
+            "Watched without loss and without an alert since the window began, as of the last review",
+            quiet,
+        );
+        registry.register(
+            "wanted_quiet_seconds",
+            "Quiet seconds that a promotion to block takes",
+            wanted,
+        );
+        registry.register("decisions", "Decisions that were written down", decisions);
     }
 }
 

@@ -132,7 +132,7 @@ impl Keeper {
 }
 
 fn fold(shelf: &Shelf, evidence: &Evidence) -> Outcome {
-    match shelf.with(|store| store.fold_all(evidence)) {
+    match shelf.fold_all(evidence) {
         Ok(folded) if folded.over > 0 => {
             let events = folded.over;
             tracing::warn!(events, "beyond the store's limit; they count as lost");
@@ -149,7 +149,7 @@ fn fold_each(shelf: &Shelf, evidence: &Evidence) -> Outcome {
     let mut left = Vec::new();
     let mut why = None;
     for (key, profile) in evidence.runs() {
-        match shelf.with(|store| store.fold(key, profile)) {
+        match shelf.fold(key, profile) {
             Ok(_) => {}
             Err(error @ StoreError::TooLarge { .. }) => {
                 let name = visible(&key.workload.to_string());

@@ -4,16 +4,23 @@
 //! ([`run`]). Work on the store is done beside it, so that the ring buffer is always read. What runs
 //! did goes to the store as they end, and at every flush, each time all of it: a fold is a join, so
 //! a kill loses at most what came since the last flush.
+//!
+//! What was stored is judged then, also beside that thread (`bench`): alerts are said, and what takes a
+//! workload back, or promotes it, is decided.
 
+mod bench;
 pub mod config;
 mod figures;
+mod judging;
 mod keeper;
+mod known;
 mod metrics;
 mod overseer;
+pub mod promote;
 mod run;
 mod shelf;
 pub mod socket;
 mod watching;
 
-pub use overseer::{Learning, Overseer};
+pub use overseer::{Overseer, Unenforced};
 pub use run::{AgentError, Places, run};

@@ -9,8 +9,10 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
+use super::bench::Pass;
 use super::config::{BadConfig, Config};
 use super::figures::Figures;
+use super::judging::Judging;
 use super::keeper::Keeper;
 use super::overseer::Overseer;
 use super::shelf::Shelf;
@@ -25,6 +27,8 @@ use crate::store::{Options, StoreError};
 
 /// How often ends of runs are looked for, apart from what the kernel notices.
 const TICK: Duration = Duration::from_millis(500);
+/// How often the workloads that are judged are reviewed for the figures, if nothing is promoted.
+const REVIEW: Duration = Duration::from_secs(600);
 /// How often the figures are brought up to date.
 const FIGURES: Duration = Duration::from_secs(5);
 
@@ -105,8 +109,15 @@ pub async fn run(
         None => None,
     };
     let served = Arc::clone(&shelf);
+    overseer.stands(&shelf.ledger());
     let mut agent = Agent {
         keeper: Keeper::new(Arc::clone(&shelf)),
+        judging: Judging::new(
+            Arc::clone(&shelf),
+            Arc::clone(&figures),
+            watching.clock(),
+            &config,
+        ),
         watching,
         figures,
         shelf: Arc::clone(&shelf),
@@ -124,8 +135,10 @@ pub async fn run(
     let Agent {
         mut watching,
         mut keeper,
+        judging,
         ..
     } = agent;
+    judging.end();
     let finished = watching.finish(overseer);
     keeper.take(finished.unwrap_or_else(|error| {
         tracing::error!("the last of the runs could not be read: {error}");
@@ -144,6 +157,7 @@ pub async fn run(
 struct Agent {
     watching: Watching,
     keeper: Keeper,
+    judging: Judging,
     figures: Arc<Figures>,
     shelf: Arc<Shelf>,
     config: Config,
@@ -163,6 +177,9 @@ impl Agent {
         let mut flush = every(self.config.flush.0);
         let mut rescan = every(self.config.rescan.0);
         let mut refresh = every(FIGURES);
+        let mut review = self.reviews();
+        let shelf = Arc::clone(&self.shelf);
+        let mut ledgers = shelf.ledgers();
         let mut watchdog = sd_notify::watchdog_enabled().map(|limit| every(limit / 2));
         let reports = self.watching.scan(overseer)?;
         self.keep(reports);
@@ -170,6 +187,7 @@ impl Agent {
         notify(&[NotifyState::Ready]);
         let watched = self.watching.len();
         tracing::info!(workloads = watched, "watching");
+        self.judging.begin();
         loop {
             // Forget nothing that a branch would lose when another is taken: each is only waited for.
             tokio::select! {
@@ -198,6 +216,17 @@ impl Agent {
                     self.keep(reports);
                 }
                 () = self.keeper.folded() => {}
+                () = shelf.rung() => self.judging.begin(),
+                () = self.judging.done() => self.judging.begin(),
+                Ok(()) = ledgers.changed() => {
+                    let ledger = Arc::clone(&ledgers.borrow_and_update());
+                    overseer.stands(&ledger);
+                }
+                () = beat(&mut review) => {
+                    let promotes = self.config.promote.is_some();
+                    self.judging.due(if promotes { Pass::Promote } else { Pass::Judged });
+                    self.judging.begin();
+                }
                 _ = refresh.tick() => self.refresh(),
                 () = beat(&mut watchdog) => notify(&[NotifyState::Watchdog]),
                 _ = signals.hangup.recv() => {
@@ -206,6 +235,7 @@ impl Agent {
                         self.keep(reports);
                         flush = every(self.config.flush.0);
                         rescan = every(self.config.rescan.0);
+                        review = self.reviews();
                     }
                 }
                 _ = signals.terminate.recv() => return Ok(()),
@@ -222,6 +252,13 @@ impl Agent {
         self.ended += reports.len() as u64;
         self.keeper.take(reports);
         self.keeper.fold();
+    }
+
+    /// When all workloads are reviewed, whether there is anything new or not.
+    fn reviews(&self) -> Option<Interval> {
+        let promoted = self.config.promote.as_ref().map(|promote| promote.every.0);
+        let shown = self.config.metrics.map(|_| REVIEW);
+        promoted.or(shown).map(every)
     }
 
     fn refresh(&mut self) {
@@ -247,6 +284,8 @@ impl Agent {
             inner.failed = self.keeper.failed;
             inner.waiting = self.keeper.waiting();
             inner.standing = standing;
+            inner.ledger = self.shelf.ledger();
+            inner.decisions = self.shelf.decisions();
         });
     }
 
@@ -260,15 +299,19 @@ impl Agent {
             watch: config.watch.clone(),
             flush: config.flush,
             rescan: config.rescan,
+            rollback: config.rollback,
+            promote: config.promote.clone(),
             ..self.config.clone()
         };
         if kept != config {
             tracing::warn!(
-                "only watch, flush and rescan change while the agent runs; restart it for the rest"
+                "only watch, flush, rescan, rollback and promote change while the agent runs; restart \
+                 it for the rest"
             );
         }
         let selection = kept.selection()?;
         self.config = kept;
+        self.judging.follow(&self.config);
         tracing::info!("the configuration was read again");
         Ok(self.watching.select(selection, overseer)?)
     }

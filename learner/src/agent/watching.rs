@@ -144,6 +144,11 @@ impl Watching {
         self.unseen
     }
 
+    /// The clock of the events.
+    pub(super) fn clock(&self) -> Clock {
+        self.clock
+    }
+
     /// The time by the clock of the events.
     pub(super) fn now(&self) -> Moment {
         self.clock.moment()
@@ -345,7 +350,6 @@ impl Watching {
         self.name_new(overseer);
         self.collector.look(&mut self.sensor)?;
         let mut reports = Vec::new();
-        let now = self.now();
         for watched in self.watched.values_mut() {
             let Some((key, described)) = &watched.run else {
                 continue;
@@ -362,7 +366,6 @@ impl Watching {
             watched.reported = figure;
             let begun = self.collector.begun(watched.scope);
             let profile = whole(profile, begun, described, watched.late.as_ref());
-            overseer.seen(key, &profile, now);
             reports.push((key.clone(), profile));
         }
         Ok(reports)
@@ -420,7 +423,6 @@ impl Watching {
                 cut_short = for_good,
                 "a run has ended"
             );
-            overseer.seen(&key, &profile, now);
             overseer.ended(&key, now, for_good);
             reports.push((key, profile));
         }

@@ -9,13 +9,14 @@ use super::reason::{Listed, Reason};
 use super::{Criteria, Docket};
 use crate::alert::Alert;
 use crate::behavior::Behavior;
-use crate::candidate::{Fate, Frozen, Ledger, rules};
+use crate::candidate::{Fate, Frozen, rules};
+use crate::mention::{Mention, Tombstones};
 use crate::observation::Moment;
 use crate::posture::{Freeze, Revision};
-use crate::profile::RunProfile;
+use crate::profile::{Evidence, RunProfile};
 use crate::quarantine::{self, Held, Quarantine, Sorted};
-use crate::recommend::{Criteria as Making, Recommendation};
-use crate::workload::RunKey;
+use crate::recommend::{Criteria as Making, Recommendation, assess};
+use crate::workload::{RunKey, Workload};
 
 /// All that the gate reads. Durations and moments are in microseconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -44,9 +45,13 @@ pub struct Figures {
     pub hit: usize,
     /// Held in quarantine, and neither forgotten nor accepted.
     pub undecided: Listed,
+    /// A person has had it forgotten, and the candidate allows it.
+    #[serde(default)]
+    pub allows_forgotten: Listed,
     /// Learned before the freeze, and denied by the candidate.
     pub own_denied: Listed,
-    /// Bound on the chance that the next run shows anything new; none without whole runs.
+    /// Bound on the chance that the next run shows anything new; none without whole runs, and where
+    /// nobody wanted it.
     pub risk: Option<f64>,
     /// Why no candidate can be frozen; empty where one can be or is.
     pub no_freeze: Vec<Reason>,
@@ -113,16 +118,16 @@ impl Figures {
         }
     }
 
-    /// Of a revision that is judged.
+    /// Of a revision that is judged; with its risk, if that is wanted.
     #[expect(clippy::too_many_arguments, reason = "all that a decision reads")]
     pub(super) fn judged(
         revision: &Revision,
         runs: &[(&RunKey, &RunProfile)],
         frozen: &Frozen,
         alerts: &[Alert],
-        sorted: &Sorted<'_>,
+        sorted: Sorted<'_>,
         docket: &Docket<'_>,
-        ledger: &Ledger,
+        risk: bool,
         now: Moment,
     ) -> Self {
         let freeze = frozen.freeze();
@@ -135,18 +140,19 @@ impl Figures {
         let last = opened.as_ref().map(|opened| opened.last);
         let quiet_from = freeze.window_from.max(last.unwrap_or(freeze.window_from));
         let watched = quiet(runs, quiet_from, now);
-        let include = docket.include.and(frozen.candidate().include());
         let (active, hit) = exercised(runs, frozen);
         let making = Making {
             tightness: frozen.candidate().paper().tightness,
-            include,
-            forgotten: docket.forgotten.clone(),
-            ledger: ledger.clone(),
             leave_out: 0,
             ..Making::default()
         };
-        let made = crate::recommend::recommend(&revision.workload, docket.evidence, &making).ok();
-        let chance = made.and_then(|made| made.readiness.chance);
+        let own_denied = own_denied(&sorted, frozen);
+        let undecided = undecided(&sorted.quarantine).collect();
+        let workload = &revision.workload;
+        let readiness = risk
+            .then(|| assess(workload, docket.evidence, &making, sorted).ok())
+            .flatten();
+        let chance = readiness.and_then(|readiness| readiness.chance);
         Self {
             runs: runs.len(),
             whole: whole(runs, None).0,
@@ -163,8 +169,11 @@ impl Figures {
                 .collect(),
             rules: rules(frozen.candidate().policy()).len(),
             hit: hit.len(),
-            own_denied: own_denied(sorted, frozen),
-            undecided: undecided(&sorted.quarantine).collect(),
+            own_denied,
+            undecided,
+            allows_forgotten: still_allowed(workload, docket.evidence, frozen, docket.forgotten)
+                .into_iter()
+                .collect(),
             risk: chance.map(|chance| chance.at_most),
             no_freeze: Vec::new(),
             denial: denial(alerts),
@@ -225,6 +234,11 @@ impl Figures {
                 wanted,
             });
         }
+        if self.allows_forgotten.count > 0 {
+            reasons.push(Reason::AllowsForgotten {
+                forgotten: self.allows_forgotten.clone(),
+            });
+        }
         if self.own_denied.count > 0 {
             reasons.push(Reason::DeniesItsOwn {
                 operations: self.own_denied.clone(),
@@ -282,6 +296,35 @@ fn own_denied(sorted: &Sorted<'_>, frozen: &Frozen) -> Listed {
         })
         .collect();
     denied.into_iter().collect()
+}
+
+/// What a person has had forgotten of a workload, and its candidate allows: as it was recorded, or by
+/// any program that a rule names.
+pub fn still_allowed<'a>(
+    workload: &Workload,
+    evidence: &Evidence,
+    frozen: &Frozen,
+    forgotten: &'a Tombstones,
+) -> Vec<&'a Mention> {
+    let programs = frozen.candidate().programs();
+    let recorded: BTreeSet<&Behavior> = evidence
+        .runs()
+        .iter()
+        .filter(|(key, _)| key.workload == *workload)
+        .flat_map(|(_, run)| run.seen.keys())
+        .filter(|behavior| behavior.is_learnable() && forgotten.bury(workload, behavior))
+        .collect();
+    let allows = |behavior: &Behavior| frozen.judge().judge(behavior) == Fate::Allowed;
+    forgotten
+        .iter()
+        .filter(|(of, _)| *of == workload)
+        .map(|(_, mention)| mention)
+        .filter(|mention| {
+            let mut of_it = recorded.iter().filter(|behavior| mention.touches(behavior));
+            of_it.any(|behavior| allows(behavior))
+                || mention.attempts(&programs).any(|attempt| allows(&attempt))
+        })
+        .collect()
 }
 
 fn denial(alerts: &[Alert]) -> Option<Seen> {

@@ -15,10 +15,12 @@ use serde::{Deserialize, Serialize};
 use crate::observation::Moment;
 use crate::posture::{Posture, Standing};
 
-pub use figures::{Figures, Opened, Seen};
+pub use figures::{Figures, Opened, Seen, still_allowed};
 pub use quiet::{Quiet, TOLERANCE, Unwatched, quiet};
 pub use reason::{At, Listed, NAMED, Reason};
-pub use review::{Change, Docket, Move, Review, Unacceptable, accept, demote, review};
+pub use review::{
+    Change, Docket, Hearing, Move, Review, Unacceptable, accept, demote, hear, review,
+};
 
 /// What a promotion to block takes, and what takes it back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -121,6 +121,11 @@ pub enum Reason {
         /// The bound that is wanted.
         wanted: f64,
     },
+    /// A person has had it forgotten, and the candidate allows it.
+    AllowsForgotten {
+        /// What.
+        forgotten: Listed,
+    },
     /// The candidate denies what was learned before it was frozen.
     DeniesItsOwn {
         /// The operations, and what decides.
@@ -154,6 +159,7 @@ impl Reason {
             Self::Unexercised { .. } => "unexercised",
             Self::Undecided { .. } => "undecided",
             Self::Risk { .. } => "risk",
+            Self::AllowsForgotten { .. } => "allows-forgotten",
             Self::DeniesItsOwn { .. } => "denies-its-own",
             Self::Denial { .. } => "denial",
         }
@@ -237,6 +243,9 @@ impl fmt::Display for Reason {
                     None => f.write_str("risk not known without whole runs")?,
                 }
                 write!(f, ", {:.1} % wanted", wanted * 100.0)
+            }
+            Self::AllowsForgotten { forgotten } => {
+                write!(f, "the candidate allows what is forgotten {forgotten}")
             }
             Self::DeniesItsOwn { operations } => write!(
                 f,

@@ -35,6 +35,9 @@ pub struct Docket<'a> {
     pub tightness: Tightness,
     /// What such a candidate learns although it is held.
     pub include: &'a Include,
+    /// Whether the bound on the risk is wanted of what is judged, though no criterion asks for it. It
+    /// takes most of the time of a review.
+    pub risk: bool,
 }
 
 /// What came of a review.
@@ -81,6 +84,8 @@ pub struct Change {
 /// A decision with all that has to be written for it, together.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Move {
+    /// Where the revision stood when it was decided; nothing if nothing was decided of it so far.
+    pub before: Option<Standing>,
     /// Where the revision stands from then on.
     pub standing: Standing,
     /// The candidate, if it is a new one.
@@ -130,6 +135,42 @@ pub fn review(
             }
         },
     )
+}
+
+/// The alerts of a workload, and what they are by.
+#[derive(Clone, Debug)]
+pub struct Hearing<'a> {
+    /// The workload at the image of its latest run.
+    pub revision: Revision,
+    /// Where it stands.
+    pub standing: &'a Standing,
+    /// What it is judged by.
+    pub frozen: &'a Frozen,
+    /// Its alerts.
+    pub alerts: Vec<Alert>,
+}
+
+/// The alerts of a workload, as [`review`] finds them. `None` if nothing is frozen for the image of its
+/// latest run. `evidence` has all of its runs.
+pub fn hear<'a>(
+    workload: &Workload,
+    evidence: &Evidence,
+    ledger: &'a Ledger,
+    forgotten: &Tombstones,
+) -> Option<Hearing<'a>> {
+    let revision = Revision {
+        workload: workload.clone(),
+        image: latest_image(workload, evidence)?.to_owned(),
+    };
+    let standing = ledger.standing(&revision)?;
+    let frozen = ledger.frozen(&revision)?;
+    let runs: Vec<_> = evidence.runs().iter().collect();
+    Some(Hearing {
+        alerts: alerts(&revision, &runs, frozen, forgotten),
+        revision,
+        standing,
+        frozen,
+    })
 }
 
 /// The image whose candidate a new one starts with: the one that something was decided of last.
@@ -202,6 +243,7 @@ impl Bench<'_> {
                     figures.rules = rules(candidate.policy()).len();
                     let digest = candidate.digest();
                     decision = Some(Move {
+                        before: self.standing.clone(),
                         standing: Standing::Audit {
                             since: self.now,
                             freeze: Freeze {
@@ -236,22 +278,24 @@ impl Bench<'_> {
         } = self.docket;
         let sorted = sort_judged(&self.runs, include, forgotten, ledger);
         let alerts = alerts(&self.revision, &self.runs, frozen, self.docket.forgotten);
+        let held = undecided(&sorted.quarantine)
+            .map(|held| Act {
+                op: held.op.clone(),
+                path: held.path.clone(),
+                source: held.source.clone(),
+            })
+            .collect();
         let figures = Figures::judged(
             &self.revision,
             &self.runs,
             frozen,
             &alerts,
-            &sorted,
+            sorted,
             self.docket,
-            ledger,
+            self.docket.risk || self.criteria.max_risk.is_some(),
             self.now,
         );
-        let held = undecided(&sorted.quarantine).map(|held| Act {
-            op: held.op.clone(),
-            path: held.path.clone(),
-            source: held.source.clone(),
-        });
-        (alerts, held.collect(), figures)
+        (alerts, held, figures)
     }
 
     fn judged(self, frozen: &Frozen) -> Review {
@@ -262,6 +306,7 @@ impl Bench<'_> {
         let decision = match &verdict {
             Verdict::Hold(_) | Verdict::Stay | Verdict::NewImage => None,
             Verdict::Promote => Some(Move {
+                before: self.standing.clone(),
                 standing: Standing::Block {
                     since: self.now,
                     freeze: Freeze {
@@ -277,6 +322,7 @@ impl Bench<'_> {
                 let reason = reason.clone();
                 let cause = Cause::RolledBack { reason };
                 Some(Move {
+                    before: self.standing.clone(),
                     standing: Standing::Audit {
                         since: self.now,
                         freeze: Freeze {
@@ -347,6 +393,7 @@ impl Bench<'_> {
         let draft = self.draft(Posture::Audit, cause, digest, &figures);
         Review {
             decision: Some(Move {
+                before: None,
                 standing,
                 candidate: None,
                 draft,
@@ -392,6 +439,7 @@ pub fn demote(
         }
     };
     Some(Move {
+        before: Some(standing.clone()),
         draft: Draft {
             at: now,
             actor,
@@ -499,6 +547,7 @@ pub fn accept(
         .collect();
     let digest = candidate.digest();
     Ok(Move {
+        before: Some(standing.clone()),
         standing: Standing::Audit {
             since,
             freeze: Freeze {

@@ -81,7 +81,7 @@ fn nothing_against_it_promotes() {
 #[test]
 fn each_figure_that_is_short_holds_and_all_of_them_are_named() {
     type Change = fn(&mut Figures);
-    let all: [(&str, Change); 9] = [
+    let all: [(&str, Change); 10] = [
         ("alerts", |f| {
             f.alerts = Some(Opened {
                 since: Moment(200),
@@ -96,6 +96,9 @@ fn each_figure_that_is_short_holds_and_all_of_them_are_named() {
         ("unexercised", |f| f.hit = 4),
         ("undecided", |f| f.undecided = listed(&["exec /bin/sh"])),
         ("risk", |f| f.risk = None),
+        ("allows-forgotten", |f| {
+            f.allows_forgotten = listed(&["/etc/shadow"]);
+        }),
         ("denies-its-own", |f| {
             f.own_denied = listed(&["exec /bin/sh"])
         }),

@@ -140,16 +140,24 @@ impl<'a> Lesson<'a> {
         criteria: &Criteria,
     ) -> Result<Self, Refusal> {
         let subject = subject::Subject::of(workload, evidence)?;
-        let quarantine::Sorted {
-            learned,
-            entries,
-            quarantine,
-        } = quarantine::sort_judged(
+        let sorted = quarantine::sort_judged(
             &subject.runs,
             &criteria.include,
             &criteria.forgotten,
             &criteria.ledger,
         );
+        Self::sorted(subject, sorted)
+    }
+
+    fn sorted(
+        subject: subject::Subject<'a>,
+        sorted: quarantine::Sorted<'a>,
+    ) -> Result<Self, Refusal> {
+        let quarantine::Sorted {
+            learned,
+            entries,
+            quarantine,
+        } = sorted;
         let mut all = Vec::new();
         for ((key, _), number) in subject.runs.iter().zip(0..) {
             let entries = entries.get(key);
@@ -259,6 +267,26 @@ pub fn recommend(
         quarantine: lesson.quarantine,
         notes,
     })
+}
+
+/// The readiness of [`recommend`], and nothing else of it. `sorted` is what the quarantine made of the
+/// runs of the latest image, by the same criteria.
+///
+/// # Errors
+/// As [`recommend`].
+pub fn assess(
+    workload: &Workload,
+    evidence: &Evidence,
+    criteria: &Criteria,
+    sorted: quarantine::Sorted<'_>,
+) -> Result<Readiness, Refusal> {
+    let subject = subject::Subject::of(workload, evidence)?;
+    let lesson = Lesson::sorted(subject, sorted)?;
+    let rules = lesson.rules(None, criteria)?;
+    if rules.rules.is_empty() {
+        return Err(nothing_expressed(&rules));
+    }
+    Ok(replay::readiness(workload, &lesson, &rules, criteria))
 }
 
 fn nothing_expressed(rules: &Generalized) -> Refusal {

@@ -37,6 +37,7 @@ impl Decision {
         dir: &Path,
     ) -> Result<Self, StoreError> {
         let Move {
+            before: _,
             standing,
             candidate,
             draft,

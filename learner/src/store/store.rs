@@ -10,7 +10,7 @@ use crate::behavior::Behavior;
 use crate::candidate::Ledger;
 use crate::journal::{Entry, Journal};
 use crate::mention::{Mention, Tombstones};
-use crate::posture::{Posture, Revision};
+use crate::posture::Revision;
 use crate::profile::{DEFAULT_MAX_BEHAVIORS, Evidence, RunProfile};
 use crate::promotion::Move;
 use crate::workload::{RunKey, Workload};
@@ -225,15 +225,15 @@ impl Store {
         self.enter(&mut state, decided)
     }
 
-    /// As [`Store::decide`], but only if the revision is still in the posture that the decision is from:
-    /// two who decide at once do not both write it down.
+    /// As [`Store::decide`], but only if the revision still stands where it stood when it was decided,
+    /// with the same candidate: of two who decide at once the first is heard.
     ///
     /// # Errors
     /// As [`Store::fold`], and [`StoreError::Overtaken`].
     pub fn decide_in_turn(&self, decided: Move) -> Result<Entry, StoreError> {
         let mut state = self.state()?;
-        let before = state.standings.get(&decided.draft.revision);
-        if Posture::at(before.map(|placed| &placed.standing)) != decided.draft.from {
+        let now = state.standings.get(&decided.draft.revision);
+        if now.map(|placed| &placed.standing) != decided.before.as_ref() {
             return Err(StoreError::Overtaken {
                 path: self.dir.clone(),
             });

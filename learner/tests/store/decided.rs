@@ -65,6 +65,7 @@ fn decision(of: &Revision, number: u64) -> Move {
         Standing::Audit { since: now, freeze }
     };
     Move {
+        before: None,
         draft: Draft {
             at: now,
             actor: Actor::Person { uid: 1_000 },
@@ -389,4 +390,32 @@ fn a_standing_or_candidate_that_is_not_as_written_is_damage() {
     let store = Store::open(&candidate).expect("runs can still be read");
     let error = store.ledger().expect_err("damaged");
     assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+}
+
+#[test]
+fn of_two_who_decide_at_once_the_first_is_heard_though_the_posture_is_the_same() {
+    let tmp = tempfile::tempdir().expect("tempdir");
+    let store = Store::open(&tmp.path().join("store")).expect("open");
+    let of = revision("a");
+    let first = store.decide_in_turn(decision(&of, 1)).expect("decided");
+    assert_eq!(first.number, 1);
+    let audit = decision(&of, 1).standing;
+    // Another candidate, accepted meanwhile, under the same posture.
+    let accepted = Move {
+        before: Some(audit.clone()),
+        ..decision(&of, 3)
+    };
+    let promoted = Move {
+        before: Some(audit),
+        ..decision(&of, 2)
+    };
+    store.decide_in_turn(accepted).expect("decided");
+    let late = store.decide_in_turn(promoted);
+    assert!(
+        matches!(late, Err(StoreError::Overtaken { .. })),
+        "{late:?}"
+    );
+    let ledger = store.ledger().expect("ledger");
+    assert_eq!(ledger.standing(&of), Some(&decision(&of, 3).standing));
+    assert_eq!(holds_together(&store), 2);
 }

@@ -289,7 +289,7 @@ impl Peer {
             Request::Fold => {
                 let evidence = self.runs.take();
                 self.staging.clear();
-                let folded = self.work(move |shelf| shelf.with(|s| s.fold_all(&evidence)));
+                let folded = self.work(move |shelf| shelf.fold_all(&evidence));
                 let reply = folded.await.map_or_else(Reply::Refused, Reply::Folded);
                 self.say(&reply).await
             }
@@ -301,12 +301,7 @@ impl Peer {
             Request::Bury { undo } => {
                 let what = std::mem::take(&mut self.mentions);
                 self.staging.clear();
-                let buried = self.work(move |shelf| {
-                    shelf.with(|store| match undo {
-                        true => store.unforget(what.iter().cloned()),
-                        false => store.forget(what.iter().cloned()),
-                    })
-                });
+                let buried = self.work(move |shelf| shelf.bury(&what, undo));
                 let buried = buried.await.map(|changed| changed as u64);
                 self.say(&buried.map_or_else(Reply::Refused, Reply::Buried))
                     .await
@@ -338,9 +333,7 @@ impl Peer {
                     Ok(decided) => decided,
                     Err(bad) => return self.turn_away(bad.to_string()).await,
                 };
-                let entry = self
-                    .work(move |shelf| shelf.with(|s| s.decide_in_turn(decided.clone())))
-                    .await;
+                let entry = self.work(move |shelf| shelf.decide(&decided)).await;
                 let text = entry.and_then(|e| serde_json::to_string(&e).map_err(|e| e.to_string()));
                 self.say(&text.map_or_else(Reply::Refused, Reply::Text))
                     .await

@@ -27,7 +27,7 @@ const ENTRIES: usize = 4096;
 
 /// The language, to be counted up whenever a message changes.
 pub(super) fn version() -> String {
-    format!("learner {} wire 2", env!("CARGO_PKG_VERSION"))
+    format!("learner {} wire 3", env!("CARGO_PKG_VERSION"))
 }
 
 /// What a client asks. What is staged by [`Request::Run`], `Seen` and `Mentions` waits for the
