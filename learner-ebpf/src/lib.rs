@@ -116,6 +116,8 @@ pub mod flag {
     /// From `sched_process_exec`: `TO` is the image that was replaced, and if `RAW` is not empty
     /// it names a script that `PATH` interprets, from the working directory in `RAW_TO`.
     pub const EXEC_DONE: u32 = 1 << 8;
+    /// From the enforcing programs: the policy denies it. Without an errno it was let through.
+    pub const ALERT: u32 = 1 << 9;
 }
 
 /// The segments after the head, in this order.
@@ -318,5 +320,98 @@ pub mod setting {
     /// Number of settings.
     pub const COUNT: usize = 2;
 }
+
+/// What the enforcing programs are told: policies by cgroup, and their rules as a tree of names.
+pub mod enforce {
+    /// Value of the `POLICIES` map, by cgroup v2 id. Replaced whole.
+    #[repr(C)]
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Policy {
+        /// Which edges are its own. Never used twice.
+        pub generation: u32,
+        /// Which workload, for records and the loss account.
+        pub scope: u32,
+        /// One of [`posture`], for programs.
+        pub process: u32,
+        /// One of [`posture`], for files.
+        pub file: u32,
+        /// The beginning of the policy's hash, for user space.
+        pub hash: [u64; 2],
+    }
+    const _: () = assert!(size_of::<Policy>() == 32);
+
+    /// Key of the `EDGES` map.
+    #[repr(C)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub struct EdgeKey {
+        /// See [`Policy::generation`].
+        pub generation: u32,
+        /// The node that it starts from: one of [`node`], or a directory.
+        pub node: u32,
+        /// SipHash-1-3 of the component; 0 for the directory of the starting node itself.
+        pub name: u64,
+    }
+    const _: () = assert!(size_of::<EdgeKey>() == 16);
+
+    /// Value of the `EDGES` map: what the rules say of one name.
+    #[repr(C)]
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Edge {
+        /// The node that it leads to, 0 for none.
+        pub child: u32,
+        /// From [`node::SOURCES`]: where the rules for this program start, 0 for none.
+        pub source: u32,
+        /// [`mask`] for the program of this name.
+        pub process: u16,
+        /// [`mask`] for the file of this name.
+        pub file: u16,
+        /// [`mask`] for programs in the directory of this name.
+        pub process_below: u16,
+        /// [`mask`] for files in the directory of this name.
+        pub file_below: u16,
+    }
+    const _: () = assert!(size_of::<Edge>() == 16);
+
+    /// Nodes that every policy has. Others are greater than all of them.
+    pub mod node {
+        /// Rules for all programs.
+        pub const GLOBAL: u32 = 1;
+        /// Paths of programs that have rules of their own.
+        pub const SOURCES: u32 = 2;
+        /// Names of programs, without a directory.
+        pub const NAMES: u32 = 3;
+    }
+
+    /// What becomes of what no rule is about.
+    pub mod posture {
+        /// Let be: no rule of the class allows anything.
+        pub const NONE: u32 = 0;
+        /// Let be and reported.
+        pub const AUDIT: u32 = 1;
+        /// Refused and reported.
+        pub const BLOCK: u32 = 2;
+    }
+
+    /// Bits of a rule, as in KubeArmor's `BPF/shared.h`.
+    pub mod mask {
+        /// For programs: it is a rule.
+        pub const EXEC: u16 = 1 << 0;
+        /// Writing too.
+        pub const WRITE: u16 = 1 << 1;
+        /// For files: it is a rule.
+        pub const READ: u16 = 1 << 2;
+        /// Only the owner may.
+        pub const OWNER: u16 = 1 << 3;
+        /// About what is in the directory.
+        pub const DIR: u16 = 1 << 4;
+        /// At any depth.
+        pub const RECURSIVE: u16 = 1 << 5;
+        /// It blocks.
+        pub const DENY: u16 = 1 << 7;
+        /// Refused to who has a terminal.
+        pub const TERMINAL: u16 = 1 << 9;
+    }
+}
+
 /// Deepest cgroup level at which a workload can be scoped.
 pub const CGROUP_LEVELS: u32 = 16;

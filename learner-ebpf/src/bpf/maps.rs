@@ -2,6 +2,7 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf};
+use learner_ebpf::enforce::{Edge, EdgeKey, Policy};
 use learner_ebpf::{COMPAT_FROM, Header, SYSCALL_MAX, Seen, field, setting, stage};
 
 /// Bytes that segments may begin at; one more path fits behind. Three paths of the greatest length
@@ -85,6 +86,37 @@ pub(crate) static STAGES: ProgramArray = ProgramArray::with_max_entries(stage::C
 pub(crate) static IMAGES: HashMap<u64, Image> = HashMap::with_max_entries(1024, 0);
 #[map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SLOTS, 0);
+
+/// Names that a path may have, and mount points that it crosses.
+pub(crate) const STEPS: usize = 96;
+
+/// A path on its way through the rules. Per CPU there are several, as of [`Scratch`].
+#[repr(C)]
+pub(crate) struct Route {
+    pub busy: u64,
+    /// Components. In memory, as everything that changes in a loop, for the verifier's sake.
+    pub count: u64,
+    /// The component that is looked at, zeros behind it.
+    pub name: [u8; 264],
+    /// Hashes of the components, leaf first.
+    pub names: [u64; 128],
+}
+
+/// An entry that is replaced or removed is freed only when no program can hold it any more, which
+/// the kernel does not promise of preallocated entries.
+const NO_PREALLOC: u32 = 1;
+
+/// Policies by cgroup v2 id.
+#[map]
+pub(crate) static POLICIES: HashMap<u64, Policy> = HashMap::with_max_entries(4096, NO_PREALLOC);
+/// Their rules.
+#[map]
+pub(crate) static EDGES: HashMap<EdgeKey, Edge> = HashMap::with_max_entries(262_144, NO_PREALLOC);
+/// Bit mask of the cgroup levels that have policies.
+#[map]
+pub(crate) static LEVELS: Array<u32> = Array::with_max_entries(1, 0);
+#[map]
+pub(crate) static ROUTES: PerCpuArray<Route> = PerCpuArray::with_max_entries(SLOTS, 0);
 
 #[unsafe(no_mangle)]
 static OFFSETS: [u32; field::COUNT] = [0; field::COUNT];
