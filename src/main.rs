@@ -21,6 +21,7 @@ mod probe;
 mod quarantine;
 mod readiness;
 mod recommend;
+mod run;
 mod runs;
 mod selection;
 mod simulate;
@@ -50,6 +51,11 @@ fn main() -> ExitCode {
             Ok(code) => return code,
             Err(failure) => Err(failure),
         },
+        Verb::Run(args) => match run::run(&args) {
+            Ok(code) => return code,
+            Err(failure) => Err(failure),
+        },
+        Verb::Release(args) => run::release(&args),
         Verb::Decode(args) => return decode::run(&args.name),
         Verb::Launch(args) => launch::run(&args.command),
         Verb::Recommend(args) => recommend::run(&global, &args),

@@ -372,6 +372,106 @@ pub mod enforce {
     }
     const _: () = assert!(size_of::<Edge>() == 16);
 
+    impl Policy {
+        /// As the map holds it.
+        pub const fn words(self) -> [u64; 4] {
+            let Self {
+                generation,
+                scope,
+                process,
+                file,
+                hash,
+            } = self;
+            [
+                pair(generation, scope),
+                pair(process, file),
+                hash[0],
+                hash[1],
+            ]
+        }
+
+        /// The opposite of [`Self::words`].
+        pub const fn from_words(words: [u64; 4]) -> Self {
+            let (generation, scope) = halves(words[0]);
+            let (process, file) = halves(words[1]);
+            Self {
+                generation,
+                scope,
+                process,
+                file,
+                hash: [words[2], words[3]],
+            }
+        }
+    }
+
+    impl EdgeKey {
+        /// As the map holds it.
+        pub const fn words(self) -> [u64; 2] {
+            [pair(self.generation, self.node), self.name]
+        }
+
+        /// The opposite of [`Self::words`].
+        pub const fn from_words(words: [u64; 2]) -> Self {
+            let (generation, node) = halves(words[0]);
+            Self {
+                generation,
+                node,
+                name: words[1],
+            }
+        }
+    }
+
+    impl Edge {
+        /// As the map holds it.
+        pub const fn words(self) -> [u64; 2] {
+            let Self {
+                child,
+                source,
+                process,
+                file,
+                process_below,
+                file_below,
+            } = self;
+            [
+                pair(child, source),
+                pair(
+                    short_pair(process, file),
+                    short_pair(process_below, file_below),
+                ),
+            ]
+        }
+    }
+
+    const fn pair(first: u32, second: u32) -> u64 {
+        let ([a, b, c, d], [e, f, g, h]) = (first.to_ne_bytes(), second.to_ne_bytes());
+        u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+    }
+
+    const fn halves(word: u64) -> (u32, u32) {
+        let [a, b, c, d, e, f, g, h] = word.to_ne_bytes();
+        (
+            u32::from_ne_bytes([a, b, c, d]),
+            u32::from_ne_bytes([e, f, g, h]),
+        )
+    }
+
+    const fn short_pair(first: u16, second: u16) -> u32 {
+        let ([a, b], [c, d]) = (first.to_ne_bytes(), second.to_ne_bytes());
+        u32::from_ne_bytes([a, b, c, d])
+    }
+
+    /// Indices of the `KEPT` map: what whoever takes the maps over has to know.
+    pub mod kept {
+        /// Bit mask of the cgroup levels that have policies. The only one that the programs read.
+        pub const LEVELS: u32 = 0;
+        /// The key of the names' hashes.
+        pub const KEY: [u32; 2] = [1, 2];
+        /// The generation of the next policy.
+        pub const GENERATION: u32 = 3;
+        /// Number of entries.
+        pub const COUNT: u32 = 4;
+    }
+
     /// Nodes that every policy has. Others are greater than all of them.
     pub mod node {
         /// Rules for all programs.

@@ -140,6 +140,7 @@ pub(crate) fn run(arguments: Vec<OsString>) {
             let status = Command::new("/bin/sh").arg("-c").arg(path(0)).status();
             assert!(status.expect("a shell").success());
         }
+        "attempts" => super::attempts::act(),
         "mkdir-as-32-bit" => super::compat::mkdir(path(0)),
         other => panic!("no scenario {other}"),
     }

@@ -5,10 +5,14 @@
 //! are left out, aloud; with `CI` set they fail instead.
 
 mod act;
+mod attempts;
 mod command;
 mod compat;
+mod enforce;
+mod enforced;
 mod execs;
 mod limits;
+mod maze;
 mod overlay;
 mod process;
 mod roots;
@@ -40,6 +44,8 @@ fn main() -> ExitCode {
             .chain(compat::ALL)
             .chain(command::ALL)
             .chain(process::ALL)
+            .chain(enforce::ALL)
+            .chain(enforced::ALL)
         {
             let test = *test;
             if leaves_out(rung, name) {

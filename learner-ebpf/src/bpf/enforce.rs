@@ -8,11 +8,11 @@ use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_uid_gid};
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
-use learner_ebpf::enforce::{Policy, node, posture};
+use learner_ebpf::enforce::{Policy, kept, node, posture};
 use learner_ebpf::{CGROUP_LEVELS, access, field, flag, lost, op, segment};
 
 use super::hooks::{Args, is_directory, is_inner};
-use super::maps::{LEVELS, POLICIES, Route};
+use super::maps::{KEPT, POLICIES, Route};
 use super::read::{Location, current_task, executable, file_path, path, pointer, value};
 use super::record::Record;
 use super::route::{self, half};
@@ -25,7 +25,7 @@ const EACCES: i32 = 13;
 /// The policy of the current task's cgroup; of nested ones the outermost.
 #[inline(always)]
 fn policy() -> Option<Policy> {
-    let levels = LEVELS.get(0).copied().unwrap_or(0);
+    let levels = KEPT.get(kept::LEVELS).copied().unwrap_or(0);
     for level in 0..CGROUP_LEVELS {
         if levels & (1 << level) == 0 {
             continue;

@@ -2,7 +2,7 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf};
-use learner_ebpf::enforce::{Edge, EdgeKey, Policy};
+use learner_ebpf::enforce::{Edge, EdgeKey, Policy, kept};
 use learner_ebpf::{COMPAT_FROM, Header, SYSCALL_MAX, Seen, field, setting, stage};
 
 /// Bytes that segments may begin at; one more path fits behind. Three paths of the greatest length
@@ -112,9 +112,9 @@ pub(crate) static POLICIES: HashMap<u64, Policy> = HashMap::with_max_entries(409
 /// Their rules.
 #[map]
 pub(crate) static EDGES: HashMap<EdgeKey, Edge> = HashMap::with_max_entries(262_144, NO_PREALLOC);
-/// Bit mask of the cgroup levels that have policies.
+/// See [`learner_ebpf::enforce::kept`].
 #[map]
-pub(crate) static LEVELS: Array<u32> = Array::with_max_entries(1, 0);
+pub(crate) static KEPT: Array<u64> = Array::with_max_entries(kept::COUNT, 0);
 #[map]
 pub(crate) static ROUTES: PerCpuArray<Route> = PerCpuArray::with_max_entries(SLOTS, 0);
 

@@ -45,7 +45,7 @@ impl Clock {
         Moment(time.tv_sec * 1_000_000 + time.tv_nsec / 1_000 + self.offset)
     }
 
-    fn at(self, boottime: u64) -> Moment {
+    pub(super) fn at(self, boottime: u64) -> Moment {
         Moment((boottime / 1_000) as i64 + self.offset)
     }
 }
@@ -387,7 +387,7 @@ fn root_directory() -> AbsPath {
     AbsPath::from_components([]).unwrap_or_else(|_| unreachable!("no component holds a NUL"))
 }
 
-fn operation(event: &Event, to: Option<AbsPath>) -> Option<Op> {
+pub(super) fn operation(event: &Event, to: Option<AbsPath>) -> Option<Op> {
     Some(match event.op {
         op::EXEC => Op::Exec,
         op::OPEN => Op::Open(match event.access {
@@ -409,7 +409,7 @@ fn operation(event: &Event, to: Option<AbsPath>) -> Option<Op> {
 }
 
 /// An opened directory is told by the slash at its end.
-fn as_directory(path: AbsPath) -> AbsPath {
+pub(super) fn as_directory(path: AbsPath) -> AbsPath {
     if path.as_bytes().ends_with(b"/") {
         return path;
     }
@@ -418,7 +418,7 @@ fn as_directory(path: AbsPath) -> AbsPath {
     AbsPath::new(bytes).unwrap_or(path)
 }
 
-fn behavior(event: &Event, op: Op, path: AbsPath, source: Option<AbsPath>) -> Behavior {
+pub(super) fn behavior(event: &Event, op: Op, path: AbsPath, source: Option<AbsPath>) -> Behavior {
     let known = |known, bit| event.has(known).then(|| event.has(bit));
     Behavior {
         op,

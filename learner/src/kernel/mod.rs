@@ -4,6 +4,7 @@ pub mod btf;
 pub mod cgroup;
 mod collect;
 mod decode;
+pub mod enforcer;
 mod hook;
 mod image;
 pub mod live;
