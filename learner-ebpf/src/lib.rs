@@ -340,18 +340,27 @@ pub mod enforce {
     }
     const _: () = assert!(size_of::<Policy>() == 32);
 
-    /// Key of the `EDGES` map.
+    /// Names up to this many bytes are keys of the `EDGES` map, longer ones of `LONG_EDGES`.
+    pub const SHORT_NAME: usize = 38;
+    /// Words that a short name takes, with zeros behind it.
+    pub const SHORT_WORDS: usize = 5;
+    /// Words that any name takes, with zeros behind it.
+    pub const LONG_WORDS: usize = 32;
+
+    /// Key of an edge: where it starts, and the name that it is for; none for the directory of the
+    /// starting node itself.
     #[repr(C)]
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-    pub struct EdgeKey {
+    pub struct EdgeKey<const WORDS: usize> {
         /// See [`Policy::generation`].
         pub generation: u32,
         /// The node that it starts from: one of [`node`], or a directory.
         pub node: u32,
-        /// SipHash-1-3 of the component; 0 for the directory of the starting node itself.
-        pub name: u64,
+        /// The component, with zeros behind it.
+        pub name: [u64; WORDS],
     }
-    const _: () = assert!(size_of::<EdgeKey>() == 16);
+    const _: () = assert!(size_of::<EdgeKey<SHORT_WORDS>>() == 48);
+    const _: () = assert!(size_of::<EdgeKey<LONG_WORDS>>() == 264);
 
     /// Value of the `EDGES` map: what the rules say of one name.
     #[repr(C)]
@@ -404,21 +413,14 @@ pub mod enforce {
         }
     }
 
-    impl EdgeKey {
-        /// As the map holds it.
-        pub const fn words(self) -> [u64; 2] {
-            [pair(self.generation, self.node), self.name]
-        }
+    /// The first word of a key of an edge.
+    pub const fn edge_start(generation: u32, node: u32) -> u64 {
+        pair(generation, node)
+    }
 
-        /// The opposite of [`Self::words`].
-        pub const fn from_words(words: [u64; 2]) -> Self {
-            let (generation, node) = halves(words[0]);
-            Self {
-                generation,
-                node,
-                name: words[1],
-            }
-        }
+    /// The generation in the first word of a key of an edge.
+    pub const fn edge_generation(start: u64) -> u32 {
+        halves(start).0
     }
 
     impl Edge {
@@ -464,12 +466,10 @@ pub mod enforce {
     pub mod kept {
         /// Bit mask of the cgroup levels that have policies. The only one that the programs read.
         pub const LEVELS: u32 = 0;
-        /// The key of the names' hashes.
-        pub const KEY: [u32; 2] = [1, 2];
         /// The generation of the next policy.
-        pub const GENERATION: u32 = 3;
+        pub const GENERATION: u32 = 1;
         /// Number of entries.
-        pub const COUNT: u32 = 4;
+        pub const COUNT: u32 = 2;
     }
 
     /// Nodes that every policy has. Others are greater than all of them.

@@ -1,6 +1,7 @@
 //! The enforcing programs: their answers against the evaluator's, and what no one may get around.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use learner::kernel::{Clock, Rung, enforcer};
 use learner::policy::meaning::{Enforced, Enforcer, Operation, Posture, Postures, Tree, Verdict};
@@ -45,23 +46,19 @@ fn files(rules: &str) -> String {
     format!("kind: KubeArmorPolicy\nmetadata: {{name: p}}\nspec: {{file: {rules}, action: Allow}}")
 }
 
-/// An enforcer of a test's own, released whatever comes.
-struct Held {
-    instance: &'static str,
-    enforcer: enforcer::Enforcer,
-}
-
-impl Held {
-    fn open(instance: &'static str) -> Result<Self, Failed> {
-        let enforcer = enforcer::Enforcer::open(instance)?;
-        Ok(Self { instance, enforcer })
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        enforcer::release(Some(self.instance)).expect("released");
-    }
+/// The enforcer of all tests that need none of their own: loading the programs takes long where
+/// there is no hardware virtualisation.
+fn kernel() -> Result<MutexGuard<'static, enforcer::Enforcer>, Failed> {
+    static SHARED: OnceLock<Mutex<enforcer::Enforcer>> = OnceLock::new();
+    let shared = match SHARED.get() {
+        Some(shared) => shared,
+        None => {
+            let made = enforcer::Enforcer::open("tests")?;
+            SHARED.get_or_init(|| Mutex::new(made))
+        }
+    };
+    // A test that failed leaves its policy on a cgroup that is gone.
+    Ok(shared.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 fn differential(rung: Rung) -> Result<(), Failed> {
@@ -70,7 +67,7 @@ fn differential(rung: Rung) -> Result<(), Failed> {
     }
     let maze = Maze::new()?;
     let mut attempts = Attempts::start()?;
-    let mut kernel = Held::open("differential")?;
+    let mut kernel = kernel()?;
     let source = std::env::current_exe()?.canonicalize()?;
     let acting = absolute(&source);
     let group = attempts.group.id()?;
@@ -80,7 +77,7 @@ fn differential(rung: Rung) -> Result<(), Failed> {
         let text = maze.policy(&mut draw, &source);
         let (enforced, tree) = under(&text, Posture::Block);
         left = tree.branches.len();
-        kernel.enforcer.apply(group, 7, [seed, 0], &tree)?;
+        kernel.apply(group, 7, [seed, 0], &tree)?;
         for _ in 0..ATTEMPTS {
             maze.restore()?;
             let attempt = maze.attempt(&mut draw);
@@ -111,29 +108,29 @@ fn differential(rung: Rung) -> Result<(), Failed> {
     check(allowed > 300 && denied > 300, || {
         format!("{allowed} allowed, {denied} denied")
     })?;
-    let alerts = kernel.enforcer.alerts(Clock::now());
+    let alerts = kernel.alerts(Clock::now());
     check(alerts.iter().any(|alert| alert.denied), || {
         "no alert".into()
     })?;
-    let losses = kernel.enforcer.losses(7)?;
+    let losses = kernel.losses(7)?;
     check(losses.is_empty(), || format!("{losses:?}"))?;
-    let edges = kernel.enforcer.edges()?;
+    let edges = kernel.edges()?;
     check(edges == left, || {
         format!("{edges} edges, and the last policy has {left}")
     })?;
 
     let (_, audit) = under(&files("{matchPaths: [{path: /nothing}]}"), Posture::Audit);
-    kernel.enforcer.apply(group, 8, [0, 0], &audit)?;
+    kernel.apply(group, 8, [0, 0], &audit)?;
     let answer = attempts.attempt(&format!("r {}", maze.at("a/f")))?;
     check(answer == 0, || format!("{answer} under audit"))?;
-    let alerts = kernel.enforcer.alerts(Clock::now());
+    let alerts = kernel.alerts(Clock::now());
     let is_it = |alert: &enforcer::Alert| {
         alert.scope == 8 && !alert.denied && alert.behavior.path.to_string() == maze.at("a/f")
     };
     check(alerts.iter().any(is_it), || format!("{alerts:?}"))?;
 
-    check(kernel.enforcer.lift(group.id)?, || "nothing lifted".into())?;
-    check(kernel.enforcer.edges()? == 0, || "edges are left".into())
+    check(kernel.lift(group.id)?, || "nothing lifted".into())?;
+    check(kernel.edges()? == 0, || "edges are left".into())
 }
 
 fn abandoned(rung: Rung) -> Result<(), Failed> {
@@ -183,7 +180,7 @@ fn replaced(rung: Rung) -> Result<(), Failed> {
     }
     let maze = Maze::new()?;
     let mut attempts = Attempts::start()?;
-    let mut kernel = Held::open("replaced")?;
+    let mut kernel = kernel()?;
     let (yes, no) = (maze.at("a/b/c/f"), maze.at("a/b/c/g"));
     // They say the same of both files, by different rules.
     let policies = [
@@ -195,7 +192,7 @@ fn replaced(rung: Rung) -> Result<(), Failed> {
     ]
     .map(|rules| under(&files(&rules), Posture::Block).1);
     let id = attempts.group.id()?;
-    kernel.enforcer.apply(id, 1, [0, 0], &policies[0])?;
+    kernel.apply(id, 1, [0, 0], &policies[0])?;
     let done = AtomicBool::new(false);
     let tries = std::thread::scope(|scope| -> Result<u64, Failed> {
         let trying = scope.spawn(|| -> Result<u64, String> {
@@ -214,13 +211,14 @@ fn replaced(rung: Rung) -> Result<(), Failed> {
         });
         let replacing = (1..=1000u64).try_for_each(|turn| {
             let policy = &policies[usize::from(turn % 2 == 1)];
-            kernel.enforcer.apply(id, 1, [turn, 0], policy)
+            kernel.apply(id, 1, [turn, 0], policy)
         });
         done.store(true, Ordering::Relaxed);
         let tries = trying.join().map_err(|_| "the trying thread panicked")?;
         replacing?;
         Ok(tries?)
     })?;
+    kernel.lift(id.id)?;
     check(tries > 100, || format!("only {tries} tries meanwhile"))
 }
 
@@ -231,7 +229,7 @@ fn evasions(rung: Rung) -> Result<(), Failed> {
     }
     let maze = Maze::new()?;
     let mut attempts = Attempts::start()?;
-    let mut kernel = Held::open("evasions")?;
+    let mut kernel = kernel()?;
     std::os::unix::fs::symlink(maze.at("a/g"), maze.at("d/link"))?;
     let (f, x, link) = (maze.at("a/f"), maze.at("a/x"), maze.at("d/link"));
     let (g, new) = (maze.at("a/g"), maze.at("d/new"));
@@ -239,9 +237,8 @@ fn evasions(rung: Rung) -> Result<(), Failed> {
         "kind: KubeArmorPolicy\nmetadata: {{name: p}}\nspec: {{process: {{matchPaths: [{{path: {x}}}]}}, file: {{matchPaths: [{{path: {f}}}, {{path: {x}, readOnly: true}}, {{path: {link}}}], matchDirectories: [{{dir: /proc/, recursive: true, readOnly: true}}]}}, action: Allow}}"
     );
     let (_, tree) = under(&text, Posture::Block);
-    kernel
-        .enforcer
-        .apply(attempts.group.id()?, 1, [0, 0], &tree)?;
+    let id = attempts.group.id()?;
+    kernel.apply(id, 1, [0, 0], &tree)?;
     for (what, line, expected) in [
         ("allowed", format!("r {f}"), 0),
         ("allowed", format!("exec {x}"), 0),
@@ -273,5 +270,6 @@ fn evasions(rung: Rung) -> Result<(), Failed> {
         })?;
     }
     std::fs::remove_file(link)?;
+    kernel.lift(id.id)?;
     Ok(())
 }

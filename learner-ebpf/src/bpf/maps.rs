@@ -2,7 +2,7 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf};
-use learner_ebpf::enforce::{Edge, EdgeKey, Policy, kept};
+use learner_ebpf::enforce::{Edge, EdgeKey, LONG_WORDS, Policy, SHORT_WORDS, kept};
 use learner_ebpf::{COMPAT_FROM, Header, SYSCALL_MAX, Seen, field, setting, stage};
 
 /// Bytes that segments may begin at; one more path fits behind. Three paths of the greatest length
@@ -96,10 +96,10 @@ pub(crate) struct Route {
     pub busy: u64,
     /// Components. In memory, as everything that changes in a loop, for the verifier's sake.
     pub count: u64,
-    /// The component that is looked at, zeros behind it.
-    pub name: [u8; 264],
-    /// Hashes of the components, leaf first.
-    pub names: [u64; 128],
+    /// Where a long name is looked up from.
+    pub long: EdgeKey<LONG_WORDS>,
+    /// The dentries of the components, leaf first.
+    pub dentries: [u64; 128],
 }
 
 /// An entry that is replaced or removed is freed only when no program can hold it any more, which
@@ -111,7 +111,12 @@ const NO_PREALLOC: u32 = 1;
 pub(crate) static POLICIES: HashMap<u64, Policy> = HashMap::with_max_entries(4096, NO_PREALLOC);
 /// Their rules.
 #[map]
-pub(crate) static EDGES: HashMap<EdgeKey, Edge> = HashMap::with_max_entries(262_144, NO_PREALLOC);
+pub(crate) static EDGES: HashMap<EdgeKey<SHORT_WORDS>, Edge> =
+    HashMap::with_max_entries(262_144, NO_PREALLOC);
+/// Those for long names.
+#[map]
+pub(crate) static LONG_EDGES: HashMap<EdgeKey<LONG_WORDS>, Edge> =
+    HashMap::with_max_entries(65_536, NO_PREALLOC);
 /// See [`learner_ebpf::enforce::kept`].
 #[map]
 pub(crate) static KEPT: Array<u64> = Array::with_max_entries(kept::COUNT, 0);

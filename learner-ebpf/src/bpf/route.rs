@@ -1,16 +1,15 @@
-//! A path as hashes of its components, and its way through the rules of a policy.
+//! A path as the dentries of its components, and its way through the rules of a policy.
 //!
 //! What is found is what `RuleMap::find` of `learner/src/policy/meaning/bpf` finds without
 //! KubeArmor's limits: `learner/src/policy/meaning/table.rs` makes the edges.
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
-use learner_ebpf::enforce::{Edge, EdgeKey, mask, node};
+use learner_ebpf::enforce::{Edge, EdgeKey, LONG_WORDS, SHORT_NAME, SHORT_WORDS, mask, node};
 use learner_ebpf::field;
 
 use super::atomic::swap;
-use super::maps::{EDGES, ROUTES, Route, SLOTS, STEPS, offset, sip_key};
+use super::maps::{EDGES, LONG_EDGES, ROUTES, Route, SLOTS, STEPS, offset};
 use super::read::{Location, pointer};
-use super::sip::{self, round, word};
 use super::walk::end;
 
 /// Which half of an edge is asked for.
@@ -56,18 +55,18 @@ fn set_count(route: *mut Route, count: u64) {
 }
 
 #[inline(always)]
-fn name(route: *mut Route, index: u64) -> u64 {
+fn dentry(route: *mut Route, index: u64) -> u64 {
     // SAFETY: the index is below 128, and the caller holds the route.
     unsafe {
         core::ptr::read_volatile(
-            (&raw const (*route).names)
+            (&raw const (*route).dentries)
                 .cast::<u64>()
                 .add(index as usize & 127),
         )
     }
 }
 
-/// Hashes the components of a path, leaf first, as `walk` goes; says how that ended.
+/// Gathers the components of a path, leaf first, as `walk` goes; says how that ended.
 #[inline(always)]
 pub(crate) fn trace(route: *mut Route, at: Location) -> u64 {
     steps(route, at.dentry, at.mnt)
@@ -99,23 +98,14 @@ fn steps(route: *mut Route, dentry: u64, vfsmount: u64) -> u64 {
         if parent == dentry {
             return end::NO_PATH;
         }
-        let name = pointer(dentry, field::DENTRY_NAME);
-        // SAFETY: `name` has room for 256 bytes and a word of zeros; probe_read checks the source.
-        let written = unsafe {
-            bpf_probe_read_kernel_str((&raw mut (*route).name).cast(), 256, name as *const _)
-        };
-        if written <= 1 {
-            return end::UNREADABLE;
-        }
-        let hash = digest(route, (written as u64).wrapping_sub(1));
         let count = count(route);
-        // SAFETY: masked to the bounds of `names`.
+        // SAFETY: masked to the bounds of `dentries`.
         unsafe {
             core::ptr::write_volatile(
-                (&raw mut (*route).names)
+                (&raw mut (*route).dentries)
                     .cast::<u64>()
                     .add(count as usize & 127),
-                hash,
+                dentry,
             );
         }
         set_count(route, count.wrapping_add(1));
@@ -124,31 +114,40 @@ fn steps(route: *mut Route, dentry: u64, vfsmount: u64) -> u64 {
     end::TOO_DEEP
 }
 
-/// SipHash-1-3 of the first `len` bytes of the component, at most 255.
-#[inline(never)]
-fn digest(route: *mut Route, len: u64) -> u64 {
-    let len = len & 0xff;
-    let text = (route as u64).wrapping_add(core::mem::offset_of!(Route, name) as u64) as *mut u8;
-    // SAFETY: 255 and a word of zeros are within `name`.
-    unsafe { core::ptr::write_unaligned(text.add(len as usize).cast::<u64>(), 0) };
-    let mut v = sip::begin(sip_key());
-    for i in 0..31u64 {
-        if i * 8 + 8 > len {
-            break;
-        }
-        // SAFETY: inside of `name`, which is aligned.
-        word!(v, unsafe {
-            core::ptr::read(text.cast::<u64>().add(i as usize))
-        });
+/// The edge for a component.
+#[inline(always)]
+fn edge(route: *mut Route, key: &mut EdgeKey<SHORT_WORDS>, dentry: u64) -> Option<&'static Edge> {
+    let name = pointer(dentry, field::DENTRY_NAME);
+    key.name = [0; SHORT_WORDS];
+    // SAFETY: the name has room for as many bytes; probe_read checks the source.
+    let written = unsafe {
+        bpf_probe_read_kernel_str(
+            (&raw mut key.name).cast(),
+            SHORT_NAME as u32 + 2,
+            name as *const _,
+        )
+    };
+    // Of what fills it there may be more.
+    if written > SHORT_NAME as i64 + 1 {
+        return long_edge(route, key.generation, key.node, name);
     }
-    // SAFETY: as above.
-    let rest = unsafe { core::ptr::read(text.add(len as usize & 0xf8).cast::<u64>()) };
-    word!(v, rest | len << 56);
-    v[2] ^= 0xff;
-    round!(v);
-    round!(v);
-    round!(v);
-    v[0] ^ v[1] ^ v[2] ^ v[3]
+    // SAFETY: values are replaced whole.
+    unsafe { EDGES.get(&*key) }
+}
+
+#[inline(never)]
+fn long_edge(route: *mut Route, generation: u32, node: u32, name: u64) -> Option<&'static Edge> {
+    // SAFETY: the caller holds the route; the name has room for 256 bytes.
+    unsafe {
+        let key = &mut (*route).long;
+        key.generation = generation;
+        key.node = node;
+        for word in 0..LONG_WORDS {
+            core::ptr::write_volatile(key.name.as_mut_ptr().add(word), 0);
+        }
+        bpf_probe_read_kernel_str((&raw mut key.name).cast(), 256, name as *const _);
+        LONG_EDGES.get(&*key)
+    }
 }
 
 /// What an edge says of a half: of the name itself, and of what is below it.
@@ -174,7 +173,7 @@ pub(crate) fn follow(route: *mut Route, generation: u32, root: u32, half: u32) -
     let mut key = EdgeKey {
         generation,
         node: root,
-        name: 0,
+        name: [0; SHORT_WORDS],
     };
     let mut recursive = 0;
     let mut last = 0;
@@ -194,9 +193,7 @@ pub(crate) fn follow(route: *mut Route, generation: u32, root: u32, half: u32) -
             break;
         }
         let left = count.wrapping_sub(i).wrapping_sub(1);
-        key.name = name(route, left);
-        // SAFETY: as above.
-        let edge = unsafe { EDGES.get(key) };
+        let edge = edge(route, &mut key, dentry(route, left));
         if left == 0 {
             if let Some(edge) = edge {
                 if half == half::SOURCE {
@@ -232,13 +229,12 @@ pub(crate) fn follow(route: *mut Route, generation: u32, root: u32, half: u32) -
 /// The rule for a program by its name alone, 0 if there is none.
 #[inline(always)]
 pub(crate) fn by_name(route: *mut Route, generation: u32) -> u64 {
-    let key = EdgeKey {
+    let mut key = EdgeKey {
         generation,
         node: node::NAMES,
-        name: name(route, 0),
+        name: [0; SHORT_WORDS],
     };
-    // SAFETY: as above.
-    match unsafe { EDGES.get(key) } {
+    match edge(route, &mut key, dentry(route, 0)) {
         Some(edge) if edge.process & mask::EXEC != 0 => u64::from(edge.process),
         _ => 0,
     }

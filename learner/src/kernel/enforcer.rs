@@ -17,7 +17,6 @@
 //! `/sys/fs/bpf` that may be written to.
 
 use std::fs;
-use std::hash::Hasher;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -26,9 +25,10 @@ use aya::EbpfLoader;
 use aya::maps::{Array, HashMap, Map, MapData, RingBuf};
 use aya::programs::links::FdLink;
 use aya::programs::{Lsm, ProgramError};
-use learner_ebpf::enforce::{Edge, EdgeKey, Policy, kept, posture};
+use learner_ebpf::enforce::{
+    Edge, LONG_WORDS, Policy, SHORT_NAME, SHORT_WORDS, edge_generation, edge_start, kept, posture,
+};
 use learner_ebpf::{CGROUP_LEVELS, flag, lost, setting};
-use siphasher::sip::SipHasher13;
 
 use super::btf::{Layout, OffsetError, layout};
 use super::cgroup::GroupId;
@@ -64,7 +64,22 @@ const PROGRAMS: [(&str, &str); 11] = [
 ];
 
 /// The maps that are pinned.
-const MAPS: [&str; 6] = ["POLICIES", "EDGES", "KEPT", "EVENTS", "SEEN", "LOST"];
+const MAPS: [&str; 7] = [
+    "POLICIES",
+    "EDGES",
+    "LONG_EDGES",
+    "KEPT",
+    "EVENTS",
+    "SEEN",
+    "LOST",
+];
+
+/// Bytes of the longest name of a file.
+const NAME_MAX: usize = 255;
+const SHORT_KEY: usize = SHORT_WORDS + 1;
+const LONG_KEY: usize = LONG_WORDS + 1;
+type ShortKey = [u64; SHORT_KEY];
+type LongKey = [u64; LONG_KEY];
 
 /// Enforcing is not possible.
 #[derive(Debug, thiserror::Error)]
@@ -138,12 +153,12 @@ pub struct Alert {
 /// The programs of one instance, and their maps. Dropping it leaves them at work.
 pub struct Enforcer {
     policies: HashMap<MapData, u64, [u64; 4]>,
-    edges: HashMap<MapData, [u64; 2], [u64; 2]>,
+    edges: HashMap<MapData, ShortKey, [u64; 2]>,
+    long_edges: HashMap<MapData, LongKey, [u64; 2]>,
     kept: Array<MapData, u64>,
     events: RingBuf<MapData>,
     seen: HashMap<MapData, [u64; 2], [u64; 3]>,
     lost: HashMap<MapData, u64, u64>,
-    key: (u64, u64),
     taken_over: bool,
     older: Vec<PathBuf>,
 }
@@ -186,16 +201,14 @@ impl Enforcer {
 
     fn adopt(directory: &Path, older: Vec<PathBuf>) -> Result<Self, EnforceError> {
         let data = |name: &str| MapData::from_pin(directory.join(name));
-        let kept: Array<MapData, u64> = Array::try_from(Map::Array(data("KEPT")?))?;
-        let key = (kept.get(&kept::KEY[0], 0)?, kept.get(&kept::KEY[1], 0)?);
         Ok(Self {
             policies: HashMap::try_from(Map::HashMap(data("POLICIES")?))?,
             edges: HashMap::try_from(Map::HashMap(data("EDGES")?))?,
+            long_edges: HashMap::try_from(Map::HashMap(data("LONG_EDGES")?))?,
+            kept: Array::try_from(Map::Array(data("KEPT")?))?,
             events: RingBuf::try_from(Map::RingBuf(data("EVENTS")?))?,
             seen: HashMap::try_from(Map::HashMap(data("SEEN")?))?,
             lost: HashMap::try_from(Map::HashMap(data("LOST")?))?,
-            kept,
-            key,
             taken_over: true,
             older,
         })
@@ -225,8 +238,18 @@ impl Enforcer {
         }
         let generation = self.next_generation()?;
         for ((node, name), branch) in &tree.branches {
-            let key = self.edge_key(generation, *node, name);
-            if let Err(error) = self.edges.insert(key, edge(branch).words(), 0) {
+            let start = edge_start(generation, node.0);
+            let value = edge(branch).words();
+            let inserted = if name.len() <= SHORT_NAME {
+                self.edges.insert(key::<SHORT_KEY>(start, name), value, 0)
+            } else if name.len() <= NAME_MAX {
+                self.long_edges
+                    .insert(key::<LONG_KEY>(start, name), value, 0)
+            } else {
+                // No file has such a name.
+                Ok(())
+            };
+            if let Err(error) = inserted {
                 self.forget(generation)?;
                 return Err(error.into());
             }
@@ -341,6 +364,10 @@ impl Enforcer {
             key?;
             count += 1;
         }
+        for key in self.long_edges.keys() {
+            key?;
+            count += 1;
+        }
         Ok(count)
     }
 
@@ -370,29 +397,28 @@ impl Enforcer {
         })
     }
 
-    fn edge_key(&self, generation: u32, node: NodeId, name: &[u8]) -> [u64; 2] {
-        EdgeKey {
-            generation,
-            node: node.0,
-            name: hash_of(self.key, name),
-        }
-        .words()
-    }
-
     /// Removes the edges of a generation that no program uses.
     fn forget(&mut self, generation: u32) -> Result<(), EnforceError> {
-        let mut gone = Vec::new();
-        for key in self.edges.keys() {
-            let key = key?;
-            if EdgeKey::from_words(key).generation == generation {
-                gone.push(key);
-            }
-        }
-        for key in gone {
-            self.edges.remove(&key)?;
-        }
-        Ok(())
+        remove_generation(&mut self.edges, generation)?;
+        remove_generation(&mut self.long_edges, generation)
     }
+}
+
+fn remove_generation<const WORDS: usize>(
+    edges: &mut HashMap<MapData, [u64; WORDS], [u64; 2]>,
+    generation: u32,
+) -> Result<(), EnforceError> {
+    let mut gone = Vec::new();
+    for key in edges.keys() {
+        let key = key?;
+        if edge_generation(key[0]) == generation {
+            gone.push(key);
+        }
+    }
+    for key in gone {
+        edges.remove(&key)?;
+    }
+    Ok(())
 }
 
 impl AsFd for Enforcer {
@@ -496,6 +522,7 @@ fn load(directory: &Path) -> Result<(), EnforceError> {
         cause,
     };
     let Layout { offsets, .. } = layout()?;
+    // Repeated alerts are told by a keyed hash: see `learner-ebpf/src/bpf/record.rs`.
     let mut key = [0u8; 16];
     rustix::rand::getrandom(&mut key, rustix::rand::GetRandomFlags::empty())
         .map_err(EnforceError::Random)?;
@@ -512,13 +539,9 @@ fn load(directory: &Path) -> Result<(), EnforceError> {
         .map_max_entries("CALLS", 1)
         .load(OBJECT)
         .map_err(|e| refused("the maps", chain(&e)))?;
-    let (first, second) = key.split_at(8);
-    let word = |bytes: &[u8]| bytes.try_into().map(u64::from_ne_bytes).unwrap_or_default();
     let map = ebpf.map_mut("KEPT");
     let map = map.ok_or_else(|| refused("KEPT", "the kernel object lacks the map".into()))?;
     let mut kept: Array<_, u64> = Array::try_from(map)?;
-    kept.set(kept::KEY[0], word(first), 0)?;
-    kept.set(kept::KEY[1], word(second), 0)?;
     kept.set(kept::GENERATION, 1, 0)?;
     for name in MAPS {
         let map = ebpf.map(name);
@@ -556,14 +579,16 @@ fn settle() -> Result<(), EnforceError> {
         .map_err(EnforceError::Barrier)
 }
 
-fn hash_of((k0, k1): (u64, u64), name: &[u8]) -> u64 {
-    if name.is_empty() {
-        // The directory of the node itself.
-        return 0;
+/// The key of an edge: where it starts, and the name with zeros behind it.
+fn key<const WORDS: usize>(start: u64, name: &[u8]) -> [u64; WORDS] {
+    let mut words = [0; WORDS];
+    words[0] = start;
+    for (word, bytes) in words[1..].iter_mut().zip(name.chunks(8)) {
+        let mut padded = [0; 8];
+        padded[..bytes.len()].copy_from_slice(bytes);
+        *word = u64::from_ne_bytes(padded);
     }
-    let mut hasher = SipHasher13::new_with_keys(k0, k1);
-    hasher.write(name);
-    hasher.finish()
+    words
 }
 
 fn edge(branch: &Branch) -> Edge {

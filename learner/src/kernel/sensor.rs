@@ -152,6 +152,7 @@ impl Sensor {
             .map_max_entries("PENDING", if needs_pending { 512 } else { 1 })
             .map_max_entries("POLICIES", 1)
             .map_max_entries("EDGES", 1)
+            .map_max_entries("LONG_EDGES", 1)
             .load(OBJECT)
             .map_err(|e| SensorError::Load(chain(&e)))?;
         let mut served = Vec::new();
