@@ -4,7 +4,9 @@
 //!
 //! For each workload with enough whole runs, many times: learn from k runs drawn at random, and hold
 //! the policy against one of the others. Told are the share of its distinct operations that the
-//! policy denies, the share of runs with any denial, rules and entries, the share of other
+//! policy denies, the share of runs with any denial, the share of operations that are denied since
+//! quarantine holds their like for a person's word and the share of runs with any other denial,
+//! rules and entries, the share of other
 //! workloads' paths that the policy lets some program of the workload read, and sensitive paths
 //! that nobody read and that it lets read or execute. The last table holds the bounds of readiness
 //! against what the remaining runs showed. The draws are the same each time.
@@ -16,10 +18,12 @@ use clap::Parser;
 use comfy_table::{Table, presets};
 use learner::behavior::{Access, Behavior, Op, Outcome};
 use learner::generalize::{Dialect, Options, Seen, Tightness, generalize};
+use learner::mention::Tombstones;
 use learner::path::AbsPath;
 use learner::policy::meaning::{Enforced, Enforcer, Operation, Posture, Postures, Verdict};
 use learner::policy::{Policy, from_yaml};
 use learner::profile::{Evidence, RunProfile};
+use learner::quarantine::{Include, sort};
 use learner::recommend::{Criteria, Grant, Recommendation, recommend};
 use learner::workload::{RunKey, Workload};
 
@@ -37,9 +41,9 @@ struct Args {
     /// Draws for each line
     #[arg(long, default_value_t = 40)]
     draws: usize,
-    /// Also name what was denied most often
-    #[arg(long)]
-    show: bool,
+    /// Also name so many of what was denied most often, for each line
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    show: usize,
 }
 
 /// Paths that a policy must not open unless the workload was seen to use them.
@@ -105,6 +109,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "TIGHTNESS",
         "DENIED %",
         "RUNS HIT %",
+        "HELD %",
+        "HIT ELSE %",
         "RULES",
         "ENTRIES",
         "FOREIGN %",
@@ -246,6 +252,7 @@ impl Trial<'_> {
             .collect();
         let mut rng = fastrand::Rng::with_seed(self.k as u64);
         let (mut operations, mut denied, mut hit, mut refused, mut done) = (0, 0, 0, 0, 0);
+        let (mut held_back, mut hit_else) = (0, 0);
         let (mut rules, mut entries, mut admitted) = (0, 0, 0);
         let (mut silent, mut named) = (BTreeSet::new(), BTreeSet::new());
         let mut shown: BTreeMap<String, usize> = BTreeMap::new();
@@ -260,8 +267,10 @@ impl Trial<'_> {
             rules += made.rules.len();
             entries += made.budget.map_or(0, |(entries, _)| entries);
             let held = Enforced::new(enforcer, &[&made.policy], postures);
-            let (_, run) = self.runs[order[self.k]];
-            let mut any = false;
+            let (key, run) = self.runs[order[self.k]];
+            let runs = [(key, run)];
+            let sorted = sort(&runs, &Include::default(), &Tombstones::default());
+            let (mut any, mut any_else) = (false, false);
             for behavior in run.seen.keys().filter(|b| b.is_learnable()) {
                 operations += 1;
                 let judgement = held.judge(&Operation::from(behavior));
@@ -270,10 +279,16 @@ impl Trial<'_> {
                 } else if judgement.verdict != Verdict::Allowed {
                     denied += 1;
                     any = true;
+                    if sorted.learned[key].contains_key(behavior) {
+                        any_else = true;
+                    } else {
+                        held_back += 1;
+                    }
                     *shown.entry(behavior.to_string()).or_default() += 1;
                 }
             }
             hit += usize::from(any);
+            hit_else += usize::from(any_else);
             let sources = sources(&made);
             let may = |op: &Op, path: &AbsPath| sources.iter().any(|s| allowed(&held, op, path, s));
             admitted += others
@@ -300,10 +315,10 @@ impl Trial<'_> {
         for what in never {
             eprintln!("{} {enforcer}: no policy allows {what}", self.workload);
         }
-        if args.show {
+        if args.show > 0 {
             let mut shown: Vec<_> = shown.into_iter().collect();
             shown.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
-            for (what, times) in shown.iter().take(8) {
+            for (what, times) in shown.iter().take(args.show) {
                 eprintln!(
                     "{} k={} {:?} {:?}: {times}x {what}",
                     self.workload, self.k, self.enforcer, self.tightness
@@ -320,6 +335,8 @@ impl Trial<'_> {
             format!("{:?}", self.tightness).to_lowercase(),
             of(denied, operations),
             of(hit, done),
+            of(held_back, operations),
+            of(hit_else, done),
             mean(rules),
             mean(entries),
             of(admitted, others.len() * done),

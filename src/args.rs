@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use learner::act::ActId;
 use learner::behavior::OpKind;
 use learner::generalize::{Dialect, Tightness};
 use learner::mention::Mention;
@@ -41,6 +42,9 @@ pub(crate) struct Global {
     /// $XDG_DATA_HOME/learner]
     #[arg(long, global = true, value_name = "DIR", env = "LEARNER_STORE", help_heading = EVERYWHERE)]
     pub(crate) store: Option<PathBuf>,
+    /// Where the agent is reached that has the store open [default: /run/learner/agent.sock]
+    #[arg(long, global = true, value_name = "PATH", env = "LEARNER_SOCKET", help_heading = EVERYWHERE)]
+    pub(crate) socket: Option<PathBuf>,
     /// Say more; twice for all
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = EVERYWHERE)]
     pub(crate) verbose: u8,
@@ -54,6 +58,7 @@ pub(crate) struct Global {
 pub(crate) enum Verb {
     Probe(Probe),
     Observe(Observe),
+    Agent(Agent),
     #[command(name = "__launch", hide = true)]
     Launch(Launch),
     #[command(name = "__decode", hide = true)]
@@ -68,6 +73,12 @@ pub(crate) enum Verb {
     Export(Export),
     Import(Import),
     Forget(Forget),
+    Status(Status),
+    Promote(Promote),
+    Demote(Demote),
+    Alerts(Alerts),
+    Accept(Accept),
+    Journal(Journal),
     Completions(Completions),
 }
 
@@ -219,6 +230,39 @@ pub(crate) struct Run {
 pub(crate) struct Release {
     /// Only this instance, as in /sys/fs/bpf/learner [default: all]
     pub(crate) instance: Option<String>,
+}
+
+/// Watch the workloads of this host at once, for as long as it runs
+///
+/// All containers, and the systemd units and cgroups that the configuration names, each from its
+/// first exec. The agent has the store open; every other command goes on working, by the agent's
+/// socket. What runs did is stored as they end, and every few seconds meanwhile. SIGTERM ends it, when
+/// everything is stored. SIGHUP has it read its configuration again.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+                  learner agent\n  \
+                  learner agent --config agent.yaml --log-format json\n  \
+                  learner agent --check --config agent.yaml\n\n\
+                  Exit code: 0 when it was ended by SIGTERM or SIGINT; 2 if it cannot run.")]
+pub(crate) struct Agent {
+    /// The configuration [default: /etc/learner/agent.yaml, if it is there]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// How the log on standard error is written [default: as configured, else text]
+    #[arg(long, value_enum)]
+    pub(crate) log_format: Option<LogFormatName>,
+    /// Read the configuration, say what is wrong with it, and end
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+/// How a log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormatName {
+    /// A line for people
+    Text,
+    /// An object a line, for programs
+    Json,
 }
 
 /// What `observe` starts the command with
@@ -565,6 +609,231 @@ fn mention() -> impl TypedValueParser<Value = Mention> {
 /// Any bytes: a recorded path need not be text.
 fn recorded_path() -> impl TypedValueParser<Value = AbsPath> {
     OsStringValueParser::new().try_map(|path| AbsPath::new(path.into_vec()))
+}
+
+/// What a promotion from audit to block takes.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "What a promotion takes")]
+pub(crate) struct Gate {
+    /// How long the workload must have been watched without loss, since the window began and since
+    /// the last alert
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = span)]
+    pub(crate) window: std::time::Duration,
+    /// Runs of the revision that were watched whole
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) min_runs: usize,
+    /// Share of the policy's rules that was used again since the window began
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub(crate) min_exercise: Option<f64>,
+    /// Highest bound on the chance that the next run shows anything new (see 'learner readiness')
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub(crate) max_risk: Option<f64>,
+    /// How long after the promotion a denial of the workload's own doing takes it back
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = span)]
+    pub(crate) canary: std::time::Duration,
+    /// Which denials take it back: all, those before the end of the canary, or none
+    #[arg(long, value_enum, default_value_t = RollbackName::Canary)]
+    pub(crate) rollback: RollbackName,
+}
+
+/// Which denials take a workload back to audit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RollbackName {
+    /// All
+    Always,
+    /// Those before the end of the canary
+    Canary,
+    /// None
+    Never,
+}
+
+fn span(text: &str) -> Result<std::time::Duration, String> {
+    let parsed: jiff::SignedDuration = text.parse().map_err(|e: jiff::Error| e.to_string())?;
+    std::time::Duration::try_from(parsed)
+        .map_err(|_| "a duration is not below nothing, as in 24h".to_owned())
+}
+
+/// As a share between 0 and 1.
+fn percent(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent / 100.0),
+        _ => Err("a percentage is a number from 0 to 100".to_owned()),
+    }
+}
+
+/// Move workloads on where the evidence allows it: learning, audit, block
+///
+/// One pass over all workloads, made to be run by a timer. A workload with a run that was watched
+/// whole goes from learning to audit: its policy is frozen as the candidate. What it does from then on
+/// and the candidate denies is an alert ('learner alerts'), and teaches nothing. From audit it goes to
+/// block once nothing speaks against it; all that does is said. A new image goes back to audit with
+/// the old candidate. A denial of its own doing soon after the promotion to block takes it back.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+                  learner promote --dry-run\n  \
+                  learner promote -n shop --window 72h --min-exercise 80\n  \
+                  learner promote -f json | jq '.[] | [.workload, .verdict]'\n\n\
+                  Exit code 0: all were promoted, or there was nothing to do; 1: something was held,\n\
+                  taken back, or has a new image; 2: error.")]
+pub(crate) struct Promote {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    #[command(flatten)]
+    pub(crate) gate: Gate,
+    /// How far rules of a candidate may go beyond what was seen
+    #[arg(long, value_parser = tightness(), help_heading = "How candidates are made")]
+    pub(crate) tightness: Option<Tightness>,
+    /// Let the candidate allow this although it is held in quarantine: a path, a directory with its
+    /// slash for all below it, or OP:PATH; may be given several times
+    #[arg(long, value_name = "[OP:]PATH", value_parser = mention(), help_heading = "How candidates are made")]
+    pub(crate) include: Vec<Mention>,
+    /// Decide and say it, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// How verdicts are shown
+    #[arg(short, long, value_enum, default_value_t = TableFormat::Table)]
+    pub(crate) format: TableFormat,
+}
+
+/// Take a workload back, from block to audit or to learning
+///
+/// All its revisions that are above. Under audit the window begins anew. Under learning no candidate is
+/// in force, and what was an alert may be learned; the next candidate is frozen once a run that began
+/// later was watched whole.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+                  learner demote shop/Deployment/cart --reason 'release 4 breaks uploads'\n  \
+                  learner demote shop/Deployment/cart --to learning --reason 'new feature'\n\n\
+                  Exit code 1: it does not stand above that.")]
+pub(crate) struct Demote {
+    /// The workload
+    #[arg(value_name = "NS/KIND/NAME[/CONTAINER]")]
+    pub(crate) name: learner::workload::Workload,
+    /// Why, for the journal
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
+    /// How far back
+    #[arg(long, value_enum, default_value_t = Lower::Audit)]
+    pub(crate) to: Lower,
+}
+
+/// How far back a workload is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Lower {
+    /// The candidate stays, and the window begins anew
+    Audit,
+    /// No candidate
+    Learning,
+}
+
+/// Show what workloads did that their frozen candidates deny
+///
+/// Of each workload that is under audit or block, at the image of its latest run. An alert is there until
+/// a person decides: 'learner accept' makes it a rule, 'learner forget' makes it stay denied.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+                  learner alerts -n shop\n  \
+                  learner alerts -f json | jq '.[] | select(.decision == null) | .id'\n  \
+                  learner alerts -f kubearmor >> alerts.jsonl\n\n\
+                  Exit code 0: there are none that are open; 1: there are.")]
+pub(crate) struct Alerts {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// How they are shown
+    #[arg(short, long, value_enum, default_value_t = AlertFormat::Table)]
+    pub(crate) format: AlertFormat,
+}
+
+/// How alerts are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AlertFormat {
+    /// For people
+    Table,
+    /// For programs: an array of objects
+    Json,
+    /// As KubeArmor's own alerts: one object a line, with the fields of its protobuf
+    Kubearmor,
+}
+
+/// Make rules of alerts, or of what is held in quarantine: a new candidate
+///
+/// The new candidate allows what the old one does and what is accepted. The workload is under audit with
+/// it, and the window begins anew. If a policy cannot say all of it, nothing is changed.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+                  learner alerts\n  \
+                  learner accept 3fa9c01b22d4 81ffa0c4e7d2\n  \
+                  learner accept -n shop exec:/usr/bin/pg_isready\n\n\
+                  Exit code 1: an ALERT names nothing that is open or held; what others name is done all\n\
+                  the same.")]
+pub(crate) struct Accept {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// The id of an alert; or a path, a directory with its slash for all below it, or OP:PATH
+    #[arg(required = true, value_name = "ALERT|[OP:]PATH", value_parser = accepted())]
+    pub(crate) what: Vec<Accepted>,
+}
+
+/// What is accepted, as typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Accepted {
+    /// By its id.
+    Id(ActId),
+    /// By what it is.
+    Named(Mention),
+}
+
+/// An id has neither slash nor colon; a mention has one of them.
+fn accepted() -> impl TypedValueParser<Value = Accepted> {
+    OsStringValueParser::new().try_map(|text| {
+        let id = text.to_str().and_then(ActId::parse);
+        id.map_or_else(
+            || Mention::parse(&text.into_vec()).map(Accepted::Named),
+            |id| Ok(Accepted::Id(id)),
+        )
+    })
+}
+
+/// Say where each workload stands, and what keeps it there
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+                  learner status -n shop\n  \
+                  learner status --watch\n  \
+                  learner status -f json | jq '.[] | select(.posture != \"block\") | [.workload, .held]'\n\n\
+                  Exit code 1: nothing has been recorded.")]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    #[command(flatten)]
+    pub(crate) gate: Gate,
+    /// Show it again every two seconds, until it is interrupted
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) watch: bool,
+    /// How it is shown
+    #[arg(short, long, value_enum, default_value_t = TableFormat::Table)]
+    pub(crate) format: TableFormat,
+}
+
+/// Show what was decided, by whom and why
+///
+/// With --verify: whether an entry was changed, moved or removed since. Each has the hash of the one
+/// before, and the store the hash of the last.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+                  learner journal\n  \
+                  learner journal --verify\n  \
+                  learner journal -f json | jq '.[-1].figures'\n\n\
+                  Exit code 1: nothing was decided yet; with --verify: something is wrong.")]
+pub(crate) struct Journal {
+    /// Only of workloads of this namespace
+    #[arg(short, long, value_name = "NS", conflicts_with = "verify")]
+    pub(crate) namespace: Option<String>,
+    /// Check it, and show what is wrong instead
+    #[arg(long)]
+    pub(crate) verify: bool,
+    /// How it is shown
+    #[arg(short, long, value_enum, default_value_t = TableFormat::Table)]
+    pub(crate) format: TableFormat,
 }
 
 /// Write a completion script for a shell

@@ -42,6 +42,7 @@ pub(crate) fn run(global: &Global, args: &args::Diff) -> Result<Verdict, Failure
     let Recorded {
         evidence,
         forgotten,
+        ledger,
         place,
     } = recorded(global, &args.which, &args.from)?;
     if args.suggested.is_none() {
@@ -58,6 +59,7 @@ pub(crate) fn run(global: &Global, args: &args::Diff) -> Result<Verdict, Failure
                 Enforcer::AppArmor => Dialect::AppArmor,
             },
             forgotten,
+            ledger,
             ..Criteria::default()
         };
         let made = recommended(&evidence, &criteria).made;

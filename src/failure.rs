@@ -3,10 +3,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use learner::agent::AgentError;
+use learner::agent::config::BadConfig;
+use learner::books::BooksError;
 use learner::policy::BadPolicy;
 use learner::recording::RecordingError;
 use learner::session::SessionError;
-use learner::store::StoreError;
 
 use crate::launch::LaunchError;
 
@@ -15,13 +17,24 @@ use crate::launch::LaunchError;
 pub(crate) enum Failure {
     /// The store could not be opened, read or written.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Books(#[from] BooksError),
     /// A recording could not be read or written.
     #[error(transparent)]
     Recording(#[from] RecordingError),
     /// A run could not be watched.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// The agent could not run.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// A configuration that is none.
+    #[error("{}: {source}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: BadConfig,
+    },
     /// A command could not be started.
     #[error(transparent)]
     Launch(#[from] LaunchError),

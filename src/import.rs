@@ -5,14 +5,13 @@ use std::path::{Path, PathBuf};
 
 use learner::profile::Evidence;
 use learner::recording::{self, Decoder};
-use learner::store::Store;
 
 use crate::Verdict;
 use crate::answer::is_dash;
 use crate::args::{Global, Import};
 use crate::decode;
 use crate::failure::Failure;
-use crate::selection::store_dir;
+use crate::selection::{open_books, store_dir};
 use crate::talk::progress;
 
 pub(crate) fn run(global: &Global, args: &Import) -> Result<Verdict, Failure> {
@@ -24,7 +23,7 @@ pub(crate) fn run(global: &Global, args: &Import) -> Result<Verdict, Failure> {
         return Ok(Verdict::No);
     }
     let dir = store_dir(global)?;
-    let folded = Store::open(&dir)?.fold_all(&evidence)?;
+    let folded = open_books(global, &dir)?.fold_all(&evidence)?;
     if folded.over > 0 {
         tracing::warn!(
             "{} events are beyond the store's limit of distinct behaviours and were counted as lost",

@@ -4,20 +4,28 @@
 //! 1 no, 2 error.
 #![forbid(unsafe_code)]
 
+mod accept;
+mod agent;
+mod alerts;
 mod answer;
 mod applied;
 mod args;
 mod completions;
+mod court;
 mod decode;
+mod demote;
 mod diff;
 mod export;
 mod failure;
 mod forget;
 mod import;
+mod journal;
+mod kubearmor;
 mod launch;
 mod observe;
 mod policies;
 mod probe;
+mod promote;
 mod quarantine;
 mod readiness;
 mod recommend;
@@ -25,6 +33,7 @@ mod run;
 mod runs;
 mod selection;
 mod simulate;
+mod status;
 mod talk;
 
 use std::process::ExitCode;
@@ -44,7 +53,10 @@ enum Verdict {
 
 fn main() -> ExitCode {
     let Cli { global, verb } = Cli::parse();
-    talk::begin(&global);
+    // The agent's configuration says how it talks.
+    if !matches!(verb, Verb::Agent(_)) {
+        talk::begin(&global);
+    }
     let verdict = match verb {
         Verb::Probe(args) => probe::run(&args),
         Verb::Observe(args) => match observe::run(&global, &args) {
@@ -56,6 +68,7 @@ fn main() -> ExitCode {
             Err(failure) => Err(failure),
         },
         Verb::Release(args) => run::release(&args),
+        Verb::Agent(args) => agent::run(&global, &args),
         Verb::Decode(args) => return decode::run(&args.name),
         Verb::Launch(args) => launch::run(&args.command),
         Verb::Recommend(args) => recommend::run(&global, &args),
@@ -66,6 +79,12 @@ fn main() -> ExitCode {
         Verb::Export(args) => export::run(&global, &args),
         Verb::Import(args) => import::run(&global, &args),
         Verb::Forget(args) => forget::run(&global, &args),
+        Verb::Status(args) => status::run(&global, &args),
+        Verb::Promote(args) => promote::run(&global, &args),
+        Verb::Demote(args) => demote::run(&global, &args),
+        Verb::Alerts(args) => alerts::run(&global, &args),
+        Verb::Accept(args) => accept::run(&global, &args),
+        Verb::Journal(args) => journal::run(&global, &args),
         Verb::Completions(args) => completions::run(&args),
     };
     match verdict {

@@ -3,9 +3,9 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
-use std::time::{Duration, Instant};
 
 use learner::behavior::Behavior;
+use learner::candidate::Ledger;
 use learner::kernel::{Rung, Settings};
 use learner::mention::Tombstones;
 use learner::observation::Moment;
@@ -13,7 +13,6 @@ use learner::policy::names;
 use learner::profile::{DEFAULT_MAX_BEHAVIORS, Evidence, RunProfile};
 use learner::recommend::Criteria;
 use learner::session::{Plan, Subject, Watched, watch};
-use learner::store::{Store, StoreError};
 use learner::workload::{Labels, RunKey, Workload};
 
 use crate::answer::is_dash;
@@ -21,11 +20,8 @@ use crate::args::{Global, Observe, RecordingFormat, RungName};
 use crate::export;
 use crate::failure::Failure;
 use crate::policies;
-use crate::selection::store_dir;
+use crate::selection::{open_books, open_books_patiently, store_dir};
 use crate::talk::visible;
-
-/// How long another process may keep the store before the run goes to a file instead.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 impl From<RungName> for Rung {
     fn from(name: RungName) -> Self {
@@ -42,9 +38,9 @@ pub(crate) fn run(global: &Global, args: &Observe) -> Result<ExitCode, Failure> 
     let dir = store_dir(global)?;
     // A store that cannot be opened is said before the run, not after it. It is not kept open:
     // several may be watched at once, and one store has one owner at a time.
-    match Store::open(&dir) {
-        Ok(_) | Err(StoreError::Locked { .. }) => {}
-        Err(error) => return Err(error.into()),
+    match open_books(global, &dir) {
+        Err(error) if !error.is_locked() => return Err(error.into()),
+        _ => {}
     }
     let plan = Plan {
         subject: subject(args)?,
@@ -85,8 +81,8 @@ pub(crate) fn run(global: &Global, args: &Observe) -> Result<ExitCode, Failure> 
     if let Some(file) = &args.recording {
         record(file, &evidence)?;
     }
-    let tombstones = keep(&dir, &evidence, &key)?;
-    let recommended = recommend(args, &key.workload, &evidence, tombstones)?;
+    let decided = keep(global, &dir, &evidence, &key)?;
+    let recommended = recommend(args, &key.workload, &evidence, decided)?;
     Ok(match status {
         Some(status) => passed_through(status),
         // As timeout(1) says it.
@@ -206,40 +202,42 @@ fn record(file: &Path, evidence: &Evidence) -> Result<(), Failure> {
     export::evidence_to_file(format, file, evidence)
 }
 
+/// What persons have had forgotten, and where the revisions stand.
+type Decided = (Tombstones, Ledger);
+
 /// Folds the run into the store, and gives what must not be learned. If the store cannot take it, the
 /// run goes to a file: it cannot be had again.
-fn keep(dir: &Path, evidence: &Evidence, key: &RunKey) -> Result<Tombstones, Failure> {
-    let begun = Instant::now();
-    loop {
-        let stored = Store::open(dir).and_then(|store| {
-            let folded = store.fold_all(evidence)?;
-            Ok((folded, store.tombstones()?))
-        });
-        match stored {
-            Ok((folded, tombstones)) => {
-                if folded.over > 0 {
-                    tracing::warn!(
-                        "{} events are beyond the store's limit and count as lost",
-                        folded.over
-                    );
-                }
-                return Ok(tombstones);
-            }
-            Err(StoreError::Locked { .. }) if begun.elapsed() < PATIENCE => {
-                std::thread::sleep(Duration::from_millis(100));
-            }
-            Err(error) => {
-                let file = PathBuf::from(format!("learner-{}.jsonl", std::process::id()));
-                export::evidence_to_file(RecordingFormat::Jsonl, &file, evidence)?;
-                tracing::warn!("{error}");
+fn keep(
+    global: &Global,
+    dir: &Path,
+    evidence: &Evidence,
+    key: &RunKey,
+) -> Result<Decided, Failure> {
+    let stored = open_books_patiently(global, dir).and_then(|store| {
+        let folded = store.fold_all(evidence)?;
+        Ok((folded, (store.tombstones()?, store.ledger()?)))
+    });
+    match stored {
+        Ok((folded, decided)) => {
+            if folded.over > 0 {
                 tracing::warn!(
-                    "run {} is in {} instead; put it into the store with: learner import {}",
-                    visible(&key.run),
-                    file.display(),
-                    file.display()
+                    "{} events are beyond the store's limit and count as lost",
+                    folded.over
                 );
-                return Ok(Tombstones::default());
             }
+            Ok(decided)
+        }
+        Err(error) => {
+            let file = PathBuf::from(format!("learner-{}.jsonl", std::process::id()));
+            export::evidence_to_file(RecordingFormat::Jsonl, &file, evidence)?;
+            tracing::warn!("{error}");
+            tracing::warn!(
+                "run {} is in {} instead; put it into the store with: learner import {}",
+                visible(&key.run),
+                file.display(),
+                file.display()
+            );
+            Ok(Decided::default())
         }
     }
 }
@@ -249,10 +247,11 @@ fn recommend(
     args: &Observe,
     workload: &Workload,
     evidence: &Evidence,
-    forgotten: Tombstones,
+    (forgotten, ledger): Decided,
 ) -> Result<bool, Failure> {
     let criteria = Criteria {
         forgotten,
+        ledger,
         ..crate::recommend::criteria(&args.making)
     };
     let Some(recommendation) = crate::recommend::one(workload, evidence, &criteria) else {

@@ -31,9 +31,18 @@ pub(crate) fn say(recommendation: &Recommendation) {
     if more > 0 {
         tracing::warn!("{name}: {more} more are held back; all are shown with -v");
     }
-    if !held.is_empty() {
+    let alerts = held
+        .iter()
+        .filter(|held| held.reasons.contains(&Reason::Alert))
+        .count();
+    if held.len() > alerts {
         tracing::warn!(
             "{name}: what is held back is learned if you name it: learner recommend --include OP:PATH"
+        );
+    }
+    if alerts > 0 {
+        tracing::warn!(
+            "{name}: what the frozen candidate denies is learned once it is accepted: learner accept ALERT"
         );
     }
     let mut counts: BTreeMap<Unjudged, usize> = BTreeMap::new();

@@ -57,6 +57,7 @@ pub(crate) fn make(
     let Recorded {
         evidence,
         forgotten,
+        ledger,
         place,
     } = recorded(global, which, from)?;
     if evidence.runs().is_empty() {
@@ -65,6 +66,7 @@ pub(crate) fn make(
     }
     let criteria = Criteria {
         forgotten,
+        ledger,
         ..criteria(making)
     };
     Ok(Some(recommended(&evidence, &criteria)))
@@ -113,7 +115,7 @@ pub(crate) fn criteria(making: &Making) -> Criteria {
             Some(Posture::Block) => Stage::Block,
             Some(Posture::Audit) | None => Stage::Audit,
         },
-        include: Include(include.clone()),
+        include: Include::from(include.clone()),
         ..Criteria::default()
     }
 }

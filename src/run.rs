@@ -70,6 +70,7 @@ pub(crate) fn run(args: &Run) -> Result<ExitCode, Failure> {
         profile,
         status,
         alerts,
+        unreported,
         still_enforced,
         ..
     } = runtime.block_on(watch(plan))?;
@@ -77,6 +78,9 @@ pub(crate) fn run(args: &Run) -> Result<ExitCode, Failure> {
         say_denied(&enforced, &alerts);
     } else {
         say_would_be_denied(&enforced, &profile);
+    }
+    for (reason, count) in &unreported {
+        tracing::warn!("{count} decisions of the policy could not be reported: {reason}");
     }
     for (reason, count) in &profile.lost {
         tracing::warn!("{count} events were not seen: {reason}");
@@ -139,11 +143,15 @@ fn say_denied(enforced: &Enforced, alerts: &[Alert]) {
         let judgement = enforced.judge(&Operation::from(&alert.behavior));
         let what = visible(&alert.behavior.to_string());
         let word = if alert.denied { "denied" } else { "reported" };
+        let times = match alert.count {
+            1 => String::new(),
+            count => format!(" ({count} times)"),
+        };
         // The evaluator knows paths alone: what has none is told apart here.
         if judgement.verdict == Ruling::Allowed && alert.denied {
-            tracing::warn!("{word}: {what}: the path has no name that a rule could have");
+            tracing::warn!("{word}: {what}{times}: the path has no name that a rule could have");
         } else {
-            tracing::warn!("{word}: {what}: {}", judgement.why);
+            tracing::warn!("{word}: {what}{times}: {}", judgement.why);
         }
     }
 }

@@ -3,15 +3,24 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::{Duration, Instant};
 
+use learner::agent::config::DEFAULT_SOCKET;
+use learner::books::{Books, BooksError};
+use learner::candidate::Ledger;
+use learner::journal::{Entry, Journal};
 use learner::mention::{Mention, Tombstones};
 use learner::profile::Evidence;
-use learner::store::{Store, Summary, default_dir};
+use learner::promotion::Move;
+use learner::store::{Summary, default_dir};
 use learner::workload::{Labels, RunKey, Workload};
 
 use crate::args::{Global, Which};
 use crate::failure::Failure;
 use crate::import;
+
+/// How long another process may keep the store before that is said.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// `KEY=VALUE`, as typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +92,8 @@ pub(crate) struct Recorded {
     pub(crate) evidence: Evidence,
     /// What of it must not be learned; nothing where recordings were named.
     pub(crate) forgotten: Tombstones,
+    /// What is decided of it; nothing where recordings were named.
+    pub(crate) ledger: Ledger,
     /// Where it is, for what is said about it.
     pub(crate) place: String,
 }
@@ -97,6 +108,7 @@ pub(crate) fn recorded(
         return Ok(Recorded {
             evidence: which.of(import::read_all(global, from)?),
             forgotten: Tombstones::default(),
+            ledger: Ledger::default(),
             place: "these recordings".to_owned(),
         });
     }
@@ -106,6 +118,7 @@ pub(crate) fn recorded(
     Ok(Recorded {
         evidence: stored.load(&wanted)?,
         forgotten: stored.tombstones()?,
+        ledger: stored.ledger()?,
         place: stored.dir.display().to_string(),
     })
 }
@@ -124,22 +137,79 @@ pub(crate) fn store_dir(global: &Global) -> Result<PathBuf, Failure> {
         .ok_or(Failure::NoStore)
 }
 
+/// Opens the store in `dir`, by the agent if that has it open.
+pub(crate) fn open_books(global: &Global, dir: &Path) -> Result<Books, BooksError> {
+    let told = global.socket.as_deref();
+    let socket = told.filter(|socket| !socket.as_os_str().is_empty());
+    Books::open(dir, socket.unwrap_or(Path::new(DEFAULT_SOCKET)))
+}
+
+/// As [`open_books`]; waits a while for another process to close it.
+pub(crate) fn open_books_patiently(global: &Global, dir: &Path) -> Result<Books, BooksError> {
+    let begun = Instant::now();
+    loop {
+        match open_books(global, dir) {
+            Err(error) if error.is_locked() && begun.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            opened => return opened,
+        }
+    }
+}
+
 /// The store, for reading: one that is not there yet is not made.
 pub(crate) struct Stored {
-    store: Option<Store>,
+    store: Option<Books>,
     /// For what is said about it.
     pub(crate) dir: PathBuf,
 }
 
 impl Stored {
     pub(crate) fn open(global: &Global) -> Result<Self, Failure> {
+        Self::open_by(global, open_books)
+    }
+
+    /// As [`Stored::open`]; waits a while for another process to close it.
+    pub(crate) fn open_patiently(global: &Global) -> Result<Self, Failure> {
+        Self::open_by(global, open_books_patiently)
+    }
+
+    fn open_by(
+        global: &Global,
+        open: impl FnOnce(&Global, &Path) -> Result<Books, BooksError>,
+    ) -> Result<Self, Failure> {
         let dir = store_dir(global)?;
         let store = if is_absent(&dir) {
             None
         } else {
-            Some(Store::open(&dir)?)
+            Some(open(global, &dir)?)
         };
         Ok(Self { store, dir })
+    }
+
+    /// Where the revisions stand.
+    pub(crate) fn ledger(&self) -> Result<Ledger, Failure> {
+        match &self.store {
+            Some(store) => Ok(store.ledger()?),
+            None => Ok(Ledger::default()),
+        }
+    }
+
+    /// What was decided.
+    pub(crate) fn journal(&self) -> Result<Journal, Failure> {
+        match &self.store {
+            Some(store) => Ok(store.journal()?),
+            None => Ok(Journal::default()),
+        }
+    }
+
+    /// Writes down a decision.
+    pub(crate) fn decide(&self, decided: Move) -> Result<Entry, Failure> {
+        match &self.store {
+            Some(store) => Ok(store.decide(decided)?),
+            // Only what is recorded can be decided of.
+            None => Err(Failure::NoStore),
+        }
     }
 
     /// The runs that are meant, without what they did.
@@ -179,7 +249,7 @@ impl Stored {
     /// What the runs did.
     pub(crate) fn load(&self, wanted: &BTreeSet<&RunKey>) -> Result<Evidence, Failure> {
         match &self.store {
-            Some(store) => Ok(store.load(|key| wanted.contains(key))?),
+            Some(store) => Ok(store.load(wanted)?),
             None => Ok(Evidence::default()),
         }
     }

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use learner::agent::config::LogFormat;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::FmtContext;
@@ -13,11 +14,34 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::args::Global;
 
+pub(crate) use learner::visible::visible;
+
 /// Target of what was made: green, as karmor says it.
 const MADE: &str = "learner::made";
 
 /// Says on standard error from now on what is traced, as loud as wanted.
 pub(crate) fn begin(global: &Global) {
+    tracing_subscriber::fmt()
+        .with_env_filter(filter(global))
+        .with_writer(io::stderr)
+        .with_ansi(is_colourful())
+        .event_format(Plain)
+        .init();
+}
+
+/// As [`begin`], with the time and fields of each event: a log that is read later, and by programs.
+pub(crate) fn log(global: &Global, format: LogFormat) {
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter(global))
+        .with_writer(io::stderr)
+        .with_target(false);
+    match format {
+        LogFormat::Text => log.with_ansi(is_colourful()).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+}
+
+fn filter(global: &Global) -> EnvFilter {
     let filter = match (global.quiet, global.verbose) {
         (true, _) => "error",
         (false, 0) => "warn,learner=info",
@@ -25,12 +49,7 @@ pub(crate) fn begin(global: &Global) {
         (false, 2) => "debug,learner=trace",
         (false, _) => "trace",
     };
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(filter))
-        .with_writer(io::stderr)
-        .with_ansi(is_colourful())
-        .event_format(Plain)
-        .init();
+    EnvFilter::new(filter)
 }
 
 /// A terminal, and nobody said NO_COLOR.
@@ -56,19 +75,6 @@ pub(crate) fn progress(global: &Global, what: &str) -> ProgressBar {
     bar.set_message(what.to_owned());
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
-}
-
-/// Names that somebody else chose, with control characters escaped.
-pub(crate) fn visible(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() {
-            out.extend(c.escape_default());
-        } else {
-            out.push(c);
-        }
-    }
-    out
 }
 
 /// One line an event, `warning: ` or `error: ` in front, without time or place.

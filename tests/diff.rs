@@ -2,9 +2,12 @@
 
 use serde_json::{Value, json};
 
+#[path = "world/shop.rs"]
+mod shop;
 mod world;
 
-use world::{Said, World, open, policy, recording};
+use shop::{open, policy, recording};
+use world::{Said, World};
 
 fn files(rules: &str) -> String {
     format!("file: {{matchDirectories: [{rules}]}}\n  action: Allow")

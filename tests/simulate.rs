@@ -2,9 +2,12 @@
 
 use serde_json::json;
 
+#[path = "world/shop.rs"]
+mod shop;
 mod world;
 
-use world::{Said, World, open, policy, recording};
+use shop::{open, policy, recording};
+use world::{Said, World};
 
 const LIST: &str = "file: {matchPaths: [{path: /etc/hosts}], matchDirectories: [{dir: /srv/}]}\n  \
                     action: Allow";

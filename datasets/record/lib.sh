@@ -11,7 +11,7 @@
 #
 # Whatever these scripts do beside `start` and `watched` happens outside of the observed command.
 # With TRACE=DIR nothing is exported: each run is attached to by strace at its first exec, and DIR
-# gets RUN.strace, RUN.json, RUN.start and RUN.dirs (see tests/strace-compare).
+# gets RUN.strace, RUN.json, RUN.start, RUN.dirs and RUN.scripts (see tests/strace-compare).
 
 set -euo pipefail
 
@@ -135,7 +135,10 @@ ended() {
     observer=
     [ -z "$tracer" ] || wait "$tracer" || true
     tracer=
-    [ -z "$TRACE" ] || find /etc /run /srv /var -xdev -type d >"$TRACE/$current.dirs"
+    if [ -n "$TRACE" ]; then
+        find /etc /run /srv /var -xdev -type d >"$TRACE/$current.dirs"
+        find "$srv/$name" -type f -perm -u+x -exec grep -Im 1 -H '^#!' {} + >"$TRACE/$current.scripts" || true
+    fi
     [ "$code" = 0 ] || fail "$current ended with $code: $(cat "$scratch/$current".{out,log})"
     echo "  $current: $(grep -om1 '[0-9]* events, .*' "$scratch/$current.log" || true)"
 }

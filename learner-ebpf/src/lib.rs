@@ -335,10 +335,14 @@ pub mod enforce {
         pub process: u32,
         /// One of [`posture`], for files.
         pub file: u32,
+        /// 1: some programs have rules of their own, so that it matters who acts.
+        pub sources: u32,
+        /// 0.
+        pub reserved: u32,
         /// The beginning of the policy's hash, for user space.
         pub hash: [u64; 2],
     }
-    const _: () = assert!(size_of::<Policy>() == 32);
+    const _: () = assert!(size_of::<Policy>() == 40);
 
     /// Names up to this many bytes are keys of the `EDGES` map, longer ones of `LONG_EDGES`.
     pub const SHORT_NAME: usize = 38;
@@ -383,32 +387,38 @@ pub mod enforce {
 
     impl Policy {
         /// As the map holds it.
-        pub const fn words(self) -> [u64; 4] {
+        pub const fn words(self) -> [u64; 5] {
             let Self {
                 generation,
                 scope,
                 process,
                 file,
+                sources,
+                reserved,
                 hash,
             } = self;
             [
                 pair(generation, scope),
                 pair(process, file),
+                pair(sources, reserved),
                 hash[0],
                 hash[1],
             ]
         }
 
         /// The opposite of [`Self::words`].
-        pub const fn from_words(words: [u64; 4]) -> Self {
+        pub const fn from_words(words: [u64; 5]) -> Self {
             let (generation, scope) = halves(words[0]);
             let (process, file) = halves(words[1]);
+            let (sources, reserved) = halves(words[2]);
             Self {
                 generation,
                 scope,
                 process,
                 file,
-                hash: [words[2], words[3]],
+                sources,
+                reserved,
+                hash: [words[3], words[4]],
             }
         }
     }

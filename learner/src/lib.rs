@@ -1,33 +1,46 @@
 //! Learner watches what Linux workloads really do and writes the least-permissive KubeArmor
 //! policies that let them go on doing it.
 //!
-//! The floors, lowest first: vocabulary ([`workload`], [`behavior`], [`observation`], [`path`],
-//! [`mention`]), judgement ([`profile`], [`quarantine`], [`readiness`], [`policy`], [`generalize`],
-//! [`recommend`], [`report`], [`simulation`], [`mod@diff`]), edges ([`kernel`], [`store`],
-//! [`recording`]), composition ([`session`]). A module uses only what is below it, and edges do not
-//! use one another.
+//! The floors, lowest first: vocabulary ([`workload`], [`behavior`], [`act`], [`observation`],
+//! [`path`], [`mention`], [`span`], [`digest`], [`visible`]), judgement ([`profile`], [`quarantine`],
+//! [`readiness`], [`policy`], [`generalize`], [`recommend`], [`report`], [`simulation`], [`mod@diff`],
+//! [`posture`], [`candidate`], [`alert`], [`promotion`], [`journal`]), edges ([`kernel`], [`host`],
+//! [`store`], [`recording`]), composition ([`session`], [`agent`], [`books`]). A module uses only what
+//! is below it, and edges do not use one another.
 #![forbid(unsafe_code)]
 
+pub mod act;
 pub mod behavior;
+pub mod digest;
 pub mod mention;
 pub mod observation;
 pub mod path;
+pub mod span;
+pub mod visible;
 pub mod workload;
 
 mod contain;
 
+pub mod alert;
+pub mod candidate;
 pub mod diff;
 pub mod generalize;
+pub mod journal;
 pub mod policy;
+pub mod posture;
 pub mod profile;
+pub mod promotion;
 pub mod quarantine;
 pub mod readiness;
 pub mod recommend;
 pub mod report;
 pub mod simulation;
 
+pub mod host;
 pub mod kernel;
 pub mod recording;
 pub mod store;
 
+pub mod agent;
+pub mod books;
 pub mod session;

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::behavior::{Behavior, OpKind};
 use crate::path::{AbsPath, NotAbsolute};
 use crate::workload::Workload;
@@ -11,7 +13,7 @@ use crate::workload::Workload;
 ///
 /// A path that ends in a slash means the directory and all that is below it, at any depth; `/` is
 /// everything. Any other path means that name alone, also where it was opened as a directory.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Mention {
     /// Only operations of this kind; all, if not told.
     pub op: Option<OpKind>,

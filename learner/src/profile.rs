@@ -3,12 +3,13 @@
 //! Folding is order-independent: the same observations in any order give the same profile.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use serde::{Deserialize, Serialize};
 
 use crate::behavior::Behavior;
 use crate::observation::{Fact, Loss, Moment, Observation};
-use crate::workload::{Labels, RunKey};
+use crate::workload::{Labels, RunKey, Workload};
 
 /// Distinct behaviours that are kept for a workload revision, over all its runs, unless told
 /// otherwise. Beyond it an observation is counted as lost with reason `store`, so that a workload
@@ -145,7 +146,8 @@ fn earlier(a: Option<Moment>, b: Option<Moment>) -> Option<Moment> {
 pub struct Evidence {
     runs: BTreeMap<RunKey, RunProfile>,
     max_behaviors: usize,
-    kept: BTreeMap<(crate::workload::Workload, String), usize>,
+    /// Pairs by workload and image.
+    kept: BTreeMap<Workload, BTreeMap<String, usize>>,
 }
 
 impl Default for Evidence {
@@ -173,11 +175,9 @@ impl Evidence {
             at,
             fact,
         } = observation;
-        if !self.runs.contains_key(&*run) {
-            self.runs.insert((*run).clone(), RunProfile::default());
-        }
-        let Some(profile) = self.runs.get_mut(&*run) else {
-            return;
+        let profile = match self.runs.get_mut(&*run) {
+            Some(known) => known,
+            None => self.runs.entry((*run).clone()).or_default(),
         };
         profile.keep_labels(&labels);
         match fact {
@@ -196,17 +196,24 @@ impl Evidence {
                     last,
                 }
                 .in_order();
-                if let Some(known) = profile.seen.get_mut(&behavior) {
-                    *known = known.plus(sighting);
-                    return;
-                }
-                let revision = (run.workload.clone(), run.image.clone());
-                let kept = self.kept.entry(revision).or_default();
-                if *kept >= self.max_behaviors {
-                    profile.lose(Loss::Store, count);
-                } else {
-                    *kept += 1;
-                    profile.seen.insert(behavior, sighting);
+                match profile.seen.entry(behavior) {
+                    Entry::Occupied(mut known) => *known.get_mut() = known.get().plus(sighting),
+                    Entry::Vacant(new) => {
+                        let of_workload = match self.kept.get_mut(&run.workload) {
+                            Some(known) => known,
+                            None => self.kept.entry(run.workload.clone()).or_default(),
+                        };
+                        let kept = match of_workload.get_mut(&run.image) {
+                            Some(known) => known,
+                            None => of_workload.entry(run.image.clone()).or_default(),
+                        };
+                        if *kept < self.max_behaviors {
+                            *kept += 1;
+                            new.insert(sighting);
+                        } else {
+                            profile.lose(Loss::Store, count);
+                        }
+                    }
                 }
             }
         }
@@ -215,10 +222,10 @@ impl Evidence {
     /// Takes a whole run, joining it with what is known of it.
     pub fn insert(&mut self, key: RunKey, profile: RunProfile) {
         match self.runs.entry(key) {
-            std::collections::btree_map::Entry::Vacant(slot) => {
+            Entry::Vacant(slot) => {
                 slot.insert(profile);
             }
-            std::collections::btree_map::Entry::Occupied(mut slot) => slot.get_mut().join(profile),
+            Entry::Occupied(mut slot) => slot.get_mut().join(profile),
         }
     }
 

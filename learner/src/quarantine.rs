@@ -4,13 +4,18 @@
 //! So what does not look like the workload's own doing is held back, unless the same was also seen
 //! without anything against it. Nothing is held in silence: each comes with its reasons.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
+use crate::act::Act as Deed;
 use crate::behavior::{Access, Behavior, Op, Outcome};
+use crate::candidate::{Frozen, Ledger};
 use crate::mention::{Mention, Tombstones};
 use crate::observation::Moment;
 use crate::path::AbsPath;
+use crate::posture::Revision;
 use crate::profile::{RunProfile, Sighting};
 use crate::workload::{RunKey, Workload};
 
@@ -23,11 +28,39 @@ const ENTRY_SPAN: i64 = 1_000_000;
 /// An exec that is named makes the program the workload's own: what it does, and what it starts, is
 /// not held for where the program came from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Include(pub Vec<Mention>);
+pub struct Include {
+    /// By a path, and by operation and program where told.
+    pub mentions: Vec<Mention>,
+    /// What was accepted, one by one: it is learned even if the kernel refused it.
+    pub acts: BTreeSet<Deed>,
+}
 
 impl Include {
     fn covers(&self, behavior: &Behavior) -> bool {
-        self.0.iter().any(|mention| mention.covers(behavior))
+        self.mentions.iter().any(|mention| mention.covers(behavior)) || self.accepts(behavior)
+    }
+
+    /// Whether it is named one by one: then it is learned even if it was denied.
+    fn accepts(&self, behavior: &Behavior) -> bool {
+        !self.acts.is_empty() && self.acts.contains(&Deed::of(behavior))
+    }
+
+    /// What either of them names.
+    #[must_use]
+    pub fn and(&self, other: Self) -> Self {
+        let mut both = self.clone();
+        both.mentions.extend(other.mentions);
+        both.acts.extend(other.acts);
+        both
+    }
+}
+
+impl From<Vec<Mention>> for Include {
+    fn from(mentions: Vec<Mention>) -> Self {
+        Self {
+            mentions,
+            acts: BTreeSet::new(),
+        }
     }
 }
 
@@ -44,6 +77,8 @@ pub enum Reason {
     Denied,
     /// The program does not descend from the run's first.
     OutsideAncestry,
+    /// The candidate that the revision is judged by would deny it: it is an alert.
+    Alert,
 }
 
 impl fmt::Display for Reason {
@@ -54,6 +89,7 @@ impl fmt::Display for Reason {
             Self::MadeAtRunTime => "the program was made at run time",
             Self::Denied => "it was denied",
             Self::OutsideAncestry => "the program was not started by the workload",
+            Self::Alert => "the frozen candidate denies it",
         })
     }
 }
@@ -154,35 +190,65 @@ pub fn sort<'a>(
     include: &Include,
     tombstones: &Tombstones,
 ) -> Sorted<'a> {
+    sort_judged(runs, include, tombstones, &Ledger::default())
+}
+
+/// As [`sort`]. What a frozen candidate denies of its own revision is held too, whatever speaks for
+/// it, from the freeze on; what went into the candidate by a person's word is learned.
+pub fn sort_judged<'a>(
+    runs: &[(&'a RunKey, &'a RunProfile)],
+    include: &Include,
+    tombstones: &Tombstones,
+    ledger: &Ledger,
+) -> Sorted<'a> {
     let mut sorted = Sorted::default();
-    let mut cases: BTreeMap<Act<'a>, Case> = BTreeMap::new();
+    let mut cases: BTreeMap<&'a Workload, BTreeMap<Act<'a>, Case>> = BTreeMap::new();
+    let mut terms: BTreeMap<Revision, Terms<'_>> = BTreeMap::new();
     for (key, run) in runs {
+        let revision = Revision::of(key);
+        let terms = terms
+            .entry(revision)
+            .or_insert_with_key(|revision| Terms::of(ledger.frozen(revision), include));
+        let include = &*terms.include;
         let ground = Ground::of(run, include);
         let unjudged = ground.unjudged();
         if !unjudged.is_empty() {
             sorted.quarantine.unjudged.insert((*key).clone(), unjudged);
         }
-        let mut of_this_run: BTreeMap<Act<'a>, Case> = BTreeMap::new();
+        // The same act comes together: a run's behaviours are in the order of their acts.
+        let mut of_this_run: Vec<(Act<'a>, Case)> = Vec::new();
         for (behavior, sighting) in &run.seen {
             let denied = is_denied(&behavior.result);
             if !(behavior.is_learnable() || denied) || tombstones.bury(&key.workload, behavior) {
                 continue;
             }
             let mut finding = ground.judge(behavior, *sighting);
-            if denied {
-                finding = finding.with(Reason::Denied);
-            } else if include.covers(behavior) {
+            if include.accepts(behavior) {
                 finding = Finding::Clean;
+            } else if denied {
+                finding = finding.with(Reason::Denied);
+            } else {
+                if include.covers(behavior) {
+                    finding = Finding::Clean;
+                }
+                if terms
+                    .frozen
+                    .is_some_and(|frozen| frozen.holds(behavior, *sighting))
+                {
+                    finding = finding.with(Reason::Alert);
+                }
             }
-            of_this_run
-                .entry(Act::new(&key.workload, behavior))
-                .and_modify(|case| case.add(&finding, *sighting))
-                .or_insert_with(|| Case::new(&finding, *sighting));
+            let act = Act::of(behavior);
+            match of_this_run.last_mut() {
+                Some((same, case)) if *same == act => case.add(&finding, *sighting),
+                _ => of_this_run.push((act, Case::new(&finding, *sighting))),
+            }
         }
         let entries = ground.ancestry.map(|known| known.entries);
         sorted.entries.insert(key, entries.unwrap_or_default());
+        let of_workload = cases.entry(&key.workload).or_default();
         for (act, case) in of_this_run {
-            match cases.entry(act) {
+            match of_workload.entry(act) {
                 std::collections::btree_map::Entry::Vacant(slot) => {
                     slot.insert(case);
                 }
@@ -193,26 +259,56 @@ pub fn sort<'a>(
         }
     }
     for (key, run) in runs {
-        let learned = sorted.learned.entry(*key).or_default();
+        let include = terms
+            .get(&Revision::of(key))
+            .map_or(include, |terms| &*terms.include);
+        let is_accepted =
+            |behavior: &Behavior| is_denied(&behavior.result) && include.accepts(behavior);
+        let of_workload = cases.get(&key.workload);
         let may_be = |behavior: &&Behavior| {
-            behavior.is_learnable()
-                && cases
-                    .get(&Act::new(&key.workload, behavior))
+            (behavior.is_learnable() || is_accepted(behavior))
+                && of_workload
+                    .and_then(|cases| cases.get(&Act::of(behavior)))
                     .is_some_and(|case| !case.is_held())
         };
-        learned.extend(
-            run.seen
-                .iter()
-                .map(|(behavior, sighting)| (behavior, *sighting))
-                .filter(|(behavior, _)| may_be(behavior)),
-        );
+        let learned = run
+            .seen
+            .iter()
+            .map(|(behavior, sighting)| (behavior, *sighting))
+            .filter(|(behavior, _)| may_be(behavior))
+            .collect();
+        sorted.learned.insert(key, learned);
     }
     sorted.quarantine.held = cases
         .into_iter()
-        .filter(|(_, case)| case.is_held())
-        .map(|(act, case)| act.held(case))
+        .flat_map(|(workload, cases)| {
+            cases
+                .into_iter()
+                .map(move |(act, case)| (workload, act, case))
+        })
+        .filter(|(_, _, case)| case.is_held())
+        .map(|(workload, act, case)| act.held(workload, case))
         .collect();
     sorted
+}
+
+/// What a revision is sorted by, the same for all of its runs.
+struct Terms<'l> {
+    frozen: Option<&'l Frozen>,
+    /// What is named now, and what went into the candidate.
+    include: Cow<'l, Include>,
+}
+
+impl<'l> Terms<'l> {
+    fn of(frozen: Option<&'l Arc<Frozen>>, include: &'l Include) -> Self {
+        Self {
+            frozen: frozen.map(Arc::as_ref),
+            include: match frozen {
+                Some(frozen) => Cow::Owned(include.and(frozen.candidate().include())),
+                None => Cow::Borrowed(include),
+            },
+        }
+    }
 }
 
 /// The execs by which the workload was started: the run's earliest, others by the same parent
@@ -226,30 +322,29 @@ pub fn entries(run: &RunProfile) -> BTreeSet<&Behavior> {
         .unwrap_or_default()
 }
 
-fn is_denied(result: &Outcome) -> bool {
+/// Whether the kernel refused it, by EACCES or EPERM.
+pub(crate) fn is_denied(result: &Outcome) -> bool {
     matches!(result, Outcome::Failed(errno) if matches!(errno.as_str(), "EACCES" | "EPERM"))
 }
 
-/// What makes two behaviours the same here.
+/// What makes two behaviours of a workload the same here. The order is that of behaviours.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Act<'a> {
-    workload: &'a Workload,
     op: &'a Op,
     path: &'a AbsPath,
     source: Option<&'a AbsPath>,
 }
 
 impl<'a> Act<'a> {
-    fn new(workload: &'a Workload, behavior: &'a Behavior) -> Self {
+    fn of(behavior: &'a Behavior) -> Self {
         Self {
-            workload,
             op: &behavior.op,
             path: &behavior.path,
             source: behavior.source.as_ref(),
         }
     }
 
-    fn held(self, case: Case) -> Held {
+    fn held(self, workload: &Workload, case: Case) -> Held {
         let Case {
             reasons,
             runs,
@@ -257,7 +352,7 @@ impl<'a> Act<'a> {
             ..
         } = case;
         Held {
-            workload: self.workload.clone(),
+            workload: workload.clone(),
             op: self.op.clone(),
             path: self.path.clone(),
             source: self.source.cloned(),
@@ -339,7 +434,7 @@ impl Case {
     fn is_held(&self) -> bool {
         let speaks_for_it =
             self.clean || (self.unknown && !self.reasons.contains(&Reason::OutsideAncestry));
-        !self.reasons.is_empty() && !speaks_for_it
+        self.reasons.contains(&Reason::Alert) || (!self.reasons.is_empty() && !speaks_for_it)
     }
 }
 
@@ -433,6 +528,45 @@ impl<'a> Ancestry<'a> {
             _ => self.starter == Some(source) && seen.first <= self.until,
         };
         !of_the_start && !self.own.contains(source)
+    }
+}
+
+/// Whose doing a behaviour was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Whose {
+    /// That of a program which descends from the run's first, at no terminal of its own.
+    Own,
+    /// Of who entered the container: by another program, or at a terminal.
+    Outside,
+    /// The run's first program was not seen, or the acting program is not known.
+    Unknown,
+}
+
+/// Which programs of a run are the workload's own.
+pub struct Lineage<'a>(Ground<'a>);
+
+impl<'a> Lineage<'a> {
+    /// That of a run. What `include` names counts as own.
+    pub fn of(run: &'a RunProfile, include: &Include) -> Self {
+        Self(Ground::of(run, include))
+    }
+
+    /// Whose doing it was.
+    pub fn whose(&self, behavior: &Behavior, seen: Sighting) -> Whose {
+        match self.0.judge(behavior, seen) {
+            Finding::Clean => Whose::Own,
+            Finding::Unknown => Whose::Unknown,
+            Finding::Against(reasons) => {
+                let is = |reason| reasons.contains(&reason);
+                if is(Reason::Tty) || is(Reason::OutsideAncestry) {
+                    Whose::Outside
+                } else if self.0.ancestry.is_none() || behavior.source.is_none() {
+                    Whose::Unknown
+                } else {
+                    Whose::Own
+                }
+            }
+        }
     }
 }
 

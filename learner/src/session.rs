@@ -1,7 +1,7 @@
 //! One watched run: a command started by us, or processes that run already.
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -13,7 +13,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::kernel::cgroup::{self, Group, GroupError};
 use crate::kernel::enforcer::{self, Alert, EnforceError, Enforcer};
-use crate::kernel::{Clock, Collector, Sensor, SensorError, Settings, Target, live};
+use crate::kernel::{Beginning, Clock, Collector, Sensor, SensorError, Settings, Target, live};
+use crate::observation::Loss;
 use crate::policy::meaning::Tree;
 use crate::profile::RunProfile;
 
@@ -76,6 +77,8 @@ pub struct Watched {
     pub cut_short: bool,
     /// What the enforced policy denied.
     pub alerts: Vec<Alert>,
+    /// What the enforcing programs could not tell or report, by reason.
+    pub unreported: Vec<(Loss, u64)>,
     /// Where the watch ended before the workload did: it is still held to the policy.
     pub still_enforced: bool,
 }
@@ -125,6 +128,9 @@ pub enum SessionError {
 /// [`SessionError`]; nothing is left running that was started, nor any program attached.
 pub async fn watch(plan: Plan) -> Result<Watched, SessionError> {
     let mut sensor = Sensor::attach(plan.settings)?;
+    let clock = Clock::now();
+    let mut collector = Collector::new(&sensor, clock, plan.max_behaviors);
+    collector.begin(SCOPE, Beginning::Now);
     for served in sensor.served() {
         for (rung, reason) in &served.refused {
             tracing::debug!(hook = %served.hook, %rung, %reason, "refused");
@@ -150,8 +156,6 @@ pub async fn watch(plan: Plan) -> Result<Watched, SessionError> {
         }
         Subject::Process(pid) => watch_process(&mut sensor, *pid)?,
     };
-    let clock = Clock::now();
-    let mut collector = Collector::new(SCOPE, &sensor, clock, plan.max_behaviors);
     let begun = clock.moment();
     let mut late = RunProfile::default();
     if child.is_none() {
@@ -184,10 +188,10 @@ pub async fn watch(plan: Plan) -> Result<Watched, SessionError> {
         subject: &plan.subject,
     };
     let cut_short = run.follow(plan.limit).await?;
-    let alerts = enforcement
-        .as_mut()
-        .map(|enforcement| enforcement.enforcer.alerts(clock))
-        .unwrap_or_default();
+    let (alerts, unreported) = match &mut enforcement {
+        Some(Enforcement { enforcer, .. }) => (enforcer.alerts(clock)?, enforcer.losses(SCOPE)?),
+        None => (Vec::new(), Vec::new()),
+    };
     let still_enforced = cut_short && enforcement.is_some();
     if let Some(enforcement) = enforcement
         && !cut_short
@@ -197,7 +201,10 @@ pub async fn watch(plan: Plan) -> Result<Watched, SessionError> {
     let Run {
         mut sensor, child, ..
     } = run;
-    let mut profile = collector.finish(&mut sensor)?;
+    sensor.detach();
+    while !collector.drain(&mut sensor) {}
+    collector.look(&sensor);
+    let mut profile = collector.finish(SCOPE, &mut sensor)?.unwrap_or_default();
     let ended = clock.moment();
     if plan_is_command(&plan.subject) {
         profile.start = Some(begun);
@@ -214,6 +221,7 @@ pub async fn watch(plan: Plan) -> Result<Watched, SessionError> {
         status: child.and_then(|child| child.status),
         cut_short,
         alerts,
+        unreported,
         still_enforced,
     })
 }
@@ -291,16 +299,7 @@ impl Run<'_> {
         let mut hangup = listen(SignalKind::hangup())?;
         let mut quit = listen(SignalKind::quit())?;
         let mut ended = listen(SignalKind::child())?;
-        let ring = self
-            .sensor
-            .as_fd()
-            .try_clone_to_owned()
-            .map_err(SessionError::Wait)?;
-        #[expect(
-            deprecated,
-            reason = "its successor is unsafe; an OwnedFd keeps the promise"
-        )]
-        let ring = AsyncFd::new(ring).map_err(SessionError::Wait)?;
+        let ring = readable(self.sensor.as_fd()).map_err(SessionError::Wait)?;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut deadline = limit.map(|limit| tokio::time::Instant::now() + limit);
@@ -403,6 +402,16 @@ impl Run<'_> {
             }
         }
     }
+}
+
+/// Something to wait on until it can be read, whoever else waits on it.
+pub(crate) fn readable(fd: BorrowedFd<'_>) -> std::io::Result<AsyncFd<OwnedFd>> {
+    let fd = fd.try_clone_to_owned()?;
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe; an OwnedFd keeps the promise"
+    )]
+    AsyncFd::new(fd)
 }
 
 async fn until(deadline: Option<tokio::time::Instant>) {

@@ -8,19 +8,37 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use learner::kernel::cgroup::Group;
 use libtest_mimic::Failed;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 
 /// The child's side: `act attempts`. Opens nothing by itself.
 pub(crate) fn act() {
     let mut out = std::io::stdout();
     for line in std::io::stdin().lock().lines() {
         let line = line.expect("a line");
-        let answer = match attempt(&line) {
-            Ok(()) => 0,
-            Err(error) => error.raw_os_error().unwrap_or(-1),
+        let answer = match line.split_once(' ') {
+            Some(("opens", path)) => nanoseconds(5_000, || fs::File::open(path).map(drop)),
+            Some(("execs", path)) => nanoseconds(200, || Command::new(path).status().map(drop)),
+            _ => match attempt(&line) {
+                Ok(()) => 0,
+                Err(error) => error.raw_os_error().unwrap_or(-1),
+            },
         };
         writeln!(out, "{answer}").expect("an answer");
         out.flush().expect("an answer");
     }
+}
+
+/// How long something takes that is done many times, after a few that do not count.
+fn nanoseconds(times: u32, mut what: impl FnMut() -> std::io::Result<()>) -> i32 {
+    for _ in 0..times / 10 {
+        what().expect("it works");
+    }
+    let begun = std::time::Instant::now();
+    for _ in 0..times {
+        what().expect("it works");
+    }
+    (begun.elapsed().as_nanos() / u128::from(times)) as i32
 }
 
 fn attempt(line: &str) -> std::io::Result<()> {
@@ -57,7 +75,27 @@ fn attempt(line: &str) -> std::io::Result<()> {
         "chmod" => fs::set_permissions(path, fs::Permissions::from_mode(0o755)),
         "truncate" => nix::unistd::truncate(path, 1).map_err(Into::into),
         "memfd" => execute_memfd(path),
+        "execveat" => execute_descriptor(path),
         "again" => again(path),
+        "self" => Command::new("/proc/self/exe").output().map(drop),
+        "loader" => Command::new(path).arg(to()).output().map(drop),
+        "preload" => preload(path, to()),
+        "ring" => open_by_ring(path),
+        "chroot" => in_a_child(|| {
+            nix::unistd::chroot(path)?;
+            std::env::set_current_dir("/")?;
+            fs::File::open(to()).map(drop)
+        }),
+        "namespace" => in_a_child(|| {
+            alone()?;
+            fs::File::open(path).map(drop)
+        }),
+        "bind" => in_a_child(|| {
+            alone()?;
+            let none: Option<&str> = None;
+            mount(Some(path), to(), none, MsFlags::MS_BIND, none)?;
+            fs::File::open(to()).map(drop)
+        }),
         other => panic!("no attempt {other}"),
     }
 }
@@ -74,6 +112,90 @@ fn execute_memfd(program: &Path) -> std::io::Result<()> {
         .stderr(Stdio::piped())
         .output()
         .map(drop)
+}
+
+/// Executes a copy of a program that is in memory, by its descriptor and no name at all.
+fn execute_descriptor(program: &Path) -> std::io::Result<()> {
+    use std::os::fd::AsRawFd as _;
+    let bytes = fs::read(program)?;
+    let memory = rustix::fs::memfd_create("copy", rustix::fs::MemfdFlags::empty())?;
+    fs::File::from(memory.try_clone()?).write_all(&bytes)?;
+    in_a_child(|| {
+        let none: [*const libc::c_char; 1] = [std::ptr::null()];
+        // SAFETY: an empty path and two lists that end.
+        unsafe {
+            libc::syscall(
+                libc::SYS_execveat,
+                memory.as_raw_fd(),
+                c"".as_ptr(),
+                none.as_ptr(),
+                none.as_ptr(),
+                libc::AT_EMPTY_PATH,
+            );
+        }
+        Err(std::io::Error::last_os_error())
+    })
+}
+
+/// Runs a program with a library forced upon it, which the loader tells if it cannot open it.
+fn preload(program: &Path, library: &Path) -> std::io::Result<()> {
+    let output = Command::new(program)
+        .args(["act", "nothing"])
+        .env("LD_PRELOAD", library)
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if said.contains("cannot open shared object file") {
+        return Err(std::io::Error::from_raw_os_error(libc::EACCES));
+    }
+    Ok(())
+}
+
+/// Opens a file by io_uring alone, in one of the kernel's own threads.
+fn open_by_ring(file: &Path) -> std::io::Result<()> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let mut ring = io_uring::IoUring::new(4)?;
+    let name = std::ffi::CString::new(file.as_os_str().as_bytes())?;
+    let open = io_uring::opcode::OpenAt::new(io_uring::types::Fd(libc::AT_FDCWD), name.as_ptr())
+        .flags(libc::O_RDONLY)
+        .build()
+        .flags(io_uring::squeue::Flags::ASYNC);
+    // SAFETY: `name` lives until the completion has been waited for.
+    unsafe { ring.submission().push(&open) }.expect("room");
+    ring.submit_and_wait(1)?;
+    match ring.completion().next().expect("completed").result() {
+        result if result < 0 => Err(std::io::Error::from_raw_os_error(-result)),
+        _ => Ok(()),
+    }
+}
+
+/// A mount namespace of its own.
+fn alone() -> std::io::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let none: Option<&str> = None;
+    let private = MsFlags::MS_PRIVATE | MsFlags::MS_REC;
+    Ok(mount(none, "/", none, private, none)?)
+}
+
+/// Does what must not touch this process in a child of it.
+fn in_a_child(what: impl FnOnce() -> std::io::Result<()>) -> std::io::Result<()> {
+    // SAFETY: this process has one thread.
+    match unsafe { libc::fork() } {
+        -1 => Err(std::io::Error::last_os_error()),
+        0 => {
+            let error = what().err().map(|e| e.raw_os_error().unwrap_or(255));
+            // SAFETY: nothing of the parent's is to be done at the end.
+            unsafe { libc::_exit(error.unwrap_or(0)) }
+        }
+        child => {
+            let mut status = 0;
+            // SAFETY: `status` outlives the call.
+            unsafe { libc::waitpid(child, &mut status, 0) };
+            match libc::WEXITSTATUS(status) {
+                0 => Ok(()),
+                error => Err(std::io::Error::from_raw_os_error(error)),
+            }
+        }
+    }
 }
 
 /// Opens with `O_PATH`, and then for reading by the descriptor.

@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use learner::kernel::{Clock, Rung, enforcer};
+use learner::kernel::enforcer::{self, EnforceError};
+use learner::kernel::{Clock, Rung, cgroup};
 use learner::policy::meaning::{Enforced, Enforcer, Operation, Posture, Postures, Tree, Verdict};
 use libtest_mimic::Failed;
 
@@ -15,6 +16,7 @@ use crate::maze::{Maze, absolute};
 type Test = fn(Rung) -> Result<(), Failed>;
 
 pub(crate) const ALL: &[(&str, Test)] = &[
+    ("enforced: the kernel takes the programs", loaded),
     (
         "enforced: the kernel answers as the evaluator does, whatever the policy",
         differential,
@@ -22,6 +24,10 @@ pub(crate) const ALL: &[(&str, Test)] = &[
     (
         "enforced: what was is, when nobody is there, until it is released",
         abandoned,
+    ),
+    (
+        "enforced: what another version left stays until it is retired",
+        another_version,
     ),
     (
         "enforced: a policy is replaced a thousand times and never answers wrongly",
@@ -59,6 +65,13 @@ fn kernel() -> Result<MutexGuard<'static, enforcer::Enforcer>, Failed> {
     };
     // A test that failed leaves its policy on a cgroup that is gone.
     Ok(shared.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn loaded(rung: Rung) -> Result<(), Failed> {
+    if !enforces(rung) {
+        return Ok(());
+    }
+    kernel().map(drop)
 }
 
 fn differential(rung: Rung) -> Result<(), Failed> {
@@ -108,7 +121,7 @@ fn differential(rung: Rung) -> Result<(), Failed> {
     check(allowed > 300 && denied > 300, || {
         format!("{allowed} allowed, {denied} denied")
     })?;
-    let alerts = kernel.alerts(Clock::now());
+    let alerts = kernel.alerts(Clock::now())?;
     check(alerts.iter().any(|alert| alert.denied), || {
         "no alert".into()
     })?;
@@ -123,11 +136,26 @@ fn differential(rung: Rung) -> Result<(), Failed> {
     kernel.apply(group, 8, [0, 0], &audit)?;
     let answer = attempts.attempt(&format!("r {}", maze.at("a/f")))?;
     check(answer == 0, || format!("{answer} under audit"))?;
-    let alerts = kernel.alerts(Clock::now());
+    let alerts = kernel.alerts(Clock::now())?;
     let is_it = |alert: &enforcer::Alert| {
         alert.scope == 8 && !alert.denied && alert.behavior.path.to_string() == maze.at("a/f")
     };
     check(alerts.iter().any(is_it), || format!("{alerts:?}"))?;
+    for _ in 0..3 {
+        attempts.attempt(&format!("r {}", maze.at("a/f")))?;
+    }
+    let alerts = kernel.alerts(Clock::now())?;
+    let again: Vec<u64> = alerts
+        .iter()
+        .filter(|a| is_it(a))
+        .map(|a| a.count)
+        .collect();
+    check(again == [3], || format!("repeated: {alerts:?}"))?;
+    let own = cgroup::identify(&cgroup::of_process(std::process::id())?)?;
+    let locked_out = kernel.apply(own, 9, [0, 0], &audit);
+    check(matches!(locked_out, Err(EnforceError::Own)), || {
+        format!("a policy for this process: {locked_out:?}")
+    })?;
 
     check(kernel.lift(group.id)?, || "nothing lifted".into())?;
     check(kernel.edges()? == 0, || "edges are left".into())
@@ -161,7 +189,7 @@ fn abandoned(rung: Rung) -> Result<(), Failed> {
         applied.len() == 1 && applied[0].group == id.id && applied[0].hash == [1, 2],
         || format!("{applied:?}"),
     )?;
-    check(!second.alerts(Clock::now()).is_empty(), || {
+    check(!second.alerts(Clock::now())?.is_empty(), || {
         "what was denied when nobody was there is not told".into()
     })?;
     second.apply(id, 1, [3, 4], &tree)?;
@@ -169,6 +197,48 @@ fn abandoned(rung: Rung) -> Result<(), Failed> {
     is_enforced("it was taken over and replaced")?;
     check(enforcer::release(Some("abandoned"))? == 1, || {
         "nothing released".into()
+    })?;
+    let answer = attempts.attempt(&format!("r {}", maze.at("a/g")))?;
+    check(answer == 0, || format!("released, and {answer}"))
+}
+
+fn another_version(rung: Rung) -> Result<(), Failed> {
+    if !enforces(rung) {
+        return Ok(());
+    }
+    let maze = Maze::new()?;
+    let mut attempts = Attempts::start()?;
+    let rules = files(&format!("{{matchPaths: [{{path: {}}}]}}", maze.at("a/f")));
+    let (_, tree) = under(&rules, Posture::Block);
+    let id = attempts.group.id()?;
+    let mut first = enforcer::Enforcer::open("version")?;
+    first.apply(id, 1, [1, 2], &tree)?;
+    drop(first);
+    // Another version is another object, whose hash is in the name.
+    let pins = std::path::Path::new(enforcer::PINS);
+    let name = |entry: std::io::Result<std::fs::DirEntry>| entry.map(|entry| entry.file_name());
+    let names = pins.read_dir()?.map(name).collect::<Result<Vec<_>, _>>()?;
+    let is_its = |name: &&std::ffi::OsString| name.to_string_lossy().starts_with("version@");
+    let own = names.iter().find(is_its).ok_or("nothing pinned")?;
+    std::fs::rename(pins.join(own), pins.join("version@0123456789ab"))?;
+    let mut is_enforced = |when: &str| -> Result<(), Failed> {
+        let yes = attempts.attempt(&format!("r {}", maze.at("a/f")))?;
+        let no = attempts.attempt(&format!("r {}", maze.at("a/g")))?;
+        check((yes, no) == (0, EACCES), || {
+            format!("{when}: {yes} and {no}")
+        })
+    };
+    let mut second = enforcer::Enforcer::open("version")?;
+    check(!second.was_at_work() && second.older().len() == 1, || {
+        format!("{:?}", second.older())
+    })?;
+    is_enforced("the new one knows nothing yet")?;
+    second.apply(id, 1, [1, 2], &tree)?;
+    is_enforced("both enforce it")?;
+    check(second.retire_older()? == 1, || "none retired".into())?;
+    is_enforced("the new one alone enforces it")?;
+    check(enforcer::release(Some("version"))? == 1, || {
+        "not one".into()
     })?;
     let answer = attempts.attempt(&format!("r {}", maze.at("a/g")))?;
     check(answer == 0, || format!("released, and {answer}"))
@@ -222,7 +292,7 @@ fn replaced(rung: Rung) -> Result<(), Failed> {
     check(tries > 100, || format!("only {tries} tries meanwhile"))
 }
 
-/// Ways around a name, tried under a policy that allows one file and one program.
+/// Ways around a name, tried under a policy that allows one file, one program, and this one.
 fn evasions(rung: Rung) -> Result<(), Failed> {
     if !enforces(rung) {
         return Ok(());
@@ -232,14 +302,28 @@ fn evasions(rung: Rung) -> Result<(), Failed> {
     let mut kernel = kernel()?;
     std::os::unix::fs::symlink(maze.at("a/g"), maze.at("d/link"))?;
     let (f, x, link) = (maze.at("a/f"), maze.at("a/x"), maze.at("d/link"));
-    let (g, new) = (maze.at("a/g"), maze.at("d/new"));
-    let text = format!(
-        "kind: KubeArmorPolicy\nmetadata: {{name: p}}\nspec: {{process: {{matchPaths: [{{path: {x}}}]}}, file: {{matchPaths: [{{path: {f}}}, {{path: {x}, readOnly: true}}, {{path: {link}}}], matchDirectories: [{{dir: /proc/, recursive: true, readOnly: true}}]}}, action: Allow}}"
-    );
-    let (_, tree) = under(&text, Posture::Block);
+    let (g, new, planted) = (maze.at("a/g"), maze.at("d/new"), maze.at("d/x"));
+    let own = std::env::current_exe()?.canonicalize()?;
+    let own = own.display();
+    let loader = std::fs::canonicalize("/lib64/ld-linux-x86-64.so.2")?;
+    let loader = loader.display();
+    let rules = |own_rule: &str| {
+        format!(
+            "kind: KubeArmorPolicy\nmetadata: {{name: p}}\nspec: {{process: {{matchPaths: [{{path: {x}}}{own_rule}]}}, file: {{matchPaths: [{{path: {f}}}, {{path: {x}, readOnly: true}}, {{path: {link}}}, {{path: {own}}}], matchDirectories: [{{dir: /proc/, recursive: true, readOnly: true}}, {{dir: /lib/, recursive: true, readOnly: true}}, {{dir: /lib64/, recursive: true, readOnly: true}}, {{dir: /usr/lib/, recursive: true, readOnly: true}}]}}, action: Allow}}"
+        )
+    };
     let id = attempts.group.id()?;
-    kernel.apply(id, 1, [0, 0], &tree)?;
-    for (what, line, expected) in [
+    kernel.apply(id, 1, [0, 0], &under(&rules(""), Posture::Block).1)?;
+    let mut refused = |tries: &[(&str, String, i32)]| -> Result<(), Failed> {
+        for (what, line, expected) in tries {
+            let answer = attempts.attempt(line)?;
+            check(answer == *expected, || {
+                format!("{what}: {line} gave {answer}")
+            })?;
+        }
+        Ok(())
+    };
+    refused(&[
         ("allowed", format!("r {f}"), 0),
         ("allowed", format!("exec {x}"), 0),
         ("a link is what it leads to", format!("r {link}"), EACCES),
@@ -255,21 +339,50 @@ fn evasions(rung: Rung) -> Result<(), Failed> {
             EACCES,
         ),
         ("a program in memory", format!("memfd {x}"), EACCES),
-        ("opened by its descriptor", format!("again {g}"), EACCES),
         (
-            "a planted program",
-            format!("exec {}", maze.at("d/x")),
+            "a program without any name",
+            format!("execveat {x}"),
+            EACCES,
+        ),
+        ("opened by its descriptor", format!("again {g}"), EACCES),
+        ("allowed, by its descriptor", format!("again {f}"), 0),
+        ("a planted program", format!("exec {planted}"), EACCES),
+        ("itself by another name", format!("self {f}"), EACCES),
+        (
+            "a program as the loader's argument",
+            format!("loader {loader} {planted}"),
             EACCES,
         ),
         ("an allowed program written to", format!("w {x}"), EACCES),
         ("a new file", format!("create {new}"), EACCES),
-    ] {
-        let answer = attempts.attempt(&line)?;
-        check(answer == expected, || {
-            format!("{what}: {line} gave {answer}")
-        })?;
+        (
+            "another root",
+            format!("chroot {} /g", maze.at("a")),
+            EACCES,
+        ),
+        (
+            "allowed, from another root",
+            format!("chroot {} /f", maze.at("a")),
+            0,
+        ),
+        ("another mount namespace", format!("namespace {g}"), EACCES),
+        // As docs/enforcement.md says: who may mount may name things as they like.
+        ("mounted over what is allowed", format!("bind {g} {f}"), 0),
+    ])?;
+    if io_uring::IoUring::new(4).is_ok() {
+        refused(&[
+            ("by io_uring", format!("ring {g}"), EACCES),
+            ("allowed, by io_uring", format!("ring {f}"), 0),
+        ])?;
     }
-    std::fs::remove_file(link)?;
+    let with_own = rules(&format!(", {{path: {own}}}"));
+    kernel.apply(id, 1, [0, 0], &under(&with_own, Posture::Block).1)?;
+    refused(&[(
+        "a library forced upon it",
+        format!("preload {own} {g}"),
+        EACCES,
+    )])?;
+    std::fs::remove_file(&link)?;
     kernel.lift(id.id)?;
     Ok(())
 }

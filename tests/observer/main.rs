@@ -13,6 +13,7 @@ mod enforced;
 mod execs;
 mod limits;
 mod maze;
+mod overhead;
 mod overlay;
 mod process;
 mod roots;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
             .chain(process::ALL)
             .chain(enforce::ALL)
             .chain(enforced::ALL)
+            .chain(overhead::ALL)
         {
             let test = *test;
             if leaves_out(rung, name) {

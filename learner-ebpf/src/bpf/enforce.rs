@@ -9,22 +9,24 @@ use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_c
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use learner_ebpf::enforce::{Policy, kept, node, posture};
-use learner_ebpf::{CGROUP_LEVELS, access, field, flag, lost, op, segment};
+use learner_ebpf::{CGROUP_LEVELS, access, field, lost, op};
 
+use super::alert::report;
+use super::case::{self, Case, Trail, get, put};
+use super::follow::{OBJECT, by_name, follow, half};
 use super::hooks::{Args, is_directory, is_inner};
-use super::maps::{KEPT, POLICIES, Route};
-use super::read::{Location, current_task, executable, file_path, path, pointer, value};
-use super::record::Record;
-use super::route::{self, half};
+use super::maps::{KEPT, POLICIES};
+use super::read::{Location, current_task, file_path, path, pointer, value};
 use super::rule::{self, Actor, Meeting, verdict};
 use super::scope::lose;
+use super::trace::{trace, trace_executable};
 use super::walk::end;
 
 const EACCES: i32 = 13;
 
-/// The policy of the current task's cgroup; of nested ones the outermost.
-#[inline(always)]
-fn policy() -> Option<Policy> {
+/// The policy of the current task's cgroup, null for none; of nested ones the outermost.
+#[inline(never)]
+fn policy() -> *const Policy {
     let levels = KEPT.get(kept::LEVELS).copied().unwrap_or(0);
     for level in 0..CGROUP_LEVELS {
         if levels & (1 << level) == 0 {
@@ -34,10 +36,10 @@ fn policy() -> Option<Policy> {
         let id = unsafe { bpf_get_current_ancestor_cgroup_id(level as i32) };
         // SAFETY: the value is replaced whole, and freed when no program holds it.
         if let Some(policy) = unsafe { POLICIES.get(id) } {
-            return Some(*policy);
+            return policy;
         }
     }
-    None
+    core::ptr::null()
 }
 
 /// What is asked.
@@ -55,77 +57,55 @@ struct Question {
 }
 
 #[inline(always)]
-fn meeting(question: Question) -> Meeting {
-    match (question.op, question.access & access::WRITE != 0) {
-        (op::OPEN, true) => Meeting::OpenToWrite,
-        (op::OPEN, false) => Meeting::Open,
-        _ => Meeting::Change,
-    }
-}
-
-#[inline(always)]
-fn actor(owned: u64) -> Actor {
+fn actor(trail: *const Trail) -> Actor {
     // SAFETY: the helper has no preconditions.
     let uid = unsafe { bpf_get_current_uid_gid() } as u32;
     let tty = pointer(
         pointer(current_task(), field::TASK_SIGNAL),
         field::SIGNAL_TTY,
     );
+    let owner = match get!(trail, owned) {
+        0 => 0,
+        inode => value::<u32>(inode, field::INODE_UID),
+    };
     Actor {
-        owner: if owned == 0 {
-            uid == 0
-        } else {
-            value::<u32>(owned, field::INODE_UID) == uid
-        },
+        owner: owner == uid,
         tty: tty != 0,
     }
 }
 
-/// The node at which the rules for a task's executable start, 0 if it has none of its own.
-#[inline(always)]
-fn source(route: *mut Route, policy: &Policy, task: u64) -> u32 {
-    let exe = executable(task);
-    if exe.dentry == 0 || route::trace(route, exe) != end::WHOLE {
-        return 0;
-    }
-    route::follow(route, policy.generation, node::SOURCES, half::SOURCE) as u32
-}
-
 /// The verdict on one name.
-#[inline(always)]
-fn name(route: *mut Route, policy: &Policy, from: u32, question: Question) -> u32 {
-    let is_exec = question.op == op::EXEC;
+#[inline(never)]
+fn name(case: *mut Case, trail: *mut Trail) -> u32 {
+    let is_exec = get!(case, op) == u64::from(op::EXEC);
     let (half, posture) = if is_exec {
-        (half::PROCESS, policy.process)
+        (half::PROCESS, get!(case, policy.process))
     } else {
-        (half::FILE, policy.file)
+        (half::FILE, get!(case, policy.file))
     };
-    match route::trace(route, question.at) {
+    match trace(trail) {
         end::WHOLE => {}
         // A pipe or a memfd has no name that a rule could have. It may be opened, not executed.
         end::NO_PATH if !is_exec => return verdict::ALLOWED,
         end::NO_PATH => return rule::unmatched(posture),
-        end::TOO_DEEP => {
-            lose(policy.scope, lost::PATH_TOO_DEEP);
-            return rule::unmatched(posture);
-        }
         _ => {
-            lose(policy.scope, lost::UNREADABLE);
+            lose(get!(case, policy.scope), lost::PATH_TOO_DEEP);
             return rule::unmatched(posture);
         }
     }
-    if route::count(route) == 0 {
+    if get!(trail, count) == 0 {
         // The root directory.
         return verdict::ALLOWED;
     }
     let mut found = 0;
+    let from = get!(case, from);
     if from != 0 {
-        found = route::follow(route, policy.generation, from, half);
+        found = follow(case, trail, from, half);
     }
     if found == 0 {
-        found = route::follow(route, policy.generation, node::GLOBAL, half);
-        if is_exec && found & route::OBJECT == 0 {
-            let named = route::by_name(route, policy.generation);
+        found = follow(case, trail, u64::from(node::GLOBAL), half);
+        if is_exec && found & OBJECT == 0 {
+            let named = by_name(case, trail);
             if named != 0 {
                 found = named;
             }
@@ -134,41 +114,70 @@ fn name(route: *mut Route, policy: &Policy, from: u32, question: Question) -> u3
     if found == 0 {
         return rule::unmatched(posture);
     }
-    let actor = actor(question.owned);
+    let actor = actor(trail);
     if is_exec {
-        rule::process(found, actor)
-    } else {
-        rule::file(
-            found,
-            meeting(question),
-            actor,
-            policy.file != posture::NONE,
-        )
+        return rule::process(found, actor);
     }
+    let meeting = if get!(case, op) != u64::from(op::OPEN) {
+        Meeting::Change
+    } else if get!(case, access) & u64::from(access::WRITE) != 0 {
+        Meeting::OpenToWrite
+    } else {
+        Meeting::Open
+    };
+    let restricted = get!(case, policy.file) != posture::NONE;
+    rule::file(found, meeting, actor, restricted)
+}
+
+/// The verdict on a case: on its name, or on both.
+#[inline(never)]
+fn decide(case: *mut Case) -> u32 {
+    // SAFETY: fields of a map value that the caller holds.
+    let (source, path, to) = unsafe {
+        (
+            &raw mut (*case).source,
+            &raw mut (*case).path,
+            &raw mut (*case).to,
+        )
+    };
+    put!(case, from, 0);
+    if get!(case, policy.sources) != 0 && trace_executable(source, get!(case, task)) == end::WHOLE {
+        let from = follow(case, source, u64::from(node::SOURCES), half::SOURCE);
+        put!(case, from, from);
+    }
+    let mut verdict = name(case, path);
+    if get!(case, is_pair) != 0 {
+        // Asked in any case: a report has both.
+        let other = name(case, to);
+        if verdict < other {
+            verdict = other;
+        }
+    }
+    if verdict != verdict::ALLOWED {
+        report(case, u64::from(verdict == verdict::DENIED));
+    }
+    verdict
 }
 
 /// Judges one name or two, reports, and gives what the hook returns.
 #[inline(always)]
-fn judge(question: Question, to: Option<Location>) -> i32 {
-    let Some(policy) = policy() else { return 0 };
-    let verdict = match route::take() {
-        Some(route) => {
-            let from = source(route, &policy, question.task);
-            let mut verdict = name(route, &policy, from, question);
-            if let Some(at) = to
-                && verdict != verdict::DENIED
-            {
-                let second = Question {
-                    at,
-                    owned: pointer(at.dentry, field::DENTRY_INODE),
-                    ..question
-                };
-                let other = name(route, &policy, from, second);
-                if other != verdict::ALLOWED {
-                    verdict = other;
-                }
+fn judge(policy: Policy, question: Question, to: Option<Location>) -> i32 {
+    let verdict = match case::take() {
+        Some(case) => {
+            put!(case, policy, policy);
+            put!(case, op, u64::from(question.op));
+            put!(case, access, u64::from(question.access));
+            put!(case, is_directory, u64::from(question.is_directory));
+            put!(case, task, question.task);
+            put!(case, is_pair, u64::from(to.is_some()));
+            // SAFETY: fields of a map value that is held.
+            let (path, second) = unsafe { (&raw mut (*case).path, &raw mut (*case).to) };
+            case::begin(path, question.at, question.owned);
+            if let Some(to) = to {
+                case::begin(second, to, pointer(to.dentry, field::DENTRY_INODE));
             }
-            route::release(route);
+            let verdict = decide(case);
+            case::release(case);
             verdict
         }
         None => {
@@ -180,10 +189,6 @@ fn judge(question: Question, to: Option<Location>) -> i32 {
             })
         }
     };
-    if verdict == verdict::ALLOWED {
-        return 0;
-    }
-    report(&policy, question, to, verdict == verdict::DENIED);
     if verdict == verdict::DENIED {
         -EACCES
     } else {
@@ -191,38 +196,17 @@ fn judge(question: Question, to: Option<Location>) -> i32 {
     }
 }
 
-#[inline(always)]
-fn report(policy: &Policy, question: Question, to: Option<Location>, denied: bool) {
-    let Some(record) = Record::begin(policy.scope, question.op) else {
-        return;
-    };
-    let head = record.head();
-    head.flags |= flag::ALERT;
-    head.access = question.access;
-    if question.is_directory {
-        head.flags |= flag::DIRECTORY;
-    }
-    if denied {
-        head.errno = EACCES as u32;
-    }
-    record.owner(question.owned);
-    let mut whole = record.path(segment::PATH, question.at);
-    if let Some(to) = to {
-        whole = whole && record.path(segment::TO, to);
-    }
-    if whole {
-        record.source(question.task);
-        record.emit(true);
-    } else {
-        record.release();
-    }
-}
-
 macro_rules! enforcing {
     ($program:ident, $hook:literal, $body:ident) => {
         #[lsm(hook = $hook)]
         pub(crate) fn $program(ctx: LsmContext) -> i32 {
-            $body(Args(ctx.as_ptr() as *const u64))
+            // Asked first: most tasks have none, and are to cost next to nothing.
+            let policy = policy();
+            if policy.is_null() {
+                return 0;
+            }
+            // SAFETY: a map value.
+            $body(unsafe { *policy }, Args(ctx.as_ptr() as *const u64))
         }
     };
 }
@@ -240,7 +224,7 @@ enforcing!(enforce_chmod, "path_chmod", chmod);
 enforcing!(enforce_truncate, "path_truncate", truncate);
 
 #[inline(always)]
-fn exec(args: Args) -> i32 {
+fn exec(policy: Policy, args: Args) -> i32 {
     let at = file_path(pointer(args.get(0), field::BPRM_FILE));
     let question = Question {
         op: op::EXEC,
@@ -250,11 +234,11 @@ fn exec(args: Args) -> i32 {
         access: 0,
         is_directory: false,
     };
-    judge(question, None)
+    judge(policy, question, None)
 }
 
 #[inline(always)]
-fn open(args: Args) -> i32 {
+fn open(policy: Policy, args: Args) -> i32 {
     let file = args.get(0);
     let at = file_path(file);
     let inode = pointer(file, field::FILE_INODE);
@@ -270,12 +254,12 @@ fn open(args: Args) -> i32 {
         access: mode & (access::READ | access::WRITE),
         is_directory: is_directory(inode),
     };
-    judge(question, None)
+    judge(policy, question, None)
 }
 
 /// `(struct path *dir, struct dentry *, …)`. A new name counts as owned by who owns `owner`.
 #[inline(always)]
-fn in_directory(op: u32, args: Args, owned: u64) -> i32 {
+fn in_directory(policy: Policy, op: u32, args: Args, owned: u64) -> i32 {
     let at = Location {
         dentry: args.get(1),
         mnt: path(args.get(0)).mnt,
@@ -288,7 +272,7 @@ fn in_directory(op: u32, args: Args, owned: u64) -> i32 {
         access: 0,
         is_directory: false,
     };
-    judge(question, None)
+    judge(policy, question, None)
 }
 
 #[inline(always)]
@@ -302,28 +286,28 @@ fn itself(args: Args) -> u64 {
 }
 
 #[inline(always)]
-fn create(args: Args) -> i32 {
-    in_directory(op::CREATE, args, directory(args))
+fn create(policy: Policy, args: Args) -> i32 {
+    in_directory(policy, op::CREATE, args, directory(args))
 }
 #[inline(always)]
-fn mkdir(args: Args) -> i32 {
-    in_directory(op::MKDIR, args, directory(args))
+fn mkdir(policy: Policy, args: Args) -> i32 {
+    in_directory(policy, op::MKDIR, args, directory(args))
 }
 #[inline(always)]
-fn unlink(args: Args) -> i32 {
-    in_directory(op::UNLINK, args, itself(args))
+fn unlink(policy: Policy, args: Args) -> i32 {
+    in_directory(policy, op::UNLINK, args, itself(args))
 }
 #[inline(always)]
-fn rmdir(args: Args) -> i32 {
-    in_directory(op::RMDIR, args, itself(args))
+fn rmdir(policy: Policy, args: Args) -> i32 {
+    in_directory(policy, op::RMDIR, args, itself(args))
 }
 #[inline(always)]
-fn symlink(args: Args) -> i32 {
-    in_directory(op::SYMLINK, args, 0)
+fn symlink(policy: Policy, args: Args) -> i32 {
+    in_directory(policy, op::SYMLINK, args, 0)
 }
 
 #[inline(always)]
-fn on_path(op: u32, at: Location) -> i32 {
+fn on_path(policy: Policy, op: u32, at: Location) -> i32 {
     let question = Question {
         op,
         task: current_task(),
@@ -332,20 +316,20 @@ fn on_path(op: u32, at: Location) -> i32 {
         access: 0,
         is_directory: false,
     };
-    judge(question, None)
+    judge(policy, question, None)
 }
 
 #[inline(always)]
-fn chmod(args: Args) -> i32 {
-    on_path(op::CHMOD, path(args.get(0)))
+fn chmod(policy: Policy, args: Args) -> i32 {
+    on_path(policy, op::CHMOD, path(args.get(0)))
 }
 #[inline(always)]
-fn truncate(args: Args) -> i32 {
-    on_path(op::TRUNCATE, path(args.get(0)))
+fn truncate(policy: Policy, args: Args) -> i32 {
+    on_path(policy, op::TRUNCATE, path(args.get(0)))
 }
 
 #[inline(always)]
-fn on_pair(op: u32, from: Location, to: Location) -> i32 {
+fn on_pair(policy: Policy, op: u32, from: Location, to: Location) -> i32 {
     let question = Question {
         op,
         task: current_task(),
@@ -354,11 +338,11 @@ fn on_pair(op: u32, from: Location, to: Location) -> i32 {
         access: 0,
         is_directory: false,
     };
-    judge(question, Some(to))
+    judge(policy, question, Some(to))
 }
 
 #[inline(always)]
-fn rename(args: Args) -> i32 {
+fn rename(policy: Policy, args: Args) -> i32 {
     let from = Location {
         dentry: args.get(1),
         mnt: path(args.get(0)).mnt,
@@ -367,11 +351,11 @@ fn rename(args: Args) -> i32 {
         dentry: args.get(3),
         mnt: path(args.get(2)).mnt,
     };
-    on_pair(op::RENAME, from, to)
+    on_pair(policy, op::RENAME, from, to)
 }
 
 #[inline(always)]
-fn link(args: Args) -> i32 {
+fn link(policy: Policy, args: Args) -> i32 {
     let mnt = path(args.get(1)).mnt;
     let from = Location {
         dentry: args.get(0),
@@ -381,5 +365,5 @@ fn link(args: Args) -> i32 {
         dentry: args.get(2),
         mnt,
     };
-    on_pair(op::LINK, from, to)
+    on_pair(policy, op::LINK, from, to)
 }

@@ -5,6 +5,8 @@ use aya_ebpf::maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf};
 use learner_ebpf::enforce::{Edge, EdgeKey, LONG_WORDS, Policy, SHORT_WORDS, kept};
 use learner_ebpf::{COMPAT_FROM, Header, SYSCALL_MAX, Seen, field, setting, stage};
 
+use super::case::Case;
+
 /// Bytes that segments may begin at; one more path fits behind. Three paths of the greatest length
 /// and a string fit, which is what the longest common record needs.
 pub(crate) const DATA_LIMIT: usize = 3 * 4096;
@@ -87,21 +89,6 @@ pub(crate) static IMAGES: HashMap<u64, Image> = HashMap::with_max_entries(1024, 
 #[map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SLOTS, 0);
 
-/// Names that a path may have, and mount points that it crosses.
-pub(crate) const STEPS: usize = 96;
-
-/// A path on its way through the rules. Per CPU there are several, as of [`Scratch`].
-#[repr(C)]
-pub(crate) struct Route {
-    pub busy: u64,
-    /// Components. In memory, as everything that changes in a loop, for the verifier's sake.
-    pub count: u64,
-    /// Where a long name is looked up from.
-    pub long: EdgeKey<LONG_WORDS>,
-    /// The dentries of the components, leaf first.
-    pub dentries: [u64; 128],
-}
-
 /// An entry that is replaced or removed is freed only when no program can hold it any more, which
 /// the kernel does not promise of preallocated entries.
 const NO_PREALLOC: u32 = 1;
@@ -121,7 +108,7 @@ pub(crate) static LONG_EDGES: HashMap<EdgeKey<LONG_WORDS>, Edge> =
 #[map]
 pub(crate) static KEPT: Array<u64> = Array::with_max_entries(kept::COUNT, 0);
 #[map]
-pub(crate) static ROUTES: PerCpuArray<Route> = PerCpuArray::with_max_entries(SLOTS, 0);
+pub(crate) static CASES: PerCpuArray<Case> = PerCpuArray::with_max_entries(SLOTS, 0);
 
 #[unsafe(no_mangle)]
 static OFFSETS: [u32; field::COUNT] = [0; field::COUNT];

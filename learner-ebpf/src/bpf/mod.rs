@@ -1,15 +1,18 @@
 //! Hook → record → ring buffer. A hook watches and never judges, unless it is an enforcing one; what
 //! it cannot say it counts.
 
+mod alert;
 mod atomic;
+mod case;
 mod enforce;
+mod follow;
 mod hooks;
 mod maps;
 mod read;
 mod record;
-mod route;
 mod rule;
 mod scope;
 mod sip;
 mod syscalls;
+mod trace;
 mod walk;

@@ -273,15 +273,31 @@ impl Record {
             lose(self.scope, lost::PATH_TOO_LONG);
             return;
         }
-        let head = self.head();
         if deduplicate {
-            head.key = hash(self.scratch, used);
-            let key = head.key;
-            if let Some(seen) = SEEN.get_ptr_mut(key) {
-                count(seen, head.at);
+            self.head().key = hash(self.scratch, used);
+            if self.is_known() {
                 return;
             }
         }
+        self.send(deduplicate);
+    }
+
+    /// Counts a behaviour that was sent already. False: it was not.
+    #[inline(always)]
+    pub(crate) fn is_known(self) -> bool {
+        let head = self.head();
+        let key = head.key;
+        let Some(seen) = SEEN.get_ptr_mut(key) else {
+            return false;
+        };
+        count(seen, head.at);
+        true
+    }
+
+    /// Sends the record, and marks it as seen if `deduplicate`.
+    #[inline(always)]
+    pub(crate) fn send(self, deduplicate: bool) {
+        let head = self.head();
         // SAFETY: head and data are adjacent in the slot; `used` is bounded above.
         let sent = unsafe {
             bpf_ringbuf_output(
@@ -344,17 +360,7 @@ fn count(seen: *mut Seen, at: u64) {
 fn hash(scratch: *mut Scratch, used: u64) -> [u64; 2] {
     absorb(scratch, used);
     // SAFETY: the slot is held.
-    let mut v = unsafe { core::ptr::read_volatile(&raw const (*scratch).sip) };
-    v[2] ^= 0xee;
-    round!(v);
-    round!(v);
-    round!(v);
-    let low = v[0] ^ v[1] ^ v[2] ^ v[3];
-    v[1] ^= 0xdd;
-    round!(v);
-    round!(v);
-    round!(v);
-    [low, v[0] ^ v[1] ^ v[2] ^ v[3]]
+    sip::end(unsafe { core::ptr::read_volatile(&raw const (*scratch).sip) })
 }
 
 #[inline(never)]

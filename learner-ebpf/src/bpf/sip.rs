@@ -36,3 +36,19 @@ pub(crate) fn begin((k0, k1): (u64, u64)) -> [u64; 4] {
         k1 ^ 0x7465_6462_7974_6573,
     ]
 }
+
+/// 128 bits of output.
+#[inline(always)]
+pub(crate) fn end(state: [u64; 4]) -> [u64; 2] {
+    let mut v = state;
+    v[2] ^= 0xee;
+    round!(v);
+    round!(v);
+    round!(v);
+    let low = v[0] ^ v[1] ^ v[2] ^ v[3];
+    v[1] ^= 0xdd;
+    round!(v);
+    round!(v);
+    round!(v);
+    [low, v[0] ^ v[1] ^ v[2] ^ v[3]]
+}

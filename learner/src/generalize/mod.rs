@@ -28,7 +28,18 @@ use crate::path::AbsPath;
 use crate::policy::Reason;
 
 /// How far rules may go beyond what was seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Tightness {
     /// Not at all: what has another name in each run is left out and listed.

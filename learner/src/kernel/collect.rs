@@ -1,54 +1,22 @@
-//! From the kernel's events and counts to what a run did.
+//! From the kernel's events and counts to what each scope's run did.
 
 use std::collections::{BTreeMap, HashMap};
 
-use learner_ebpf::{access, flag, op};
+use learner_ebpf::{flag, op};
 
+use super::clock::Clock;
 use super::decode::{Event, decode};
 use super::hook::Hook;
-use super::image;
-use super::resolve::{Kind, Named, Resolver, as_written};
+use super::meaning::{Meaning, Reading};
 use super::sensor::{Sensor, SensorError};
-use crate::behavior::{Access, Behavior, Op, Outcome};
+use crate::behavior::Behavior;
 use crate::observation::{Loss, Moment};
 use crate::path::AbsPath;
 use crate::profile::{RunProfile, Sighting};
 
-/// A file that is executed and of no format that the kernel knows.
-const ENOEXEC: u32 = 8;
-
-/// The kernel's monotonic clock in terms of the wall clock, fixed when the run began: a wall clock
-/// that is set while the run goes on moves none of its times.
-#[derive(Clone, Copy, Debug)]
-pub struct Clock {
-    /// Wall clock minus `CLOCK_BOOTTIME`, microseconds.
-    offset: i64,
-}
-
-impl Clock {
-    /// Reads both clocks.
-    pub fn now() -> Self {
-        use rustix::time::{ClockId, clock_gettime};
-        let micros = |id| {
-            let time = clock_gettime(id);
-            time.tv_sec * 1_000_000 + time.tv_nsec / 1_000
-        };
-        Self {
-            offset: micros(ClockId::Realtime) - micros(ClockId::Boottime),
-        }
-    }
-
-    /// The wall clock now, by this clock.
-    pub fn moment(self) -> Moment {
-        use rustix::time::{ClockId, clock_gettime};
-        let time = clock_gettime(ClockId::Boottime);
-        Moment(time.tv_sec * 1_000_000 + time.tv_nsec / 1_000 + self.offset)
-    }
-
-    pub(super) fn at(self, boottime: u64) -> Moment {
-        Moment((boottime / 1_000) as i64 + self.offset)
-    }
-}
+/// Keys beyond the limit of behaviours that are told apart, a scope. What comes beyond these counts
+/// as lost event by event.
+const MAX_BEYOND: usize = 131_072;
 
 /// What one key stands for.
 struct Known {
@@ -57,111 +25,269 @@ struct Known {
     events: Sighting,
 }
 
-/// What an event says was done.
-#[derive(Default)]
-struct Meaning {
-    /// One behaviour, or for an exec on the tracepoint rung those that come with it. None: no rule
-    /// can govern it, or it is lost.
-    behaviors: Vec<Behavior>,
-    /// Why something of it is lost.
-    lost: Option<&'static str>,
+/// From when on what happens in a scope is the run's doing.
+#[derive(Clone, Copy)]
+pub enum Beginning {
+    /// From the first event.
+    Now,
+    /// From the first successful exec of a program that is none of a runtime's, or the first that is
+    /// done by such a program. What a runtime does before that, to set the scope up, is not the
+    /// workload's.
+    FirstExec {
+        /// Whether a program is a runtime's.
+        is_runtime: fn(&AbsPath) -> bool,
+    },
 }
 
-impl Meaning {
-    fn lost(reason: &'static str) -> Self {
-        Self {
-            behaviors: Vec::new(),
-            lost: Some(reason),
-        }
-    }
+/// How a run began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// Its first event that counts.
+    pub at: Moment,
+    /// That was the exec of its first program. If not, the program came from elsewhere, and what it
+    /// did there was not seen.
+    pub by_exec: bool,
 }
 
-/// Gathers the events of one scope.
-pub struct Collector {
-    scope: u32,
-    clock: Clock,
-    fill_in: bool,
-    resolver: Resolver,
+/// What is gathered of one scope.
+struct Gathered {
+    reading: Reading,
+    /// None: the run has begun.
+    awaited: Option<fn(&AbsPath) -> bool>,
+    begun: Option<Begun>,
     known: HashMap<[u64; 2], Known>,
+    /// Events by keys for which there was no room.
+    beyond: HashMap<[u64; 2], u64>,
     direct: BTreeMap<Behavior, Sighting>,
     lost: BTreeMap<Loss, u64>,
+    /// What could not be recorded of nobody in particular, when the scope was made.
+    malformed_before: u64,
+    skipped_before: u64,
+}
+
+/// Gathers the events of scopes, which come and go while it does.
+///
+/// Guarantee: each event of a scope is in that scope's profile, or in its loss account. What is
+/// lost of nobody in particular (`malformed`, `skipped`) is in the account of every scope that was
+/// watched then.
+pub struct Collector {
+    clock: Clock,
+    fill_in: bool,
+    scopes: BTreeMap<u32, Gathered>,
+    malformed: u64,
+    /// As of the last [`Collector::look`].
+    skipped: u64,
+    records: u64,
+    fullest: u64,
     max_behaviors: usize,
 }
 
 impl Collector {
-    /// Gathers what `sensor` reports of `scope`, at most `max_behaviors` distinct behaviours.
-    pub fn new(scope: u32, sensor: &Sensor, clock: Clock, max_behaviors: usize) -> Self {
+    /// Gathers what `sensor` reports, at most `max_behaviors` distinct behaviours a scope.
+    pub fn new(sensor: &Sensor, clock: Clock, max_behaviors: usize) -> Self {
         Self {
-            scope,
             clock,
             fill_in: sensor.is_on_floor(Hook::Open),
-            resolver: Resolver::new(),
+            scopes: BTreeMap::new(),
+            malformed: 0,
+            skipped: 0,
+            records: 0,
+            fullest: 0,
+            max_behaviors,
+        }
+    }
+
+    /// Gathers `scope` from now on; to be called before [`Sensor::watch`], since events of a scope
+    /// that is not gathered are dropped. A scope's number is used once.
+    pub fn begin(&mut self, scope: u32, beginning: Beginning) {
+        let awaited = match beginning {
+            Beginning::Now => None,
+            Beginning::FirstExec { is_runtime } => Some(is_runtime),
+        };
+        let gathered = Gathered {
+            reading: Reading::new(self.fill_in),
+            awaited,
+            begun: None,
             known: HashMap::new(),
+            beyond: HashMap::new(),
             direct: BTreeMap::new(),
             lost: BTreeMap::new(),
-            max_behaviors,
+            malformed_before: self.malformed,
+            skipped_before: self.skipped,
+        };
+        self.scopes.insert(scope, gathered);
+    }
+
+    /// Looks how often the kernel skipped a program until now. To be called before scopes begin, and
+    /// before their profiles are taken; it takes longer than these.
+    pub fn look(&mut self, sensor: &Sensor) {
+        self.skipped = sensor.skipped();
+    }
+
+    /// What happens in the scope from now on is the run's doing, whatever it waited for.
+    pub fn begin_now(&mut self, scope: u32) {
+        if let Some(gathered) = self.scopes.get_mut(&scope) {
+            gathered.awaited = None;
         }
     }
 
     /// Takes what is in the ring buffer now, up to a limit; true if that was all.
     pub fn drain(&mut self, sensor: &mut Sensor) -> bool {
         let mut events = Vec::new();
-        let is_all = sensor.records(|bytes| match decode(bytes) {
-            Ok(event) if event.scope == self.scope => events.push(event),
-            Ok(_) => {}
-            Err(malformed) => {
-                tracing::warn!(%malformed);
-                self.lose("malformed", 1);
+        let mut bytes_taken = 0;
+        let is_all = sensor.records(|bytes| {
+            bytes_taken += bytes.len() as u64;
+            self.records += 1;
+            match decode(bytes) {
+                Ok(event) => events.push(event),
+                Err(malformed) => {
+                    tracing::warn!(%malformed);
+                    self.malformed += 1;
+                }
             }
         });
+        self.fullest = self.fullest.max(bytes_taken);
         // What is removed by a later event was there for an earlier one.
         for event in &events {
-            self.note(event);
+            if let Some(gathered) = self.scopes.get_mut(&event.scope) {
+                gathered.reading.note(event);
+            }
         }
         for event in events {
-            self.take(event);
+            // None: the scope has ended, and so has what was lost of it.
+            if let Some(gathered) = self.scopes.get_mut(&event.scope) {
+                let at = self.clock.at(event.at);
+                gathered.take(&event, at, self.max_behaviors);
+            }
         }
         is_all
     }
 
-    /// Keeps what an event tells of a name that may be gone when another event's is looked up.
-    fn note(&mut self, event: &Event) {
-        let kind = match event.op {
-            op::MKDIR | op::RMDIR => Kind::Directory,
-            op::OPEN if event.has(flag::DIRECTORY) => Kind::Directory,
-            op::SYMLINK => Kind::Link,
-            _ => return,
-        };
-        if event.errno == 0 && !event.has(flag::NO_PATH) {
-            let root = event.root.as_ref().unwrap_or(&event.path);
-            self.resolver.note(root, &event.path, &event.raw, kind);
-        }
+    /// How the run began; None: not yet.
+    pub fn begun(&self, scope: u32) -> Option<Begun> {
+        self.scopes.get(&scope)?.begun
     }
 
+    /// Records taken from the ring buffer, of all scopes.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Most bytes that one turn of [`Collector::drain`] took, which is how full the ring buffer was
+    /// at least.
+    pub fn fullest(&self) -> u64 {
+        self.fullest
+    }
+
+    /// Distinct behaviours of a scope so far, and events that stand for no behaviour.
+    pub fn behaviors(&self, scope: u32) -> usize {
+        self.scopes
+            .get(&scope)
+            .map_or(0, |gathered| gathered.known.len() + gathered.direct.len())
+    }
+
+    /// What the run did so far, with the kernel's counts: every later profile of it is one that this
+    /// joins into. None if the scope is not gathered.
+    ///
+    /// # Errors
+    /// [`SensorError::Map`] if the kernel's maps cannot be read.
+    pub fn profile(&self, scope: u32, sensor: &Sensor) -> Result<Option<RunProfile>, SensorError> {
+        let Some(gathered) = self.scopes.get(&scope) else {
+            return Ok(None);
+        };
+        let mut profile = gathered.profile(&self.clock, sensor)?;
+        for (reason, count) in self.losses(scope, gathered, sensor)? {
+            profile.lose(reason, count);
+        }
+        Ok(Some(profile))
+    }
+
+    /// What the kernel, and this process before it knew whose it was, could not record.
+    fn losses(
+        &self,
+        scope: u32,
+        gathered: &Gathered,
+        sensor: &Sensor,
+    ) -> Result<Vec<(Loss, u64)>, SensorError> {
+        let mut losses = sensor.losses(scope)?;
+        for (reason, now, before) in [
+            ("malformed", self.malformed, gathered.malformed_before),
+            ("skipped", self.skipped, gathered.skipped_before),
+        ] {
+            if now > before {
+                losses.push((Loss::from(reason), now - before));
+            }
+        }
+        Ok(losses)
+    }
+
+    /// What of the scope could not be recorded so far, without what only the kernel's counts tell
+    /// ([`Collector::profile`] has these). Cheap.
+    ///
+    /// # Errors
+    /// As [`Collector::profile`].
+    pub fn lost(&self, scope: u32, sensor: &Sensor) -> Result<BTreeMap<Loss, u64>, SensorError> {
+        let Some(gathered) = self.scopes.get(&scope) else {
+            return Ok(BTreeMap::new());
+        };
+        let mut lost = gathered.lost.clone();
+        for (reason, count) in self.losses(scope, gathered, sensor)? {
+            *lost.entry(reason).or_default() += count;
+        }
+        Ok(lost)
+    }
+
+    /// Ends a scope and gives what its run did; None if it is not gathered. Its tasks are not
+    /// watched any more by then and the ring buffer is drained. What the kernel keeps of it is
+    /// removed.
+    ///
+    /// # Errors
+    /// [`SensorError::Map`] if the kernel's maps cannot be read.
+    pub fn finish(
+        &mut self,
+        scope: u32,
+        sensor: &mut Sensor,
+    ) -> Result<Option<RunProfile>, SensorError> {
+        let profile = self.profile(scope, sensor)?;
+        if let Some(gathered) = self.scopes.remove(&scope) {
+            let keys = gathered.known.into_keys();
+            sensor.forget(scope, keys.chain(gathered.beyond.into_keys()));
+        }
+        Ok(profile)
+    }
+}
+
+impl Gathered {
     fn lose(&mut self, reason: &str, count: u64) {
         *self.lost.entry(reason.into()).or_default() += count;
     }
 
-    fn take(&mut self, event: Event) {
-        let at = self.clock.at(event.at);
+    fn take(&mut self, event: &Event, at: Moment, max_behaviors: usize) {
         let sighting = Sighting {
             count: 1,
             first: at,
             last: at,
         };
+        let is_own = self.is_own(event);
+        if is_own && self.begun.is_none() {
+            let by_exec = event.op == op::EXEC && event.errno == 0;
+            self.begun = Some(Begun { at, by_exec });
+        }
         if event.key != [0; 2]
             && let Some(known) = self.known.get_mut(&event.key)
         {
             known.events = known.events.plus(sighting);
             return;
         }
-        let meaning = self.meaning(&event);
-        let is_full = self.known.len() + self.direct.len() >= self.max_behaviors;
+        let meaning = if is_own {
+            self.reading.of(event)
+        } else {
+            Meaning::default()
+        };
+        let is_full = self.known.len() + self.direct.len() >= max_behaviors;
         if event.key != [0; 2] {
             if is_full {
-                // Its count goes to the loss account when the run is closed.
-                tracing::debug!(key = ?event.key, "beyond the limit of distinct behaviours");
-                return;
+                return self.turn_away(event.key);
             }
             let known = Known {
                 meaning,
@@ -184,253 +310,80 @@ impl Collector {
         }
     }
 
-    /// Closes the run: reads the kernel's counts and loss account. The programs are detached and
-    /// the ring buffer is drained by then.
-    ///
-    /// # Errors
-    /// [`SensorError::Map`] if the kernel's maps cannot be read.
-    pub fn finish(mut self, sensor: &mut Sensor) -> Result<RunProfile, SensorError> {
-        sensor.detach();
-        while !self.drain(sensor) {}
-        let mut counts: HashMap<[u64; 2], Sighting> = HashMap::new();
-        for count in sensor.counts()? {
-            let sighting = Sighting {
-                count: count.count,
-                first: self.clock.at(count.first),
-                last: self.clock.at(count.last),
-            };
-            counts.insert(count.key, sighting);
+    /// Whether the run has begun, with this event at the latest.
+    fn is_own(&mut self, event: &Event) -> bool {
+        let Some(is_runtime) = self.awaited else {
+            return true;
+        };
+        let begins = match event.op {
+            // A shell's search for a program is not its beginning.
+            op::EXEC => event.errno == 0 && !event.has(flag::NO_PATH) && !is_runtime(&event.path),
+            _ => event
+                .source
+                .as_ref()
+                .is_some_and(|source| !is_runtime(source)),
+        };
+        if begins {
+            self.awaited = None;
         }
-        let mut profile = RunProfile::default();
-        let mut add = |behavior: Behavior, sighting: Sighting| {
+        begins
+    }
+
+    /// Beyond the limit of distinct behaviours: its events go to the loss account.
+    fn turn_away(&mut self, key: [u64; 2]) {
+        tracing::debug!(?key, "beyond the limit of distinct behaviours");
+        if let Some(events) = self.beyond.get_mut(&key) {
+            *events += 1;
+        } else if self.beyond.len() < MAX_BEYOND {
+            self.beyond.insert(key, 1);
+        } else {
+            self.lose("store", 1);
+        }
+    }
+
+    fn profile(&self, clock: &Clock, sensor: &Sensor) -> Result<RunProfile, SensorError> {
+        let mut profile = RunProfile {
+            lost: self.lost.clone(),
+            ..RunProfile::default()
+        };
+        let mut add = |behavior: &Behavior, sighting: Sighting| {
             profile
                 .seen
-                .entry(behavior)
+                .entry(behavior.clone())
                 .and_modify(|known| *known = known.plus(sighting))
                 .or_insert(sighting);
         };
-        for (key, Known { meaning, events }) in self.known {
-            let sighting = counts.remove(&key).unwrap_or(events);
-            if let Some(reason) = meaning.lost {
-                *self.lost.entry(reason.into()).or_default() += sighting.count;
+        let mut lost: BTreeMap<&'static str, u64> = BTreeMap::new();
+        for (key, Known { meaning, events }) in &self.known {
+            if meaning.lost.is_none() && meaning.behaviors.is_empty() {
+                continue;
             }
-            for behavior in meaning.behaviors {
+            let sighting = sensor
+                .count(*key)?
+                .map_or(*events, |[count, first, last]| Sighting {
+                    count,
+                    first: clock.at(first),
+                    last: clock.at(last),
+                });
+            if let Some(reason) = meaning.lost {
+                *lost.entry(reason).or_default() += sighting.count;
+            }
+            for behavior in &meaning.behaviors {
                 add(behavior, sighting);
             }
         }
-        for (behavior, sighting) in self.direct {
-            add(behavior, sighting);
+        for (behavior, sighting) in &self.direct {
+            add(behavior, *sighting);
         }
-        profile.lost = self.lost;
-        for (reason, count) in sensor.losses(self.scope)? {
-            profile.lose(reason, count);
+        for (key, events) in &self.beyond {
+            *lost.entry("store").or_default() += match sensor.count(*key)? {
+                Some([count, ..]) => count,
+                None => *events,
+            };
         }
-        if sensor.skipped() > 0 {
-            profile.lose(Loss::from("skipped"), sensor.skipped());
-        }
-        // Keys that are counted but whose event was turned away at the limit. With one scope there
-        // is nobody else's.
-        let beyond: u64 = counts.values().map(|s| s.count).sum();
-        if beyond > 0 {
-            profile.lose(Loss::Store, beyond);
+        for (reason, count) in lost {
+            profile.lose(Loss::from(reason), count);
         }
         Ok(profile)
-    }
-
-    fn meaning(&mut self, event: &Event) -> Meaning {
-        if event.has(flag::NO_PATH) {
-            // No enforcer resolves such a file either. Executing one is another matter.
-            tracing::debug!(path = %event.path, op = event.op, "a file without a path");
-            return match event.op {
-                op::EXEC => Meaning::lost("no-path"),
-                _ => Meaning::default(),
-            };
-        }
-        if event.has(flag::EXEC_DONE) {
-            return self.executed(event);
-        }
-        let (path, to) = if event.has(flag::RAW) {
-            match self.resolve_raw(event) {
-                Some(paths) => paths,
-                None if event.errno == 0 || event.errno == ENOEXEC => {
-                    return Meaning::lost("unresolved");
-                }
-                None => return Meaning::default(),
-            }
-        } else {
-            (event.path.clone(), event.to.clone())
-        };
-        let Some(op) = operation(event, to) else {
-            return Meaning::lost("malformed");
-        };
-        if op == Op::Exec && event.errno == ENOEXEC {
-            return self.read_as_script(event, path);
-        }
-        let path = if event.has(flag::DIRECTORY) {
-            as_directory(path)
-        } else {
-            path
-        };
-        Meaning {
-            behaviors: vec![behavior(event, op, path, event.source.clone())],
-            lost: None,
-        }
-    }
-
-    /// A file of no known format has passed every check of an exec, and the kernel has opened it:
-    /// a shell reads it as a script then.
-    fn read_as_script(&self, event: &Event, path: AbsPath) -> Meaning {
-        let event = Event {
-            errno: 0,
-            ..event.clone()
-        };
-        let open = Op::Open(Access::Read);
-        let opened = behavior(&event, open, path.clone(), event.to.clone());
-        let mut behaviors = vec![behavior(&event, Op::Exec, path, event.source.clone())];
-        if self.fill_in {
-            behaviors.push(opened);
-        }
-        Meaning {
-            behaviors,
-            lost: None,
-        }
-    }
-
-    fn resolve_raw(&mut self, event: &Event) -> Option<(AbsPath, Option<AbsPath>)> {
-        let follow = matches!(event.op, op::OPEN | op::EXEC | op::CHMOD | op::TRUNCATE);
-        let root = event.root.as_ref()?;
-        let mut resolve = |base, raw| {
-            let named = Named {
-                base,
-                raw,
-                root,
-                root_mnt: event.root_mnt,
-                mnt_ns: event.mnt_ns,
-                pid: event.pid,
-            };
-            let found = self.resolver.resolve(&named, follow);
-            // What failed is not learned: where it led is told as well as can be.
-            if event.errno == 0 || event.errno == ENOEXEC {
-                found
-            } else {
-                found.or_else(|| as_written(&named))
-            }
-        };
-        let path = resolve(&event.path, &event.raw)?;
-        let to = match &event.to {
-            Some(base) if !event.raw_to.is_empty() => Some(resolve(base, &event.raw_to)?),
-            _ => None,
-        };
-        Some((path, to))
-    }
-
-    /// An exec that the kernel reports when it is done: the image alone. The script, its
-    /// interpreters and the loader are read from the files.
-    fn executed(&mut self, event: &Event) -> Meaning {
-        let top = root_directory();
-        let named = Named {
-            base: event.cwd.as_ref().unwrap_or(&top),
-            raw: &event.raw,
-            root: event.root.as_ref().unwrap_or(&top),
-            root_mnt: event.root_mnt,
-            mnt_ns: event.mnt_ns,
-            pid: event.pid,
-        };
-        let mut images = Vec::new();
-        let mut lost = None;
-        if !event.raw.is_empty() {
-            match self.resolver.resolve(&named, true) {
-                Some(script) => {
-                    images.push(script.clone());
-                    images.extend(image::interpreters(&mut self.resolver, &named, &script));
-                }
-                None => lost = Some("unresolved"),
-            }
-        }
-        if images.last() != Some(&event.path) {
-            images.push(event.path.clone());
-        }
-        let opened = if self.fill_in {
-            let loader = image::loader(&mut self.resolver, &named, &event.path);
-            images.iter().cloned().chain(loader).collect()
-        } else {
-            Vec::new()
-        };
-        let about_other_files = Event {
-            flags: event.flags & flag::TTY,
-            ..event.clone()
-        };
-        let of = |path: &AbsPath| {
-            if *path == event.path {
-                event
-            } else {
-                &about_other_files
-            }
-        };
-        let mut behaviors: Vec<Behavior> = images
-            .iter()
-            .map(|path| behavior(of(path), Op::Exec, path.clone(), event.source.clone()))
-            .collect();
-        behaviors.extend(opened.into_iter().map(|path| {
-            behavior(
-                of(&path),
-                Op::Open(Access::Read),
-                path.clone(),
-                event.to.clone(),
-            )
-        }));
-        Meaning { behaviors, lost }
-    }
-}
-
-fn root_directory() -> AbsPath {
-    AbsPath::from_components([]).unwrap_or_else(|_| unreachable!("no component holds a NUL"))
-}
-
-pub(super) fn operation(event: &Event, to: Option<AbsPath>) -> Option<Op> {
-    Some(match event.op {
-        op::EXEC => Op::Exec,
-        op::OPEN => Op::Open(match event.access {
-            access::WRITE => Access::Write,
-            a if a == access::READ | access::WRITE => Access::ReadWrite,
-            _ => Access::Read,
-        }),
-        op::CREATE => Op::Create,
-        op::MKDIR => Op::Mkdir,
-        op::UNLINK => Op::Unlink,
-        op::RMDIR => Op::Rmdir,
-        op::RENAME => Op::Rename { to: to? },
-        op::LINK => Op::Link { to: to? },
-        op::SYMLINK => Op::Symlink,
-        op::CHMOD => Op::Chmod,
-        op::TRUNCATE => Op::Truncate,
-        _ => return None,
-    })
-}
-
-/// An opened directory is told by the slash at its end.
-pub(super) fn as_directory(path: AbsPath) -> AbsPath {
-    if path.as_bytes().ends_with(b"/") {
-        return path;
-    }
-    let mut bytes = path.as_bytes().to_vec();
-    bytes.push(b'/');
-    AbsPath::new(bytes).unwrap_or(path)
-}
-
-pub(super) fn behavior(event: &Event, op: Op, path: AbsPath, source: Option<AbsPath>) -> Behavior {
-    let known = |known, bit| event.has(known).then(|| event.has(bit));
-    Behavior {
-        op,
-        path,
-        source,
-        uid: Some(event.uid),
-        owner: known(flag::OWNER_KNOWN, flag::OWNER),
-        upper: known(flag::UPPER_KNOWN, flag::UPPER),
-        tty: Some(event.has(flag::TTY)),
-        result: match event.errno {
-            0 => Outcome::Ok,
-            errno => Outcome::Failed(format!("{:?}", nix::errno::Errno::from_raw(errno as i32))),
-        },
     }
 }

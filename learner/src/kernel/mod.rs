@@ -2,17 +2,22 @@
 
 pub mod btf;
 pub mod cgroup;
+mod clock;
 mod collect;
 mod decode;
 pub mod enforcer;
 mod hook;
 mod image;
 pub mod live;
+mod meaning;
 pub mod probe;
 mod resolve;
 mod sensor;
 mod syscalls;
 
-pub use collect::{Clock, Collector};
+pub use clock::Clock;
+pub use collect::{Beginning, Begun, Collector};
 pub use hook::{Hook, Rung};
-pub use sensor::{DEFAULT_RING, Sensor, SensorError, Served, Settings, Target, active_lsms};
+pub use sensor::{
+    DEFAULT_RING, Sensor, SensorError, Served, Settings, Target, active_lsms, settle,
+};

@@ -95,15 +95,6 @@ pub enum Target {
     },
 }
 
-/// A behaviour's count, as the kernel keeps it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Count {
-    pub key: [u64; 2],
-    pub count: u64,
-    pub first: u64,
-    pub last: u64,
-}
-
 /// The attached programs and their maps. Dropping it detaches everything.
 pub struct Sensor {
     programs: Option<Ebpf>,
@@ -116,7 +107,8 @@ pub struct Sensor {
     namespaces: HashMap<MapData, u64, u32>,
     scoping: Array<MapData, u32>,
     served: Vec<Served>,
-    levels: u32,
+    /// Watched groups at each level.
+    levels: [u32; CGROUP_LEVELS as usize],
     in_namespaces: u32,
     skipped: u64,
     leaves_itself_out: bool,
@@ -175,7 +167,7 @@ impl Sensor {
             _stages: stages,
             programs: Some(ebpf),
             served,
-            levels: 0,
+            levels: [0; CGROUP_LEVELS as usize],
             in_namespaces: 0,
             skipped: 0,
             leaves_itself_out: settings_of_object[setting::SELF] != 0,
@@ -210,22 +202,65 @@ impl Sensor {
         }
         match target {
             Target::Group(GroupId { id, level }) => {
-                match level {
-                    Some(level) if level < CGROUP_LEVELS => self.levels |= 1 << level,
-                    Some(level) => return Err(SensorError::TooDeep(level)),
-                    None => self.levels = (1 << CGROUP_LEVELS) - 1,
+                if let Some(level) = level.filter(|level| *level >= CGROUP_LEVELS) {
+                    return Err(SensorError::TooDeep(level));
+                }
+                // Watched again under another scope: it is counted already.
+                if self.groups.get(&id, 0).is_err() {
+                    self.count_levels(level, 1);
                 }
                 self.groups.insert(id, scope, 0)?;
-                self.scoping.set(0, self.levels, 0)?;
+                self.scoping.set(0, self.level_mask(), 0)?;
             }
             Target::Namespaces { pid, mnt } => {
-                self.namespaces
-                    .insert(u64::from(pid) << 32 | u64::from(mnt), scope, 0)?;
-                self.in_namespaces += 1;
+                let key = namespaces_key(pid, mnt);
+                if self.namespaces.get(&key, 0).is_err() {
+                    self.in_namespaces += 1;
+                }
+                self.namespaces.insert(key, scope, 0)?;
                 self.scoping.set(1, self.in_namespaces, 0)?;
             }
         }
         Ok(())
+    }
+
+    /// Ends a scope: from now on the tasks of `target` produce no events. What is under way on
+    /// another CPU may still arrive.
+    ///
+    /// # Errors
+    /// [`SensorError::Map`].
+    pub fn unwatch(&mut self, target: Target) -> Result<(), SensorError> {
+        match target {
+            Target::Group(GroupId { id, level }) => {
+                if self.groups.remove(&id).is_ok() {
+                    self.count_levels(level, -1);
+                }
+                self.scoping.set(0, self.level_mask(), 0)?;
+            }
+            Target::Namespaces { pid, mnt } => {
+                if self.namespaces.remove(&namespaces_key(pid, mnt)).is_ok() {
+                    self.in_namespaces -= 1;
+                }
+                self.scoping.set(1, self.in_namespaces, 0)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn count_levels(&mut self, level: Option<u32>, by: i32) {
+        let levels = match level {
+            Some(level) => level as usize..level as usize + 1,
+            None => 0..CGROUP_LEVELS as usize,
+        };
+        for count in &mut self.levels[levels] {
+            *count = count.saturating_add_signed(by);
+        }
+    }
+
+    fn level_mask(&self) -> u32 {
+        (0..CGROUP_LEVELS)
+            .filter(|level| self.levels[*level as usize] > 0)
+            .fold(0, |mask, level| mask | 1 << level)
     }
 
     /// Takes the records that are in the ring buffer now, and whether that was all of them: who
@@ -242,30 +277,31 @@ impl Sensor {
 
     /// Detaches the programs; what they reported can still be read.
     pub fn detach(&mut self) {
-        if let Some(programs) = self.programs.take() {
-            self.skipped = programs
-                .programs()
-                .map(|(_, program)| skipped(program))
-                .sum();
-            drop(programs);
-            // A program that runs at this moment on another CPU may still count.
-            let _ = rustix::thread::membarrier(rustix::thread::MembarrierCommand::Global);
+        if self.programs.is_some() {
+            self.skipped = self.skipped();
+            self.programs = None;
+            settle();
         }
     }
 
-    /// The counts of all behaviours, of every scope.
-    pub(super) fn counts(&self) -> Result<Vec<Count>, SensorError> {
-        let mut counts = Vec::new();
-        for entry in self.seen.iter() {
-            let (key, [count, first, last]) = entry?;
-            counts.push(Count {
-                key,
-                count,
-                first,
-                last,
-            });
+    /// The kernel's count of a behaviour: events, first and last seen. None: it keeps none.
+    pub(super) fn count(&self, key: [u64; 2]) -> Result<Option<[u64; 3]>, SensorError> {
+        match self.seen.get(&key, 0) {
+            Ok(count) => Ok(Some(count)),
+            Err(aya::maps::MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(error.into()),
         }
-        Ok(counts)
+    }
+
+    /// Removes what the kernel keeps of a scope that is not watched any more.
+    pub(super) fn forget(&mut self, scope: u32, keys: impl Iterator<Item = [u64; 2]>) {
+        // What is not there need not be removed.
+        for key in keys {
+            let _ = self.seen.remove(&key);
+        }
+        for kind in 0..lost::COUNT {
+            let _ = self.lost.remove(&loss_key(scope, kind));
+        }
     }
 
     /// The loss account of a scope.
@@ -284,10 +320,18 @@ impl Sensor {
     }
 
     /// Runs of our programs that the kernel skipped since one was under way on that CPU, of all
-    /// scopes together. Known after [`Sensor::detach`].
+    /// scopes together, since they were attached.
     pub fn skipped(&self) -> u64 {
-        self.skipped
+        match &self.programs {
+            Some(programs) => programs.programs().map(|(_, each)| skipped(each)).sum(),
+            None => self.skipped,
+        }
     }
+}
+
+/// Waits until no program runs any more that began before: it may still count and report.
+pub fn settle() {
+    let _ = rustix::thread::membarrier(rustix::thread::MembarrierCommand::Global);
 }
 
 impl AsFd for Sensor {
@@ -295,6 +339,10 @@ impl AsFd for Sensor {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.events.as_fd()
     }
+}
+
+fn namespaces_key(pid: u32, mnt: u32) -> u64 {
+    u64::from(pid) << 32 | u64::from(mnt)
 }
 
 fn loss_key(scope: u32, kind: u32) -> u64 {
@@ -513,7 +561,13 @@ pub(super) fn reason(error: &ProgramError) -> String {
     } = error
     {
         let log = verifier_log.to_string();
-        let tail: Vec<&str> = log.lines().rev().take(3).collect();
+        let is_figure = |line: &&str| {
+            ["verification time", "stack depth", "processed "]
+                .iter()
+                .any(|figure| line.starts_with(figure))
+        };
+        let said = log.lines().filter(|line| !is_figure(line));
+        let tail: Vec<&str> = said.rev().take(3).collect();
         tracing::debug!(%log, "verifier");
         return if log.trim().is_empty() {
             format!("load refused: {io_error}")

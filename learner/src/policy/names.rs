@@ -1,6 +1,5 @@
 //! Names that Kubernetes accepts, made of names that anybody may have chosen.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
@@ -158,10 +157,7 @@ fn with_hash(mut text: String, parts: &[&str]) -> String {
         hasher.update(part.as_bytes());
     }
     text.push('-');
-    for byte in &hasher.finalize()[..8] {
-        // Writing to a String does not fail.
-        let _ = write!(text, "{byte:02x}");
-    }
+    text.push_str(&hex::encode(&hasher.finalize()[..8]));
     text
 }
 

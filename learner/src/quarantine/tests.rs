@@ -83,7 +83,7 @@ const SH: &str = "/usr/bin/dash";
 /// What is learned, and what is held with its reasons, as text; over all runs.
 fn sorted(runs: &[RunProfile], include: &[&str]) -> (BTreeSet<String>, Vec<String>) {
     let named = |text: &&str| Mention::parse(text.as_bytes()).expect("a mention");
-    let include = Include(include.iter().map(named).collect());
+    let include = Include::from(include.iter().map(named).collect::<Vec<_>>());
     let keys: Vec<RunKey> = (0..runs.len()).map(|n| key(&n.to_string())).collect();
     let pairs: Vec<_> = keys.iter().zip(runs).collect();
     let Sorted {
@@ -380,7 +380,7 @@ fn what_is_opened_to_start_the_run_is_learned_and_what_is_opened_to_enter_it_is_
 #[test]
 fn an_exec_that_a_person_named_is_an_entry() {
     let (key, run) = (key("a"), entered());
-    let include = Include(vec![
+    let include = Include::from(vec![
         Mention::parse(b"exec:/usr/bin/dash").expect("a mention"),
     ]);
     let sorted = sort(&[(&key, &run)], &include, &Tombstones::default());
@@ -404,7 +404,7 @@ fn what_is_forgotten_is_neither_learned_nor_listed_even_if_it_is_named() {
     ]
     .into_iter()
     .collect();
-    let include = Include(vec![named("/")]);
+    let include = Include::from(vec![named("/")]);
     let sorted = sort(&[(&key, &run)], &include, &tombstones);
     let learned: Vec<&str> = sorted.learned[&key].keys().map(|b| b.op.name()).collect();
     assert_eq!(learned, ["exec"; 3]);

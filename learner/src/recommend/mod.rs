@@ -18,6 +18,7 @@ pub use mark::Mark;
 pub use note::{Note, Refusal};
 
 use crate::behavior::{Behavior, Op};
+use crate::candidate::Ledger;
 use crate::generalize::{self, Dialect, Generalized, LeftOut, Loss, Options, Seen, Tightness, Why};
 use crate::mention::Tombstones;
 use crate::path::AbsPath;
@@ -59,6 +60,8 @@ pub struct Criteria {
     pub include: Include,
     /// What is never learned.
     pub forgotten: Tombstones,
+    /// What is decided of the revisions: what their candidates deny is not learned.
+    pub ledger: Ledger,
     /// At most so many runs are left out in turn, to hold each against what the others lead to.
     /// That takes as long as so many recommendations.
     pub leave_out: usize,
@@ -72,6 +75,7 @@ impl Default for Criteria {
             stage: Stage::default(),
             include: Include::default(),
             forgotten: Tombstones::default(),
+            ledger: Ledger::default(),
             leave_out: RUNS_TO_LEAVE_OUT,
         }
     }
@@ -140,7 +144,12 @@ impl<'a> Lesson<'a> {
             learned,
             entries,
             quarantine,
-        } = quarantine::sort(&subject.runs, &criteria.include, &criteria.forgotten);
+        } = quarantine::sort_judged(
+            &subject.runs,
+            &criteria.include,
+            &criteria.forgotten,
+            &criteria.ledger,
+        );
         let mut all = Vec::new();
         for ((key, _), number) in subject.runs.iter().zip(0..) {
             let entries = entries.get(key);
@@ -319,6 +328,12 @@ fn limits(lesson: &Lesson<'_>, rules: &Generalized) -> Vec<Note> {
 fn depth(path: &AbsPath) -> usize {
     let components = path.as_bytes().split(|byte| *byte == b'/');
     components.filter(|component| !component.is_empty()).count()
+}
+
+/// The image that [`recommend`] learns from: that of the run which began last, of those in which
+/// something succeeded. `None` without any.
+pub fn latest_image<'a>(workload: &Workload, evidence: &'a Evidence) -> Option<&'a str> {
+    subject::newest(workload, evidence).map(|(key, _)| key.image.as_str())
 }
 
 /// Runs in the order in which they began.

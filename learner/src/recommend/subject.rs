@@ -47,21 +47,24 @@ fn latest<'a>(runs: impl IntoIterator<Item = Run<'a>>) -> Option<Run<'a>> {
     runs.into_iter().max_by_key(|(key, run)| (began(run), *key))
 }
 
+fn of<'a>(workload: &Workload, evidence: &'a Evidence) -> impl Iterator<Item = Run<'a>> {
+    let runs = evidence.runs().iter();
+    runs.filter(move |(key, _)| key.workload == *workload)
+}
+
+/// The run that began last, of those in which something succeeded.
+pub(super) fn newest<'a>(workload: &Workload, evidence: &'a Evidence) -> Option<Run<'a>> {
+    let learnable = |(_, run): &Run<'_>| run.seen.keys().any(Behavior::is_learnable);
+    latest(of(workload, evidence).filter(learnable))
+}
+
 fn runs_of_latest_image<'a>(
     workload: &Workload,
     evidence: &'a Evidence,
     notes: &mut Vec<Note>,
 ) -> Result<Vec<Run<'a>>, Refusal> {
-    let all: Vec<Run<'a>> = evidence
-        .runs()
-        .iter()
-        .filter(|(key, _)| key.workload == *workload)
-        .collect();
-    let learnable = all
-        .iter()
-        .copied()
-        .filter(|(_, run)| run.seen.keys().any(Behavior::is_learnable));
-    let (newest, _) = latest(learnable).ok_or(Refusal::NothingSeen)?;
+    let all: Vec<Run<'a>> = of(workload, evidence).collect();
+    let (newest, _) = newest(workload, evidence).ok_or(Refusal::NothingSeen)?;
     let left_out: BTreeSet<&String> = all
         .iter()
         .map(|(key, _)| &key.image)

@@ -107,7 +107,7 @@ impl<'a> Line<'a> {
     /// The fields that say how often and when.
     pub(super) fn when(&self) -> When<'_> {
         When {
-            op: &self.op.0,
+            kind: Kind::of(&self.op.0),
             at: &self.at.0,
             last: text(&self.last),
             count: self.count,
@@ -170,9 +170,31 @@ impl Whose<'_> {
     }
 }
 
-/// How often and when, and the operation, which says what that means.
+/// What `last` and `count` mean in a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Nothing.
+    Marker,
+    /// How much was lost.
+    Lost,
+    /// How often and until when.
+    Seen,
+}
+
+impl Kind {
+    pub(super) fn of(op: &str) -> Self {
+        match op {
+            "start" | "stop" | "late" => Self::Marker,
+            "lost" => Self::Lost,
+            _ => Self::Seen,
+        }
+    }
+}
+
+/// How often and when, and the kind of line, which says what that means.
+#[derive(Clone, Copy)]
 pub(super) struct When<'l> {
-    pub(super) op: &'l str,
+    pub(super) kind: Kind,
     pub(super) at: &'l str,
     pub(super) last: Option<&'l str>,
     pub(super) count: Option<u64>,

@@ -5,6 +5,7 @@ use std::io::{BufRead, Read as _, Write};
 use super::error::{Problem, RecordingError};
 use super::line::Line;
 use super::part::{LineSink, Next, Part};
+use super::tally::Tally;
 use super::wording::Wording;
 use crate::observation::Observation;
 
@@ -114,10 +115,14 @@ struct Chunk {
     bytes: Vec<u8>,
 }
 
-impl Part for Chunk {
-    /// A byte order mark before the first line, carriage returns and empty lines are passed over;
-    /// a last line without a line feed counts if it is whole.
-    fn each(&self, sink: LineSink<'_>) -> Result<(), RecordingError> {
+impl Chunk {
+    /// Hands over the lines with their numbers. A byte order mark before the first line, carriage
+    /// returns and empty lines are passed over; a last line without a line feed counts if it is
+    /// whole.
+    fn lines(
+        &self,
+        mut sink: impl FnMut(u64, &[u8]) -> Result<(), Problem>,
+    ) -> Result<(), RecordingError> {
         let mut rest = &*self.bytes;
         let mut number = self.first;
         while !rest.is_empty() {
@@ -134,7 +139,7 @@ impl Part for Chunk {
             } else if line.is_empty() {
                 Ok(())
             } else {
-                Line::parse(line).and_then(|line| sink(number, &line))
+                sink(number, line)
             };
             done.map_err(|problem| RecordingError::Line {
                 name: self.name.clone(),
@@ -144,6 +149,21 @@ impl Part for Chunk {
             number += 1;
         }
         Ok(())
+    }
+}
+
+impl Part for Chunk {
+    fn each(&self, sink: LineSink<'_>) -> Result<(), RecordingError> {
+        self.lines(|number, line| sink(number, &Line::parse(line)?))
+    }
+
+    fn tally(&self, tally: &mut Tally) -> Result<u64, RecordingError> {
+        let mut lines = 0;
+        self.lines(|number, line| {
+            lines += 1;
+            tally.add(number, line)
+        })?;
+        Ok(lines)
     }
 }
 

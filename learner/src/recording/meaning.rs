@@ -6,7 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::error::Problem;
-use super::line::{Line, Text, When};
+use super::line::{Kind, Line, Text, When};
+use super::minute::Minute;
 use crate::behavior::{Access, Behavior, Op, Outcome};
 use crate::observation::{Fact, Loss, Moment, Observation};
 use crate::path::AbsPath;
@@ -65,12 +66,13 @@ pub(super) struct Meaning {
     run: Option<Arc<RunKey>>,
     labels: Option<(Box<str>, Arc<Labels>)>,
     none: Arc<Labels>,
+    minute: Minute,
 }
 
 impl Meaning {
     pub(super) fn of(&mut self, line: &Line<'_>) -> Result<Observation, Problem> {
         let statement = self.statement(line)?;
-        Ok(statement.at(line.when().sighting()?))
+        Ok(statement.at(self.sighting(line.when())?))
     }
 
     /// What depends on neither `at` nor `last` nor `count`.
@@ -85,6 +87,37 @@ impl Meaning {
             op => What::Seen(seen(line, op)?),
         };
         Ok(Statement { run, labels, what })
+    }
+
+    /// How often and when, of a line.
+    pub(super) fn sighting(&mut self, when: When<'_>) -> Result<Sighting, Problem> {
+        let When {
+            kind,
+            at,
+            last,
+            count,
+        } = when;
+        let minute = &mut self.minute;
+        let at = moment(minute, "at", at)?;
+        let (count, last) = match kind {
+            Kind::Marker => (1, at),
+            Kind::Lost => {
+                let count = count.ok_or(Problem::Missing {
+                    field: "count",
+                    op: "lost",
+                })?;
+                (at_least_one(count)?, at)
+            }
+            Kind::Seen => {
+                let last = last.map(|last| moment(minute, "last", last)).transpose()?;
+                (at_least_one(count.unwrap_or(1))?, last.unwrap_or(at))
+            }
+        };
+        Ok(Sighting {
+            count,
+            first: at,
+            last,
+        })
     }
 
     fn run(&mut self, line: &Line<'_>) -> Result<Arc<RunKey>, Problem> {
@@ -150,43 +183,14 @@ fn field_is(field: &'static str, cause: impl Into<String>) -> Problem {
     }
 }
 
-fn moment(field: &'static str, text: &str) -> Result<Moment, Problem> {
+fn moment(minute: &mut Minute, field: &'static str, text: &str) -> Result<Moment, Problem> {
+    if let Some(moment) = minute.moment(text) {
+        return Ok(moment);
+    }
     let time: jiff::Timestamp = text
         .parse()
         .map_err(|_| field_is(field, format!("{text:?} is not a time as RFC 3339 has it")))?;
     Ok(Moment(time.as_microsecond()))
-}
-
-impl When<'_> {
-    /// What they say.
-    pub(super) fn sighting(self) -> Result<Sighting, Problem> {
-        let Self {
-            op,
-            at,
-            last,
-            count,
-        } = self;
-        let at = moment("at", at)?;
-        let (count, last) = match op {
-            "start" | "stop" | "late" => (1, at),
-            "lost" => {
-                let count = count.ok_or(Problem::Missing {
-                    field: "count",
-                    op: "lost",
-                })?;
-                (at_least_one(count)?, at)
-            }
-            _ => {
-                let last = last.map(|last| moment("last", last)).transpose()?;
-                (at_least_one(count.unwrap_or(1))?, last.unwrap_or(at))
-            }
-        };
-        Ok(Sighting {
-            count,
-            first: at,
-            last,
-        })
-    }
 }
 
 fn lost(line: &Line<'_>) -> Result<Loss, Problem> {

@@ -9,15 +9,26 @@
 //! ([`Decoder`]). Of the writers: what is read back from what was written is what was written.
 
 mod apart;
+#[cfg(feature = "parquet")]
 mod columns;
 mod error;
 mod line;
 mod lines;
 mod meaning;
+mod minute;
+#[cfg(feature = "parquet")]
+mod numbered;
 mod origin;
+mod outline;
+#[cfg(feature = "parquet")]
+mod parquet;
+#[cfg(not(feature = "parquet"))]
+#[path = "no_parquet.rs"]
 mod parquet;
 mod part;
 mod replay;
+#[cfg(feature = "parquet")]
+mod rows;
 mod tally;
 mod wording;
 
@@ -25,6 +36,7 @@ pub use apart::{Decoder, REFUSED, relay};
 pub use error::{Problem, RecordingError};
 pub use lines::{JsonlWriter, MAX_LINE};
 pub use origin::{fold, fold_from, read, read_from};
+#[cfg(feature = "parquet")]
 pub use parquet::{ParquetWriter, ROWS_AT_A_TIME};
 pub use replay::observations;
 pub use wording::path_fields;

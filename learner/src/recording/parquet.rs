@@ -12,9 +12,12 @@ use polars::prelude::{
     SerReader as _,
 };
 
-use super::columns::{Columns, Numbered, Rows};
+use super::columns::Columns;
 use super::error::{Problem, RecordingError};
+use super::line::Kind;
+use super::numbered::Numbered;
 use super::part::{LineSink, Part, Parts};
+use super::rows::Rows;
 use super::tally::{NEVER, Tally};
 use super::wording::Wording;
 use crate::contain::contain;
@@ -137,7 +140,8 @@ impl<D: Fn() -> PolarsResult<DataFrame> + Send> Part for RowGroup<D> {
     /// Of rows that state the same only the first is looked at in full.
     fn tally(&self, tally: &mut Tally) -> Result<u64, RecordingError> {
         let rows = self.decode()?;
-        let Numbered { whose, statements } = rows.numbered();
+        let Numbered { whose, statements } =
+            Numbered::of(self.height, rows.of_whom(), rows.of_what());
         let (mut owners, mut counted) = (Vec::new(), Vec::new());
         for (row, (whose, statement)) in whose.into_iter().zip(statements).enumerate() {
             let (whose, statement) = (whose as usize, statement as usize);
@@ -146,20 +150,21 @@ impl<D: Fn() -> PolarsResult<DataFrame> + Send> Part for RowGroup<D> {
                     if whose == owners.len() {
                         owners.push(tally.whose(&rows.whose(row)?));
                     }
-                    let key = tally.statement(owners[whose], &rows.deed(row)?);
+                    let deed = rows.deed(row)?;
+                    let key = tally.statement(owners[whose], &deed);
                     let entry = match tally.entry(key) {
                         Some(entry) => entry,
                         None => tally.insert(key, self.number(row), &rows.line(row)?)?,
                     };
-                    counted.push((entry, NEVER));
+                    counted.push((entry, Kind::of(deed.op), NEVER));
                 }
-                let (_, sum) = &mut counted[statement];
-                *sum = sum.plus(rows.when(row)?.sighting()?.in_order());
+                let (_, kind, sum) = &mut counted[statement];
+                *sum = sum.plus(tally.sighting(rows.when(row, *kind)?)?.in_order());
                 Ok(())
             };
             count().map_err(self.at_row(row))?;
         }
-        for (entry, sum) in counted {
+        for (entry, _, sum) in counted {
             tally.count(entry, sum);
         }
         Ok(self.height as u64)

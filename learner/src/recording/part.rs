@@ -21,14 +21,7 @@ pub(super) trait Part: Send {
     fn each(&self, sink: LineSink<'_>) -> Result<(), RecordingError>;
 
     /// Counts its lines in, and says how many they are.
-    fn tally(&self, tally: &mut Tally) -> Result<u64, RecordingError> {
-        let mut lines = 0;
-        self.each(&mut |number, line| {
-            lines += 1;
-            tally.add(number, line)
-        })?;
-        Ok(lines)
-    }
+    fn tally(&self, tally: &mut Tally) -> Result<u64, RecordingError>;
 }
 
 /// A part, or why the recording could not be read on.

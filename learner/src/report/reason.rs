@@ -43,6 +43,7 @@ pub(super) fn held_for(reason: &quarantine::Reason) -> Said {
         Reason::MadeAtRunTime => "madeAtRunTime",
         Reason::Denied => "denied",
         Reason::OutsideAncestry => "outsideAncestry",
+        Reason::Alert => "alert",
     };
     Said::new(kind, reason)
 }

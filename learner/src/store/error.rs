@@ -115,6 +115,12 @@ pub enum StoreError {
         /// The limit in bytes.
         limit: usize,
     },
+    /// Somebody else has decided since what this decision was made of was read. Nothing was written.
+    #[error("{path}: the posture was changed meanwhile; run the command again")]
+    Overtaken {
+        /// The store's directory.
+        path: PathBuf,
+    },
     /// An earlier call failed half-way, so this handle no longer knows what is on disk.
     #[error("{path}: the store stopped after an earlier error; open it again")]
     Stopped {

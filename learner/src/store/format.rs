@@ -16,8 +16,13 @@ pub(super) const RUNS: u64 = 1;
 /// one of these with its first tombstone, and stays it.
 pub(super) const TOMBSTONES: u64 = 2;
 
+/// Postures, candidates and the journal too. Who does not know them would learn from alerts, and write
+/// a root without the journal's end, so a store becomes one of these with its first decision, and
+/// stays it.
+pub(super) const POSTURES: u64 = 3;
+
 /// The newest format that this code reads and writes.
-pub(super) const FORMAT: u64 = TOMBSTONES;
+pub(super) const FORMAT: u64 = POSTURES;
 
 const NAME: &str = "FORMAT";
 const WORDS: &str = "learner store, format ";

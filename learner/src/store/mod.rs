@@ -26,6 +26,11 @@
 //! - **What was forgotten stays forgotten.** A tombstone is written as a fold is, whole and confirmed,
 //!   and counted in the root. It says what must not be learned again; the evidence stays. A Learner
 //!   that does not know tombstones refuses a store that has or had one.
+//! - **A decision is whole.** Where a revision stands, the candidate it is judged by and the entry in
+//!   the journal are one batch. The journal only grows; each entry has the hash of the one before,
+//!   and the root has their number and the hash of the last, so that an entry that was changed,
+//!   moved or removed is found, the last one too ([`crate::journal::Journal::faults`]). A journal that
+//!   was tampered with is shown and said, and does not keep the store from opening.
 //! - **One process at a time**, by a lock on the file `LOCK` that the kernel releases when the
 //!   process ends, however it ends.
 //! - **Others see nothing.** The directory is 0700 before the first file is in it. Files are made
@@ -42,27 +47,33 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `00` | format, number of the last fold, runs, sum of the runs' checksums; from format 2 on tombstones and the sum of theirs |
+//! | `00` | format, number of the last fold, runs, sum of the runs' checksums; from format 2 on tombstones and the sum of theirs; from format 3 on the same of standings and candidates, entries of the journal and the hash of the last |
 //! | `01 run:u32` | whose run, labels, bounds, loss account; number and checksum sum of its behaviours |
 //! | `02 run:u32 behaviour:u32` | the behaviour, its count, first and last seen |
 //! | `03 tombstone:u32` | whether it stands; workload, operation, path, acting program |
+//! | `04 standing:u32` | a revision and where it stands |
+//! | `05 candidate:u32 page:u32` | a page of a candidate |
+//! | `06 entry:u32 page:u32` | a page of an entry of the journal |
 //!
-//! Format 1 has no tombstones. It is read, and becomes format 2 with the first of them.
+//! Format 1 has no tombstones. It is read, and becomes format 2 with the first of them, and format 3
+//! with the first decision.
 //!
 //! Every value begins with the record version and ends with the checksum.
 
 mod codec;
-
+mod decision;
 mod engine;
 mod error;
 mod format;
 mod head;
 mod key;
+mod page;
 mod place;
 mod plan;
 mod record;
 mod run;
 mod seen;
+mod standing;
 #[expect(clippy::module_inception, reason = "the file is the noun: a store")]
 mod store;
 mod tombstone;

@@ -39,7 +39,7 @@ pub(super) fn seal(key: &[u8], body: &Writer) -> (Vec<u8>, Sum) {
 
 /// The inverse of [`seal`], or what is wrong, as the end of a sentence.
 pub(super) fn unseal<'a>(key: &[u8], value: &'a [u8]) -> Result<(Reader<'a>, Sum), String> {
-    let wrong = |what: &str| format!("the record at key {} {what}", hex(key));
+    let wrong = |what: &str| format!("the record at key {} {what}", hex::encode(key));
     let (sealed, stored) = value
         .split_last_chunk::<8>()
         .ok_or_else(|| wrong("is too short"))?;
@@ -63,7 +63,7 @@ pub(super) fn decode<T>(
     let (mut body, sum) = unseal(key, value)?;
     read(&mut body)
         .and_then(|read| body.end().map(|()| (read, sum)))
-        .ok_or_else(|| format!("the record at key {} cannot be read", hex(key)))
+        .ok_or_else(|| format!("the record at key {} cannot be read", hex::encode(key)))
 }
 
 /// Keys have a fixed length for their first byte, so key and value need no mark between them.
@@ -72,10 +72,6 @@ fn checksum(key: &[u8], sealed: &[u8]) -> Sum {
     hash.update(key);
     hash.update(sealed);
     Sum(hash.digest())
-}
-
-fn hex(key: &[u8]) -> String {
-    key.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
 use crate::observation::{Loss, Moment};
 use crate::profile::RunProfile;
 use crate::workload::{Labels, RunKey, Workload};
@@ -11,7 +14,7 @@ use super::format;
 use super::record::Sum;
 
 /// What is known of a run without reading its behaviours.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// Whose run.
     pub key: RunKey,
@@ -179,6 +182,55 @@ pub(super) struct Root {
     pub(super) tombstones: u32,
     /// Sum of the tombstones' checksums.
     pub(super) tombstone_sum: Sum,
+    /// What was decided; nothing before its format.
+    pub(super) decided: Decided,
+}
+
+/// Postures, candidates and the journal, summed up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Decided {
+    /// Number of standings: they are numbered from 0 without gaps.
+    pub(super) standings: u32,
+    /// Sum of the standings' checksums.
+    pub(super) standing_sum: Sum,
+    /// Number of candidates: they are numbered from 0 without gaps.
+    pub(super) candidates: u32,
+    /// Sum of the checksums of the candidates' pages.
+    pub(super) candidate_sum: Sum,
+    /// Number of the journal's entries: they are numbered from 1 without gaps.
+    pub(super) entries: u32,
+    /// Hash of the last of them.
+    pub(super) last: Digest,
+}
+
+impl Decided {
+    fn write(self, w: &mut Writer) {
+        let Self {
+            standings,
+            standing_sum,
+            candidates,
+            candidate_sum,
+            entries,
+            last,
+        } = self;
+        w.number(u64::from(standings));
+        w.number(standing_sum.0);
+        w.number(u64::from(candidates));
+        w.number(candidate_sum.0);
+        w.number(u64::from(entries));
+        w.bytes(last.as_bytes());
+    }
+
+    fn read(r: &mut Reader<'_>) -> Option<Self> {
+        Some(Self {
+            standings: u32::try_from(r.number()?).ok()?,
+            standing_sum: Sum(r.number()?),
+            candidates: u32::try_from(r.number()?).ok()?,
+            candidate_sum: Sum(r.number()?),
+            entries: u32::try_from(r.number()?).ok()?,
+            last: Digest::from_bytes(r.bytes()?.try_into().ok()?),
+        })
+    }
 }
 
 impl Root {
@@ -190,6 +242,7 @@ impl Root {
             sum,
             tombstones,
             tombstone_sum,
+            decided,
         } = self;
         let mut w = Writer::default();
         w.number(format);
@@ -199,6 +252,9 @@ impl Root {
         if format >= format::TOMBSTONES {
             w.number(u64::from(tombstones));
             w.number(tombstone_sum.0);
+        }
+        if format >= format::POSTURES {
+            decided.write(&mut w);
         }
         w
     }
@@ -211,10 +267,14 @@ impl Root {
             sum: Sum(r.number()?),
             tombstones: 0,
             tombstone_sum: Sum::default(),
+            decided: Decided::default(),
         };
         if root.format >= format::TOMBSTONES {
             root.tombstones = u32::try_from(r.number()?).ok()?;
             root.tombstone_sum = Sum(r.number()?);
+        }
+        if root.format >= format::POSTURES {
+            root.decided = Decided::read(r)?;
         }
         Some(root)
     }

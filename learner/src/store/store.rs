@@ -4,11 +4,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
+
 use crate::behavior::Behavior;
+use crate::candidate::Ledger;
+use crate::journal::{Entry, Journal};
 use crate::mention::{Mention, Tombstones};
+use crate::posture::{Posture, Revision};
 use crate::profile::{DEFAULT_MAX_BEHAVIORS, Evidence, RunProfile};
+use crate::promotion::Move;
 use crate::workload::{RunKey, Workload};
 
+use super::decision::{self, Decision};
 use super::engine::{Batch, Engine};
 use super::error::StoreError;
 use super::format::{self, FORMAT};
@@ -17,8 +24,9 @@ use super::key;
 use super::place::{self, Lock};
 use super::plan::Plan;
 use super::record::{self, Sum};
-use super::run::{Root, Run, Summary};
+use super::run::{Decided, Root, Run, Summary};
 use super::seen::{self, Kept};
+use super::standing::{self, Placed};
 use super::tombstone::{self, Burial, Grave, Stone};
 
 /// How a store is opened.
@@ -37,7 +45,7 @@ impl Default for Options {
 }
 
 /// What a fold did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Folded {
     /// Number of the last fold that changed something: this one, unless `records` is 0.
     pub fold: u64,
@@ -61,6 +69,7 @@ struct State {
     root: Root,
     runs: BTreeMap<RunKey, Run>,
     tombstones: BTreeMap<Grave, Stone>,
+    standings: BTreeMap<Revision, Placed>,
     /// A write failed half-way: what sled holds in memory may be neither the old nor the new.
     stopped: bool,
 }
@@ -178,6 +187,81 @@ impl Store {
         what: impl IntoIterator<Item = (Workload, Mention)>,
     ) -> Result<usize, StoreError> {
         self.bury(what, false)
+    }
+
+    /// Where all revisions stand, with the candidates that are in force.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if a candidate is not as it was written.
+    pub fn ledger(&self) -> Result<Ledger, StoreError> {
+        let state = self.state()?;
+        let candidates = decision::candidates(&self.dir, &state.engine, state.root.decided)?;
+        let mut ledger = Ledger::default();
+        for (revision, placed) in &state.standings {
+            ledger
+                .insert(revision.clone(), placed.standing.clone(), &candidates)
+                .map_err(|e| StoreError::damaged(&self.dir, e.to_string()))?;
+        }
+        Ok(ledger)
+    }
+
+    /// The journal, as it is kept, be it damaged or not: [`Journal::faults`] says.
+    ///
+    /// # Errors
+    /// [`StoreError::Stopped`] after a failed fold, and what sled says of its files.
+    pub fn journal(&self) -> Result<Journal, StoreError> {
+        let state = self.state()?;
+        decision::journal(&state.engine, state.root.decided)
+    }
+
+    /// Writes down a decision: where the revision stands from then on, a new candidate and the entry in
+    /// the journal, which is given back. When it returns, all three are on disk; killed before, all
+    /// three or none.
+    ///
+    /// # Errors
+    /// As [`Store::fold`].
+    pub fn decide(&self, decided: Move) -> Result<Entry, StoreError> {
+        let mut state = self.state()?;
+        self.enter(&mut state, decided)
+    }
+
+    /// As [`Store::decide`], but only if the revision is still in the posture that the decision is from:
+    /// two who decide at once do not both write it down.
+    ///
+    /// # Errors
+    /// As [`Store::fold`], and [`StoreError::Overtaken`].
+    pub fn decide_in_turn(&self, decided: Move) -> Result<Entry, StoreError> {
+        let mut state = self.state()?;
+        let before = state.standings.get(&decided.draft.revision);
+        if Posture::at(before.map(|placed| &placed.standing)) != decided.draft.from {
+            return Err(StoreError::Overtaken {
+                path: self.dir.clone(),
+            });
+        }
+        self.enter(&mut state, decided)
+    }
+
+    fn enter(&self, state: &mut State, decided: Move) -> Result<Entry, StoreError> {
+        let known = match &decided.candidate {
+            Some(_) => decision::candidates(&self.dir, &state.engine, state.root.decided)?,
+            None => BTreeMap::new(),
+        };
+        let before = state.standings.get(&decided.draft.revision);
+        let Decision {
+            batch,
+            root,
+            sum,
+            placed,
+            entry,
+        } = Decision::of(decided, before, &known, state.root, &self.dir)?;
+        // First, so that at no moment an older Learner can open a store with a decision.
+        if state.root.format < root.format {
+            format::write(&self.dir, root.format)?;
+        }
+        self.confirm(state, batch, root, sum)?;
+        let revision = entry.draft.revision.clone();
+        state.standings.insert(revision, placed);
+        Ok(entry)
     }
 
     /// Bytes allocated on disk, all files together.
@@ -312,6 +396,7 @@ fn recover(dir: &Path, engine: Engine, head: Head) -> Result<State, StoreError> 
                 sum: Sum::default(),
                 tombstones: 0,
                 tombstone_sum: Sum::default(),
+                decided: Decided::default(),
             };
             (nothing, Sum::default())
         }
@@ -351,6 +436,7 @@ fn recover(dir: &Path, engine: Engine, head: Head) -> Result<State, StoreError> 
         )));
     }
     let tombstones = stones(dir, &engine, root)?;
+    let standings = standing::read_all(dir, &engine, root.decided)?;
     if root.fold > head.fold {
         let now = Head {
             fold: root.fold,
@@ -363,6 +449,7 @@ fn recover(dir: &Path, engine: Engine, head: Head) -> Result<State, StoreError> 
         root,
         runs,
         tombstones,
+        standings,
         stopped: false,
     })
 }

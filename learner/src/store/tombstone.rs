@@ -86,7 +86,7 @@ impl<'a> Burial<'a> {
         if self.batch.records() == 0 {
             return None;
         }
-        self.root.format = format::TOMBSTONES;
+        self.root.format = self.root.format.max(format::TOMBSTONES);
         self.root.fold += 1;
         let (value, sum) = record::seal(&key::ROOT, &self.root.write());
         self.batch.insert(&key::ROOT, value);

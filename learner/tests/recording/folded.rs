@@ -145,3 +145,72 @@ fn what_comes_before_a_failure_of_reading_is_looked_at_first() {
     assert_eq!(read(SAMPLE), "in: reading failed: no more");
     assert!(read("{}\n\n\n").starts_with("in:1: "));
 }
+
+/// A line as others may spell it: how it goes on after what says whose it is.
+const SPELLINGS: [&str; 14] = [
+    r#""at":"<at>","op":"open","path":"/a","access":"r","result":"ok","count":<n>"#,
+    r#""at":"<at>","last":"<last>","op":"open","path":"/a","access":"r","result":"ok","count":<n>"#,
+    r#""at" : "<at>", "op" : "open", "path" : "/a", "access" : "r", "result" : "ok", "count" : <n> "#,
+    r#""count":<n>,"result":"ok","access":"r","path":"/a","op":"open","last":"<last>","at":"<at>""#,
+    // The first name is that of another field.
+    r#""labels":{"at":"x","last":"y"},"at":"<at>","last":"<last>","op":"exec","path":"/b","result":"ok","count":<n>"#,
+    r#""x":{"count":<n>,"at":"<at>"},"at":"<at>","op":"exec","path":"/b","result":"ok","count":1<n>"#,
+    r#""x":["at","last","count"],"at":"<at>","op":"exec","path":"/b","result":"ok","count":<n>"#,
+    r#""path":"/\"at\":\"<at>\"","at":"<at>","op":"exec","result":"ok","count":<n>"#,
+    // Names and values that are spelled otherwise.
+    r#""\u0061t":"<at>","x":{"at":"<last>"},"op":"exec","path":"/b","result":"ok","count":<n>"#,
+    r#""at":"<at>","last":null,"op":"exec","path":"/b","result":"ok","count":null"#,
+    r#""at":"<at>","last":"2026-01-01T03:00:00+02:00","op":"exec","path":"/b","result":"ok","count":<n>"#,
+    // Of these the count means nothing, or something else.
+    r#""at":"<at>","op":"start","count":<n>"#,
+    r#""at":"<at>","op":"lost","reason":"ring","count":<n>"#,
+    r#""at":"<at>","op":"lost","reason":"\u0072ing","count":<n>,"x":<n>"#,
+];
+
+#[test]
+fn however_a_line_is_spelled_each_counts_for_what_it_says() {
+    let mut text = String::new();
+    for n in 1..40 {
+        for spelling in SPELLINGS {
+            let spelled = spelling
+                .replace("<at>", &format!("2026-01-01T00:{:02}:07.{n}Z", n % 3))
+                .replace("<last>", &format!("2026-01-02T00:00:{:02}Z", n % 7))
+                .replace("<n>", &(n * n).to_string());
+            text += &format!(
+                r#"{{"run":"r{}","namespace":"n","kind":"k","workload":"w","container":"c",{spelled}}}"#,
+                n % 2
+            );
+            text.push('\n');
+        }
+    }
+    let folded = at_once(text.as_bytes(), 100).expect("folded");
+    assert_eq!(folded.runs(), one_by_one(text.as_bytes(), 100).runs());
+}
+
+#[test]
+fn a_line_is_an_error_though_all_but_its_numbers_was_read_before() {
+    let line = |at: &str, count: &str| {
+        format!(
+            r#"{{"run":"r","namespace":"n","kind":"k","workload":"w","container":"c","at":"{at}","op":"exec","path":"/a","result":"ok","count":{count}}}"#
+        )
+    };
+    let good = line("2026-01-01T00:00:00Z", "1");
+    for (at, count) in [
+        ("2026-01-01T00:00:00Z", "0"),
+        ("2026-01-01T00:00:00Z", "01"),
+        ("2026-01-01T00:00:00Z", "-1"),
+        ("2026-01-01T00:00:00Z", "1.0"),
+        ("2026-01-01T00:00:00Z", "18446744073709551616"),
+        ("2026-01-01T00:00:61Z", "1"),
+        ("2026-02-30T00:00:00Z", "1"),
+        ("2026-01-01T00:00:00", "1"),
+        ("", "1"),
+    ] {
+        let bad = line(at, count);
+        let text = format!("{good}\n{good}\n{good}\n{good}\n{bad}\n{good}\n");
+        let error = at_once(text.as_bytes(), 100).expect_err(&bad);
+        let (_, done) = said(text.as_bytes());
+        assert_eq!(error.to_string(), done.expect_err(&bad).to_string());
+        assert!(error.to_string().starts_with("in:5: "), "{error}");
+    }
+}

@@ -80,14 +80,14 @@ fn a_future_format_is_refused_and_the_directory_is_left_as_it_was() {
     let tmp = tempfile::tempdir().expect("tempdir");
     let dir = tmp.path().join("store");
     example(&dir);
-    fs::write(dir.join("FORMAT"), "learner store, format 3\n").expect("write");
+    fs::write(dir.join("FORMAT"), "learner store, format 4\n").expect("write");
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).expect("chmod");
     let before = contents(tmp.path());
     let error = Store::open(&dir).expect_err("refused");
     assert_eq!(
         error.to_string(),
         format!(
-            "{}: the store has format 3 and this learner knows formats up to 2; use the learner \
+            "{}: the store has format 4 and this learner knows formats up to 3; use the learner \
              that wrote it, or another store with --store DIR",
             dir.display()
         )

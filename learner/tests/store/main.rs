@@ -2,6 +2,7 @@
 
 mod bounds;
 mod damaged;
+mod decided;
 mod forgotten;
 mod full;
 mod killed;

@@ -237,6 +237,7 @@ fn rules_become_a_tree_of_names() {
         |node: NodeId, name: &str| tree.branches.get(&(node, name.as_bytes().into())).copied();
     let a = branch(NodeId::GLOBAL, "a").expect("/a");
     assert_eq!(a.own, TreeRule::default());
+    assert_eq!(a.below, TreeRule::default(), "only on the way to /a/d/");
     let below = a.child.expect("names below it");
     assert!(branch(below, "b").is_some_and(|b| b.own.file != 0 && b.below.file == 0));
     assert!(branch(below, "d").is_some_and(|d| d.own.file != 0 && d.below.file != 0));
@@ -249,5 +250,6 @@ fn rules_become_a_tree_of_names() {
         .expect("rules of its own");
     assert!(branch(start, "c").is_some_and(|c| c.own.file != 0));
     assert_eq!(branch(NodeId::GLOBAL, "c"), None);
+    assert!(tree.has_sources());
     assert_eq!(ours.tree(), Some(tree), "the same rules give the same tree");
 }

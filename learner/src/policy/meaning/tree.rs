@@ -1,5 +1,5 @@
 //! Rules as a tree of names, as Learner's own kernel programs look them up
-//! (`learner-ebpf/src/bpf/route.rs`).
+//! (`learner-ebpf/src/bpf/follow.rs`).
 
 use std::collections::BTreeMap;
 
@@ -51,4 +51,11 @@ pub struct Tree {
     pub file: Option<Posture>,
     /// The branches, by the node that they start from and their name.
     pub branches: BTreeMap<(NodeId, Box<[u8]>), Branch>,
+}
+
+impl Tree {
+    /// Whether some programs have rules of their own.
+    pub fn has_sources(&self) -> bool {
+        self.branches.values().any(|branch| branch.source.is_some())
+    }
 }

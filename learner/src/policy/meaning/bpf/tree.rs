@@ -1,7 +1,7 @@
 //! From the rule map without KubeArmor's limits to the tree that Learner's programs look it up in.
 
 use super::map::{Entry, RuleMap, Table};
-use super::posture_of;
+use super::{bit, posture_of};
 use crate::policy::meaning::enforcer::Class;
 use crate::policy::meaning::tree::{Branch, NodeId, Rule, Tree};
 
@@ -49,6 +49,15 @@ fn rule(entry: &Entry) -> Rule {
     }
 }
 
+/// A directory that is only on the way to another one says nothing of what is in it.
+fn below(entry: &Entry) -> Rule {
+    let of = |mask: u16| if mask & bit::DIR != 0 { mask } else { 0 };
+    Rule {
+        process: of(entry.process),
+        file: of(entry.file),
+    }
+}
+
 struct Growing {
     tree: Tree,
     next: u32,
@@ -67,8 +76,8 @@ impl Growing {
                 continue;
             };
             match (rest.is_empty(), rest.strip_suffix(b"/")) {
-                (true, _) => self.at(start, b"").below = rule(entry),
-                (_, Some(directory)) => self.at(start, directory).below = rule(entry),
+                (true, _) => self.at(start, b"").below = below(entry),
+                (_, Some(directory)) => self.at(start, directory).below = below(entry),
                 (_, None) => self.at(start, rest).own = rule(entry),
             }
         }

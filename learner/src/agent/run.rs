@@ -1,0 +1,313 @@
+//! The agent's loop.
+
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Interval, MissedTickBehavior, interval_at};
+
+use super::config::{BadConfig, Config};
+use super::figures::Figures;
+use super::keeper::Keeper;
+use super::overseer::Overseer;
+use super::shelf::Shelf;
+use super::socket::{Socket, SocketError};
+use super::watching::Watching;
+use super::{metrics, watching::Report};
+use crate::host::Tree;
+use crate::kernel::cgroup::{self, GroupError};
+use crate::kernel::{Sensor, SensorError};
+use crate::session::readable;
+use crate::store::{Options, StoreError};
+
+/// How often ends of runs are looked for, apart from what the kernel notices.
+const TICK: Duration = Duration::from_millis(500);
+/// How often the figures are brought up to date.
+const FIGURES: Duration = Duration::from_secs(5);
+
+/// The agent cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] BadConfig),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The kernel programs.
+    #[error(transparent)]
+    Sensor(#[from] SensorError),
+    /// The cgroups.
+    #[error(transparent)]
+    Group(#[from] GroupError),
+    /// The socket.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The metrics address.
+    #[error("{address}: metrics cannot be served there: {cause}; name another address")]
+    Metrics {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// The system's answer.
+        cause: std::io::Error,
+    },
+    /// The event loop.
+    #[error("cannot wait for events: {0}")]
+    Wait(#[source] std::io::Error),
+}
+
+/// Where the agent's things are.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// Directory of the store.
+    pub store: PathBuf,
+    /// Path of the socket.
+    pub socket: PathBuf,
+}
+
+/// Watches until SIGTERM or SIGINT, then puts everything into the store and closes it. At SIGHUP
+/// `reload` gives the configuration anew.
+///
+/// # Errors
+/// [`AgentError`] if it cannot begin, or the kernel's maps fail. What was gathered until then is in
+/// the store.
+pub async fn run(
+    config: Config,
+    places: &Places,
+    reload: &dyn Fn() -> Option<Config>,
+    overseer: &mut dyn Overseer,
+) -> Result<(), AgentError> {
+    let mut signals = Signals::listen().map_err(AgentError::Wait)?;
+    let options = Options {
+        max_behaviors: config.max_behaviors,
+    };
+    let shelf = Arc::new(Shelf::open(&places.store, options)?);
+    // Who has the store open can be asked: those who come before it watches wait for their answer.
+    let socket = Socket::listen(&places.socket)?;
+    let sensor = Sensor::attach(config.sensor()?)?;
+    for served in sensor.served() {
+        tracing::debug!(hook = %served.hook, rung = ?served.rung, "attached");
+    }
+    let tree = Tree::new(cgroup::mount_point()?).map_err(AgentError::Wait)?;
+    let watching = Watching::new(sensor, tree, config.selection()?, config.max_behaviors);
+    let figures = Arc::new(Figures::default());
+    let metrics = match config.metrics {
+        Some(address) => {
+            let listener = metrics::listen(address)
+                .await
+                .map_err(|cause| AgentError::Metrics { address, cause })?;
+            tracing::info!("metrics are at http://{address}/metrics");
+            Some(tokio::spawn(metrics::serve(listener, Arc::clone(&figures))))
+        }
+        None => None,
+    };
+    let served = Arc::clone(&shelf);
+    let mut agent = Agent {
+        keeper: Keeper::new(Arc::clone(&shelf)),
+        watching,
+        figures,
+        shelf: Arc::clone(&shelf),
+        config,
+        ended: 0,
+    };
+    let ended = tokio::select! {
+        ended = agent.follow(&mut signals, reload, overseer) => ended,
+        () = socket.serve(served) => Ok(()),
+    };
+    // From here on nothing new is asked for; what was asked is answered while the runs are folded.
+    drop(socket);
+    notify(&[NotifyState::Stopping]);
+    tracing::info!("ending: what was seen is put into the store");
+    let Agent {
+        mut watching,
+        mut keeper,
+        ..
+    } = agent;
+    let finished = watching.finish(overseer);
+    keeper.take(finished.unwrap_or_else(|error| {
+        tracing::error!("the last of the runs could not be read: {error}");
+        Vec::new()
+    }));
+    keeper.finish().await;
+    let closing = Arc::clone(&shelf);
+    let _ = tokio::task::spawn_blocking(move || closing.close()).await;
+    if let Some(metrics) = metrics {
+        metrics.abort();
+    }
+    tracing::info!("the store is closed");
+    ended
+}
+
+struct Agent {
+    watching: Watching,
+    keeper: Keeper,
+    figures: Arc<Figures>,
+    shelf: Arc<Shelf>,
+    config: Config,
+    ended: u64,
+}
+
+impl Agent {
+    async fn follow(
+        &mut self,
+        signals: &mut Signals,
+        reload: &dyn Fn() -> Option<Config>,
+        overseer: &mut dyn Overseer,
+    ) -> Result<(), AgentError> {
+        let ring = readable(self.watching.sensor().as_fd()).map_err(AgentError::Wait)?;
+        let tree = readable(self.watching.tree().as_fd()).map_err(AgentError::Wait)?;
+        let mut tick = every(TICK);
+        let mut flush = every(self.config.flush.0);
+        let mut rescan = every(self.config.rescan.0);
+        let mut refresh = every(FIGURES);
+        let mut watchdog = sd_notify::watchdog_enabled().map(|limit| every(limit / 2));
+        let reports = self.watching.scan(overseer)?;
+        self.keep(reports);
+        self.refresh();
+        notify(&[NotifyState::Ready]);
+        let watched = self.watching.len();
+        tracing::info!(workloads = watched, "watching");
+        loop {
+            // Forget nothing that a branch would lose when another is taken: each is only waited for.
+            tokio::select! {
+                ready = ring.readable() => {
+                    let mut ready = ready.map_err(AgentError::Wait)?;
+                    if self.watching.drain() {
+                        ready.clear_ready();
+                    }
+                }
+                ready = tree.readable() => {
+                    ready.map_err(AgentError::Wait)?.clear_ready();
+                    let reports = self.watching.notice(overseer)?;
+                    self.keep(reports);
+                }
+                _ = tick.tick() => {
+                    let reports = self.watching.settle_ends(overseer)?;
+                    self.keep(reports);
+                }
+                _ = flush.tick() => {
+                    let reports = self.watching.reports(overseer)?;
+                    self.keeper.take(reports);
+                    self.keeper.fold();
+                }
+                _ = rescan.tick() => {
+                    let reports = self.watching.scan(overseer)?;
+                    self.keep(reports);
+                }
+                () = self.keeper.folded() => {}
+                _ = refresh.tick() => self.refresh(),
+                () = beat(&mut watchdog) => notify(&[NotifyState::Watchdog]),
+                _ = signals.hangup.recv() => {
+                    if let Some(config) = reload() {
+                        let reports = self.reload(config, overseer)?;
+                        self.keep(reports);
+                        flush = every(self.config.flush.0);
+                        rescan = every(self.config.rescan.0);
+                    }
+                }
+                _ = signals.terminate.recv() => return Ok(()),
+                _ = signals.interrupt.recv() => return Ok(()),
+            }
+        }
+    }
+
+    /// Takes runs that have ended, and puts them into the store at once.
+    fn keep(&mut self, reports: Vec<Report>) {
+        if reports.is_empty() {
+            return;
+        }
+        self.ended += reports.len() as u64;
+        self.keeper.take(reports);
+        self.keeper.fold();
+    }
+
+    fn refresh(&mut self) {
+        if self.config.metrics.is_none() {
+            return;
+        }
+        let standing = self.watching.standing().unwrap_or_else(|error| {
+            tracing::warn!("the figures of runs cannot be read: {error}");
+            Vec::new()
+        });
+        let size = self.shelf.with(|store| store.size_on_disk());
+        let collector = self.watching.collector();
+        self.figures.set(|inner| {
+            inner.healthy = size.is_ok() && self.keeper.waiting() == 0;
+            inner.watched = self.watching.len();
+            inner.records = collector.records();
+            inner.fullest = collector.fullest();
+            inner.ring = u64::from(self.config.ring_buffer);
+            inner.store = size.unwrap_or(inner.store);
+            inner.ended = self.ended;
+            inner.folds = self.keeper.folds;
+            inner.failed = self.keeper.failed;
+            inner.waiting = self.keeper.waiting();
+            inner.standing = standing;
+        });
+    }
+
+    /// What can change while it runs does; the rest is said.
+    fn reload(
+        &mut self,
+        config: Config,
+        overseer: &mut dyn Overseer,
+    ) -> Result<Vec<Report>, AgentError> {
+        let kept = Config {
+            watch: config.watch.clone(),
+            flush: config.flush,
+            rescan: config.rescan,
+            ..self.config.clone()
+        };
+        if kept != config {
+            tracing::warn!(
+                "only watch, flush and rescan change while the agent runs; restart it for the rest"
+            );
+        }
+        let selection = kept.selection()?;
+        self.config = kept;
+        tracing::info!("the configuration was read again");
+        Ok(self.watching.select(selection, overseer)?)
+    }
+}
+
+/// The signals that mean something to the agent.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+fn every(period: Duration) -> Interval {
+    let mut interval = interval_at(tokio::time::Instant::now() + period, period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+async fn beat(watchdog: &mut Option<Interval>) {
+    match watchdog {
+        Some(interval) => {
+            interval.tick().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Tells systemd, if it is there to be told.
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(cause) = sd_notify::notify(state) {
+        tracing::debug!("systemd was not told: {cause}");
+    }
+}

@@ -1,0 +1,201 @@
+//! Shadow alerts: what a revision did, or tried, that its frozen candidate denies.
+//!
+//! An alert is derived from the evidence each time, by the one evaluator
+//! ([`ENFORCER`](crate::candidate::ENFORCER)), and stored nowhere. Alerts never teach: see
+//! [`Reason::Alert`](crate::quarantine::Reason::Alert).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::act::{Act, ActId};
+use crate::behavior::Behavior;
+use crate::candidate::{Fate, Frozen};
+use crate::mention::Tombstones;
+use crate::observation::Moment;
+use crate::posture::Revision;
+use crate::profile::{RunProfile, Sighting};
+use crate::quarantine::{Lineage, Whose, is_denied};
+use crate::workload::RunKey;
+
+/// An act that the candidate denies, over all the runs of a revision that showed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alert {
+    /// What `learner accept` knows it by.
+    pub id: ActId,
+    /// Whose.
+    pub revision: Revision,
+    /// What was done or tried.
+    pub act: Act,
+    /// What came of it.
+    pub kind: Kind,
+    /// What decides, in a sentence.
+    pub why: String,
+    /// Events. A sighting that began before the freeze counts whole: when each of its events was is
+    /// not recorded. Saturates.
+    pub count: u64,
+    /// First seen since the freeze. Of a sighting that began before the freeze only the last event is
+    /// known to be after it.
+    pub first: Moment,
+    /// Last seen.
+    pub last: Moment,
+    /// The runs that showed it.
+    pub runs: BTreeSet<String>,
+    /// The acting user, in the sighting that came last.
+    pub uid: Option<u32>,
+    /// Whose doing: the workload's own if any of it was.
+    pub whose: Whose,
+    /// A person has had it forgotten: it stays denied, and holds nothing up.
+    pub dismissed: bool,
+    /// When it was first refused, or should have been, since the promotion to block, other than by who
+    /// entered the container.
+    pub denial: Option<Moment>,
+}
+
+/// What came of an act that the candidate denies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// It was done.
+    Done,
+    /// The kernel refused it, since the promotion to block and not before.
+    Refused,
+}
+
+impl Alert {
+    fn join(&mut self, other: Self) {
+        if other.last > self.last {
+            self.uid = other.uid;
+        }
+        self.kind = self.kind.max(other.kind);
+        self.count = self.count.saturating_add(other.count);
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+        self.runs.extend(other.runs);
+        self.whose = match (self.whose, other.whose) {
+            (Whose::Own, _) | (_, Whose::Own) => Whose::Own,
+            (Whose::Unknown, _) | (_, Whose::Unknown) => Whose::Unknown,
+            (Whose::Outside, Whose::Outside) => Whose::Outside,
+        };
+        self.denial = match (self.denial, other.denial) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+    }
+}
+
+/// The alerts of a revision, in the order of their acts. Runs of other revisions are passed over.
+///
+/// Judged is what was last seen at or after the freeze, and succeeded; and what the kernel refused
+/// (EACCES, EPERM) since the promotion to block and in no run before. What failed otherwise never came
+/// to the enforcer.
+pub fn alerts(
+    revision: &Revision,
+    runs: &[(&RunKey, &RunProfile)],
+    frozen: &Frozen,
+    tombstones: &Tombstones,
+) -> Vec<Alert> {
+    let runs = || runs.iter().filter(|(key, _)| revision.has(key));
+    let blocked = frozen.freeze().blocked;
+    let refused_before: BTreeSet<Act> = runs()
+        .flat_map(|(_, run)| &run.seen)
+        .filter(|(behavior, seen)| {
+            is_denied(&behavior.result) && blocked.is_none_or(|at| seen.first < at)
+        })
+        .map(|(behavior, _)| Act::of(behavior))
+        .collect();
+    let include = frozen.candidate().include();
+    let mut alerts: BTreeMap<Act, Alert> = BTreeMap::new();
+    for (key, run) in runs() {
+        let lineage = Lineage::of(run, &include);
+        for (behavior, seen) in &run.seen {
+            if !frozen.freeze().judges(seen.last) {
+                continue;
+            }
+            let Some(found) = judge(behavior, *seen, frozen, &refused_before) else {
+                continue;
+            };
+            let whose = lineage.whose(behavior, *seen);
+            let act = Act::of(behavior);
+            let alert = Alert {
+                id: ActId::of(&revision.workload, &act),
+                revision: revision.clone(),
+                kind: found.kind,
+                why: found.why,
+                count: seen.count,
+                first: since(frozen.freeze().judged_from, *seen),
+                last: seen.last,
+                runs: BTreeSet::from([key.run.clone()]),
+                uid: behavior.uid,
+                whose,
+                dismissed: tombstones.bury(&revision.workload, behavior),
+                denial: blocked
+                    .filter(|at| found.is_denied && whose != Whose::Outside && seen.last >= *at)
+                    .map(|at| since(Some(at), *seen)),
+                act: act.clone(),
+            };
+            match alerts.entry(act) {
+                std::collections::btree_map::Entry::Vacant(slot) => {
+                    slot.insert(alert);
+                }
+                std::collections::btree_map::Entry::Occupied(mut slot) => {
+                    slot.get_mut().join(alert);
+                }
+            }
+        }
+    }
+    alerts.into_values().collect()
+}
+
+/// The first moment of a sighting that is known to be at or after another.
+fn since(from: Option<Moment>, seen: Sighting) -> Moment {
+    match from {
+        Some(from) if seen.first < from => seen.last,
+        _ => seen.first,
+    }
+}
+
+struct Found {
+    kind: Kind,
+    why: String,
+    /// Whether it is known to be denied.
+    is_denied: bool,
+}
+
+fn judge(
+    behavior: &Behavior,
+    seen: Sighting,
+    frozen: &Frozen,
+    refused_before: &BTreeSet<Act>,
+) -> Option<Found> {
+    let fate = || frozen.judge().judge(behavior);
+    if behavior.is_learnable() {
+        let (why, is_denied) = match fate() {
+            Fate::Allowed => return None,
+            Fate::Denied(why) => (why, true),
+            Fate::Unknown(why) => (why, false),
+        };
+        return Some(Found {
+            kind: Kind::Done,
+            why,
+            is_denied,
+        });
+    }
+    let is_since_block = frozen.freeze().blocked.is_some_and(|at| seen.last >= at);
+    if !is_denied(&behavior.result)
+        || !is_since_block
+        || refused_before.contains(&Act::of(behavior))
+    {
+        return None;
+    }
+    Some(Found {
+        kind: Kind::Refused,
+        why: match fate() {
+            Fate::Denied(why) | Fate::Unknown(why) => why,
+            // A person knows of it.
+            Fate::Allowed if frozen.candidate().accepts(behavior) => return None,
+            Fate::Allowed => format!(
+                "the kernel answered {}, though the candidate allows it",
+                behavior.result.as_str().escape_debug()
+            ),
+        },
+        is_denied: true,
+    })
+}

@@ -1,0 +1,356 @@
+//! A frozen policy: the very document that was decided upon, and what it was made by.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::act::Act;
+use crate::behavior::{Behavior, Op};
+use crate::digest::Digest;
+use crate::generalize::Tightness;
+use crate::mention::Mention;
+use crate::path::AbsPath;
+use crate::policy::meaning::{
+    Enforced, Enforcer, FileHook, Hook, HookCall, Operation, Posture, Postures, Program, Verdict,
+    Why,
+};
+use crate::policy::{BadPolicy, Policy, from_yaml, to_yaml};
+use crate::posture::{Freeze, Revision, Standing};
+use crate::profile::Sighting;
+use crate::quarantine::Include;
+
+/// Whose meaning a candidate is judged by.
+pub const ENFORCER: Enforcer = Enforcer::Bpf;
+
+/// A policy document with its name, and what it was made by. Serialized it is its [`Paper`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Paper", into = "Paper")]
+pub struct Candidate {
+    paper: Paper,
+    policy: Policy,
+    digest: Digest,
+}
+
+/// What is kept of a candidate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Paper {
+    /// The policy, to the byte.
+    pub yaml: String,
+    /// How far it was allowed to go beyond what was seen.
+    pub tightness: Tightness,
+    /// What was learned by a person's word, as it was named.
+    pub include: Vec<Mention>,
+    /// What was accepted, one by one.
+    pub accepted: BTreeSet<Act>,
+}
+
+/// What is kept is not a candidate.
+#[derive(Debug, thiserror::Error)]
+pub enum BadCandidate {
+    /// No policy, or a field that is not known.
+    #[error(transparent)]
+    Policy(#[from] BadPolicy),
+    /// None or several.
+    #[error("{0} policies where one was frozen")]
+    Count(usize),
+}
+
+impl TryFrom<Paper> for Candidate {
+    type Error = BadCandidate;
+    fn try_from(paper: Paper) -> Result<Self, BadCandidate> {
+        Self::read(paper)
+    }
+}
+
+impl From<Candidate> for Paper {
+    fn from(candidate: Candidate) -> Self {
+        candidate.paper
+    }
+}
+
+impl Candidate {
+    /// Freezes a policy: its document is [`to_yaml`]'s.
+    ///
+    /// # Errors
+    /// As [`Candidate::read`].
+    pub fn freeze(
+        policy: &Policy,
+        tightness: Tightness,
+        include: Vec<Mention>,
+        accepted: BTreeSet<Act>,
+    ) -> Result<Self, BadCandidate> {
+        Self::read(Paper {
+            yaml: to_yaml(policy),
+            tightness,
+            include,
+            accepted,
+        })
+    }
+
+    /// Reads what was kept.
+    ///
+    /// # Errors
+    /// [`BadCandidate`] if that is not one policy.
+    pub fn read(paper: Paper) -> Result<Self, BadCandidate> {
+        let mut policies = from_yaml(&paper.yaml)?;
+        let policy = match (policies.pop(), policies.len()) {
+            (Some(policy), 0) => policy,
+            (last, more) => return Err(BadCandidate::Count(more + usize::from(last.is_some()))),
+        };
+        Ok(Self {
+            digest: Digest::of(paper.yaml.as_bytes()),
+            policy,
+            paper,
+        })
+    }
+
+    /// What is kept of it.
+    pub fn paper(&self) -> &Paper {
+        &self.paper
+    }
+
+    /// The policy, as it is read back from its document.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The SHA-256 of the document.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Whether a person has accepted it.
+    pub fn accepts(&self, behavior: &Behavior) -> bool {
+        let accepted = &self.paper.accepted;
+        !accepted.is_empty() && accepted.contains(&Act::of(behavior))
+    }
+
+    /// What was learned by a person's word.
+    pub fn include(&self) -> Include {
+        Include {
+            mentions: self.paper.include.clone(),
+            acts: self.paper.accepted.clone(),
+        }
+    }
+}
+
+/// What the enforcer makes of a candidate, under block.
+pub struct Judge(Enforced);
+
+/// What becomes of a behaviour.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is done.
+    Allowed,
+    /// It is refused, and why.
+    Denied(String),
+    /// It cannot be told, and why; to be safe it counts as refused.
+    Unknown(String),
+}
+
+impl Judge {
+    /// As the one enforcer ([`ENFORCER`]) holds the policy.
+    pub fn of(policy: &Policy) -> Self {
+        let postures = Postures::all(Posture::Block);
+        Self(Enforced::new(ENFORCER, &[policy], postures))
+    }
+
+    /// What becomes of it.
+    pub fn judge(&self, behavior: &Behavior) -> Fate {
+        let judgement = self.0.judge(&Operation::from(behavior));
+        match judgement.verdict {
+            Verdict::Allowed => Fate::Allowed,
+            Verdict::Denied => Fate::Denied(judgement.why.to_string()),
+            Verdict::Unknown => Fate::Unknown(judgement.why.to_string()),
+        }
+    }
+
+    /// The fields of the rules that let it through: one for each thing that is asked.
+    pub fn rules_for(&self, behavior: &Behavior) -> BTreeSet<String> {
+        let ask = |hook: Hook<'_>| {
+            let source = behavior.source.as_ref();
+            self.0.hook(&HookCall {
+                hook,
+                source: source.map_or(Program::Unknown, |path| Program::Path(path.as_bytes())),
+                tty: behavior.tty,
+            })
+        };
+        let named = |hook, to: &AbsPath| {
+            ask(Hook::File {
+                hook,
+                path: to.as_bytes(),
+                owner: behavior.owner,
+            })
+        };
+        let mut judgements = vec![self.0.judge(&Operation::from(behavior))];
+        match &behavior.op {
+            Op::Exec => judgements.push(ask(Hook::Exec {
+                path: behavior.path.as_bytes(),
+                owner: behavior.owner,
+                arguments: None,
+            })),
+            Op::Rename { to } => judgements.push(named(FileHook::Rename, to)),
+            Op::Link { to } => judgements.push(named(FileHook::Link, to)),
+            _ => {}
+        }
+        let fields = judgements.into_iter().filter_map(|judgement| {
+            let allowed = judgement.verdict == Verdict::Allowed;
+            match judgement.why {
+                Why::Rule { rule, .. } if allowed => Some(rule.field.clone()),
+                _ => None,
+            }
+        });
+        fields.collect()
+    }
+}
+
+/// Rules of a policy about programs and files, by field, with what each is about.
+pub fn rules(policy: &Policy) -> BTreeMap<String, String> {
+    let (process, file) = (&policy.spec.process, &policy.spec.file);
+    let mut rules = BTreeMap::new();
+    let mut add = |section: &str, list: &str, class: &str, about: Vec<&String>| {
+        for (index, about) in about.into_iter().enumerate() {
+            let field = format!("spec.{section}.{list}[{index}]");
+            rules.insert(field, format!("{class} {about}"));
+        }
+    };
+    let paths = |paths: &'_ [crate::policy::PathRule]| -> Vec<String> {
+        paths.iter().map(|rule| rule.path.clone()).collect()
+    };
+    let dirs = |dirs: &'_ [crate::policy::Directory]| -> Vec<String> {
+        dirs.iter().map(|rule| rule.dir.clone()).collect()
+    };
+    for (section, class, paths, dirs) in [
+        (
+            "process",
+            "exec",
+            paths(&process.match_paths),
+            dirs(&process.match_directories),
+        ),
+        (
+            "file",
+            "file",
+            paths(&file.match_paths),
+            dirs(&file.match_directories),
+        ),
+    ] {
+        add(section, "matchPaths", class, paths.iter().collect());
+        add(section, "matchDirectories", class, dirs.iter().collect());
+    }
+    rules
+}
+
+/// A candidate in force for a revision.
+pub struct Frozen {
+    candidate: Arc<Candidate>,
+    freeze: Freeze,
+    judge: Judge,
+}
+
+impl Frozen {
+    /// From what is decided and what is kept.
+    pub fn new(candidate: Arc<Candidate>, freeze: Freeze) -> Self {
+        Self {
+            judge: Judge::of(candidate.policy()),
+            candidate,
+            freeze,
+        }
+    }
+
+    /// The candidate.
+    pub fn candidate(&self) -> &Candidate {
+        &self.candidate
+    }
+
+    /// The candidate, for another revision.
+    pub fn share(&self) -> Arc<Candidate> {
+        self.candidate.clone()
+    }
+
+    /// From when on what counts.
+    pub fn freeze(&self) -> &Freeze {
+        &self.freeze
+    }
+
+    /// What the enforcer makes of the candidate.
+    pub fn judge(&self) -> &Judge {
+        &self.judge
+    }
+
+    /// Whether it must not be learned: it was done at or after the freeze, and is not allowed.
+    pub fn holds(&self, behavior: &Behavior, seen: Sighting) -> bool {
+        self.freeze.judges(seen.last) && self.judge.judge(behavior) != Fate::Allowed
+    }
+}
+
+impl fmt::Debug for Frozen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frozen")
+            .field("candidate", &self.candidate.digest)
+            .field("freeze", &self.freeze)
+            .finish()
+    }
+}
+
+/// A freeze names a candidate that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the candidate {0} is not there")]
+pub struct NoCandidate(pub Digest);
+
+/// Where all revisions stand, with the candidates that are in force.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    standings: BTreeMap<Revision, Standing>,
+    frozen: BTreeMap<Revision, Arc<Frozen>>,
+}
+
+impl Ledger {
+    /// Notes where a revision stands; `candidates` has the one that its freeze names.
+    ///
+    /// # Errors
+    /// [`NoCandidate`] if it has not; then nothing is noted.
+    pub fn insert(
+        &mut self,
+        revision: Revision,
+        standing: Standing,
+        candidates: &BTreeMap<Digest, Arc<Candidate>>,
+    ) -> Result<(), NoCandidate> {
+        let frozen = match standing.freeze() {
+            None => None,
+            Some(freeze) => {
+                let candidate = candidates.get(&freeze.candidate);
+                let candidate = candidate.ok_or(NoCandidate(freeze.candidate))?;
+                Some(Arc::new(Frozen::new(candidate.clone(), freeze.clone())))
+            }
+        };
+        match frozen {
+            Some(frozen) => self.frozen.insert(revision.clone(), frozen),
+            None => self.frozen.remove(&revision),
+        };
+        self.standings.insert(revision, standing);
+        Ok(())
+    }
+
+    /// As [`Ledger::insert`], with what it is judged by at hand.
+    pub(crate) fn note(&mut self, revision: Revision, standing: Standing, frozen: Arc<Frozen>) {
+        self.frozen.insert(revision.clone(), frozen);
+        self.standings.insert(revision, standing);
+    }
+
+    /// Where a revision stands; nothing for one that nothing was ever decided of.
+    pub fn standing(&self, revision: &Revision) -> Option<&Standing> {
+        self.standings.get(revision)
+    }
+
+    /// What a revision is judged by; nothing while it is learning.
+    pub fn frozen(&self, revision: &Revision) -> Option<&Arc<Frozen>> {
+        self.frozen.get(revision)
+    }
+
+    /// All, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&Revision, &Standing)> {
+        self.standings.iter()
+    }
+}

@@ -1,0 +1,185 @@
+//! `learner alerts`.
+
+use comfy_table::{Table, presets};
+use learner::alert::{Alert, Kind};
+use learner::behavior::Access;
+use learner::posture::{Posture, Standing};
+use learner::promotion::{At, Criteria};
+use learner::quarantine::Whose;
+use learner::recording::path_fields;
+use serde_json::{Value, json};
+
+use crate::Verdict;
+use crate::answer::{Answer, lines};
+use crate::args::{AlertFormat, Alerts, Global};
+use crate::court::Court;
+use crate::failure::Failure;
+use crate::kubearmor;
+use crate::talk::visible;
+
+/// An alert, and what it is shown with.
+pub(crate) struct Shown {
+    pub(crate) alert: Alert,
+    pub(crate) posture: Posture,
+    /// When that posture began.
+    pub(crate) since: learner::observation::Moment,
+    pub(crate) labels: learner::workload::Labels,
+    /// The name of the candidate's policy.
+    pub(crate) policy: learner::policy::Policy,
+}
+
+pub(crate) fn run(global: &Global, args: &Alerts) -> Result<Verdict, Failure> {
+    let court = Court::open(global)?;
+    let mut all = Vec::new();
+    for workload in court.workloads(&args.which) {
+        let evidence = court.evidence(&workload)?;
+        let Some(review) = court.review(&workload, &evidence, &Criteria::default()) else {
+            continue;
+        };
+        let Some(standing) = review.standing else {
+            continue;
+        };
+        let Some(frozen) = court.ledger.frozen(&review.revision) else {
+            continue;
+        };
+        let runs = evidence.runs().iter();
+        let labels = runs
+            .filter(|(key, run)| review.revision.has(key) && !run.labels.is_empty())
+            .max_by_key(|(key, run)| (run.start, *key))
+            .map(|(_, run)| run.labels.clone())
+            .unwrap_or_default();
+        all.extend(review.alerts.into_iter().map(|alert| Shown {
+            alert,
+            posture: standing.posture(),
+            since: Standing::since(&standing),
+            labels: labels.clone(),
+            policy: frozen.candidate().policy().clone(),
+        }));
+    }
+    let mut answer = Answer::begin();
+    match args.format {
+        AlertFormat::Table if all.is_empty() => {}
+        AlertFormat::Table => answer.print(&table(&all))?,
+        AlertFormat::Json => {
+            let rows: Vec<Value> = all.iter().map(row).collect();
+            answer.print(&format!("{:#}\n", Value::Array(rows)))?;
+        }
+        AlertFormat::Kubearmor => {
+            for shown in &all {
+                answer.print(&format!("{}\n", kubearmor::alert(shown)))?;
+            }
+        }
+    }
+    answer.end()?;
+    let open = all.iter().filter(|shown| !shown.alert.dismissed).count();
+    Ok(if open == 0 {
+        Verdict::Done
+    } else {
+        Verdict::No
+    })
+}
+
+/// What came of it, in a word.
+fn result(shown: &Shown) -> &'static str {
+    match shown.alert.kind {
+        Kind::Done => "done",
+        Kind::Refused => "refused",
+    }
+}
+
+fn whose(alert: &Alert) -> &'static str {
+    match alert.whose {
+        Whose::Own => "workload",
+        Whose::Outside => "outside",
+        Whose::Unknown => "unknown",
+    }
+}
+
+fn operation(alert: &Alert) -> String {
+    let mut text = alert.act.op.name().to_owned();
+    if let Some(access) = alert.act.op.access() {
+        text.push_str(&format!(" {}", access.as_str()));
+    }
+    text.push_str(&format!(" {}", alert.act.path));
+    if let Some(to) = alert.act.op.to() {
+        text.push_str(&format!(" to {to}"));
+    }
+    text
+}
+
+fn table(all: &[Shown]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header([
+        "ALERT",
+        "WORKLOAD",
+        "POSTURE",
+        "OPERATION",
+        "SOURCE",
+        "BY",
+        "RESULT",
+        "COUNT",
+        "RUNS",
+        "FIRST SEEN",
+        "LAST SEEN",
+        "DECISION",
+        "WHY",
+    ]);
+    for shown in all {
+        let alert = &shown.alert;
+        let source = alert.act.source.as_ref();
+        table.add_row([
+            alert.id.to_string(),
+            visible(&alert.revision.workload.to_string()),
+            shown.posture.to_string(),
+            operation(alert),
+            source.map_or("?".to_owned(), ToString::to_string),
+            whose(alert).to_owned(),
+            result(shown).to_owned(),
+            alert.count.to_string(),
+            alert.runs.len().to_string(),
+            At(alert.first).to_string(),
+            At(alert.last).to_string(),
+            if alert.dismissed { "forgotten" } else { "-" }.to_owned(),
+            visible(&alert.why),
+        ]);
+    }
+    lines(&table)
+}
+
+fn row(shown: &Shown) -> Value {
+    let alert = &shown.alert;
+    let (path, path_bytes) = path_fields(&alert.act.path);
+    let mut row = json!({
+        "id": alert.id.to_string(),
+        "workload": alert.revision.workload.to_string(),
+        "image": alert.revision.image,
+        "posture": shown.posture.to_string(),
+        "op": alert.act.op.name(),
+        "access": alert.act.op.access().map(Access::as_str),
+        "path": path,
+        "source": Value::Null,
+        "by": whose(alert),
+        "uid": alert.uid,
+        "result": result(shown),
+        "count": alert.count,
+        "runs": alert.runs,
+        "first": At(alert.first).to_string(),
+        "last": At(alert.last).to_string(),
+        "decision": alert.dismissed.then_some("forgotten"),
+        "why": alert.why,
+    });
+    if let Some(bytes) = path_bytes {
+        row["path_bytes"] = bytes.into();
+    }
+    let to = alert.act.op.to().map(|path| ("to", "to_bytes", path));
+    let source = alert.act.source.as_ref();
+    let source = source.map(|path| ("source", "source_bytes", path));
+    for (name, bytes_name, path) in to.into_iter().chain(source) {
+        let (text, bytes) = path_fields(path);
+        row[name] = text.into();
+        if let Some(bytes) = bytes {
+            row[bytes_name] = bytes.into();
+        }
+    }
+    row
+}

@@ -1,0 +1,129 @@
+//! What the verbs about postures share: the store, what was decided so far, one review a workload.
+
+use std::collections::BTreeSet;
+
+use learner::candidate::Ledger;
+use learner::generalize::Tightness;
+use learner::journal::Actor;
+use learner::mention::Tombstones;
+use learner::observation::Moment;
+use learner::profile::Evidence;
+use learner::promotion::{self, Criteria, Docket, Review, Rollback};
+use learner::quarantine::Include;
+use learner::store::Summary;
+use learner::workload::{RunKey, Workload};
+
+use crate::args::{Gate, Global, RollbackName, Which};
+use crate::failure::Failure;
+use crate::selection::Stored;
+
+/// The store, with what was decided when it was opened.
+pub(crate) struct Court {
+    pub(crate) stored: Stored,
+    pub(crate) ledger: Ledger,
+    pub(crate) forgotten: Tombstones,
+    /// How far a candidate that is frozen now may go.
+    pub(crate) tightness: Tightness,
+    /// What it learns although it is held.
+    pub(crate) include: Include,
+    runs: Vec<Summary>,
+}
+
+impl Court {
+    /// Waits a while if another process has the store open.
+    pub(crate) fn open(global: &Global) -> Result<Self, Failure> {
+        let stored = Stored::open_patiently(global)?;
+        Ok(Self {
+            ledger: stored.ledger()?,
+            forgotten: stored.tombstones()?,
+            runs: stored.summaries(&Which::default())?,
+            stored,
+            tightness: Tightness::default(),
+            include: Include::default(),
+        })
+    }
+
+    /// The workloads that are meant, in order.
+    pub(crate) fn workloads(&self, which: &Which) -> BTreeSet<Workload> {
+        let meant = self
+            .runs
+            .iter()
+            .filter(|run| which.takes(&run.key, &run.labels));
+        meant.map(|run| run.key.workload.clone()).collect()
+    }
+
+    /// All runs of a workload and of the other containers of its owner.
+    pub(crate) fn evidence(&self, workload: &Workload) -> Result<Evidence, Failure> {
+        let owner = |of: &Workload| (of.namespace.clone(), of.kind.clone(), of.name.clone());
+        let wanted = owner(workload);
+        let keys = self.runs.iter().map(|run| &run.key);
+        let of_owner: BTreeSet<&RunKey> =
+            keys.filter(|key| owner(&key.workload) == wanted).collect();
+        self.stored.load(&of_owner)
+    }
+
+    /// Reviews a workload by its [`Court::evidence`]; `None` if nothing of it has succeeded.
+    pub(crate) fn review(
+        &self,
+        workload: &Workload,
+        evidence: &Evidence,
+        criteria: &Criteria,
+    ) -> Option<Review> {
+        let docket = self.docket(evidence);
+        promotion::review(workload, &docket, criteria, Actor::Job, now())
+    }
+
+    /// What a decision about these runs is made of.
+    pub(crate) fn docket<'a>(&'a self, evidence: &'a Evidence) -> Docket<'a> {
+        Docket {
+            evidence,
+            ledger: &self.ledger,
+            forgotten: &self.forgotten,
+            tightness: self.tightness,
+            include: &self.include,
+        }
+    }
+}
+
+impl Gate {
+    /// What is wanted, as typed.
+    pub(crate) fn criteria(&self) -> Criteria {
+        let Self {
+            window,
+            min_runs,
+            min_exercise,
+            max_risk,
+            canary,
+            rollback,
+        } = self;
+        let micros = |span: &std::time::Duration| u64::try_from(span.as_micros());
+        Criteria {
+            window: micros(window).unwrap_or(u64::MAX),
+            min_runs: *min_runs,
+            min_exercise: *min_exercise,
+            max_risk: *max_risk,
+            canary: micros(canary).unwrap_or(u64::MAX),
+            rollback: match rollback {
+                RollbackName::Always => Rollback::Always,
+                RollbackName::Canary => Rollback::Canary,
+                RollbackName::Never => Rollback::Never,
+            },
+        }
+    }
+}
+
+/// The wall clock.
+pub(crate) fn now() -> Moment {
+    Moment(jiff::Timestamp::now().as_microsecond())
+}
+
+/// Who is at the keyboard: who logged in, as the kernel keeps it through `su` and `sudo`; else the
+/// user of this process.
+pub(crate) fn person() -> Actor {
+    let login = std::fs::read_to_string("/proc/self/loginuid");
+    let login = login.ok().and_then(|text| text.trim().parse::<u32>().ok());
+    let uid = login
+        .filter(|uid| *uid != u32::MAX)
+        .unwrap_or_else(|| rustix::process::getuid().as_raw());
+    Actor::Person { uid }
+}

@@ -1,0 +1,219 @@
+//! `learner promote`.
+
+use learner::posture::Standing;
+use learner::promotion::{At, Change, Figures, Listed, Reason, Review, Verdict as Ruling};
+use learner::quarantine::Include;
+use learner::span::Shown;
+use serde::Serialize;
+
+use crate::Verdict;
+use crate::answer::Answer;
+use crate::args::{Global, Promote, TableFormat};
+use crate::court::Court;
+use crate::failure::Failure;
+use crate::talk::visible;
+
+pub(crate) fn run(global: &Global, args: &Promote) -> Result<Verdict, Failure> {
+    let mut court = Court::open(global)?;
+    court.tightness = args.tightness.unwrap_or_default();
+    court.include = Include::from(args.include.clone());
+    let criteria = args.gate.criteria();
+    let mut rows = Vec::new();
+    let mut answer = Answer::begin();
+    let mut verdict = Verdict::Done;
+    // One workload at a time, so that memory does not grow with the store.
+    for workload in court.workloads(&args.which) {
+        let evidence = court.evidence(&workload)?;
+        let Some(mut review) = court.review(&workload, &evidence, &criteria) else {
+            tracing::warn!(
+                "{}: nothing was seen to succeed that a policy could allow",
+                visible(&workload.to_string())
+            );
+            verdict = Verdict::No;
+            continue;
+        };
+        let after = review.decision.as_ref().map(|one| one.standing.clone());
+        if let Some(decided) = review.decision.take().filter(|_| !args.dry_run) {
+            court.stored.decide(decided)?;
+        }
+        if !matches!(review.verdict, Ruling::Promote | Ruling::Stay) {
+            verdict = Verdict::No;
+        }
+        match args.format {
+            TableFormat::Table => {
+                let line = said(&review, after.as_ref(), args.dry_run);
+                answer.print(&format!("{}\n", visible(&line)))?;
+            }
+            TableFormat::Json => rows.push(Row::of(&review, after.as_ref(), args.dry_run)),
+        }
+    }
+    if args.format == TableFormat::Json {
+        let value = serde_json::to_value(&rows).unwrap_or(serde_json::Value::Null);
+        answer.print(&format!("{value:#}\n"))?;
+    }
+    answer.end()?;
+    Ok(verdict)
+}
+
+/// `shop/Deployment/cart/cart: held in audit: 2 of 3 whole runs; 6h 12m of 24h quiet`.
+fn said(review: &Review, after: Option<&Standing>, dry_run: bool) -> String {
+    let name = &review.revision.workload;
+    let posture = review.posture();
+    let would = if dry_run { "would be " } else { "" };
+    let to = after.map_or(posture, Standing::posture);
+    match &review.verdict {
+        Ruling::Promote => {
+            let mut text = format!("{name}: {would}promoted: {posture} -> {to}");
+            match after {
+                Some(Standing::Block { canary_until, .. }) => {
+                    let quiet = std::time::Duration::from_micros(review.figures.quiet);
+                    let (quiet, until) = (Shown(quiet), At(*canary_until));
+                    text.push_str(&format!(" after {quiet} quiet; canary until {until}"));
+                }
+                Some(standing) => {
+                    let candidate = standing.freeze().map(|freeze| freeze.candidate.short());
+                    let candidate = candidate.unwrap_or_default();
+                    let rules = review.figures.rules;
+                    text.push_str(&format!(" with candidate {candidate} ({rules} rules)"));
+                }
+                None => {}
+            }
+            text
+        }
+        Ruling::Hold(reasons) => format!("{name}: held in {posture}: {}", sentences(reasons)),
+        Ruling::Demote(reason) => {
+            format!("{name}: {would}rolled back: {posture} -> {to}: {reason}")
+        }
+        Ruling::Stay => {
+            let since = review.standing.as_ref().map(Standing::since);
+            let since = since.map(|since| format!(" since {}", At(since)));
+            let mut text = format!("{name}: in {posture}{}", since.unwrap_or_default());
+            if let Some(opened) = &review.figures.alerts {
+                let Listed { count, .. } = opened.alerts;
+                let what = if count == 1 { "alert" } else { "alerts" };
+                let since = At(opened.since);
+                text.push_str(&format!("; {count} {what} since {since} {}", opened.alerts));
+            }
+            text
+        }
+        Ruling::NewImage => {
+            let mut text = format!("{name}: {would}put to {to} with a new image");
+            if let Some(change) = &review.change {
+                text.push_str(&differs(change));
+            }
+            text
+        }
+    }
+}
+
+fn differs(change: &Change) -> String {
+    let Change {
+        before,
+        posture,
+        new,
+        removed,
+    } = change;
+    let mut text = format!(" (before: '{before}' in {posture})");
+    let (new, removed): (Listed, Listed) = (new.iter().collect(), removed.iter().collect());
+    for (listed, what) in [
+        (new, "new to the old candidate"),
+        (removed, "rules of it not used"),
+    ] {
+        text.push_str(&format!("; {} {what}", listed.count));
+        if listed.count > 0 {
+            text.push_str(&format!(" {listed}"));
+        }
+    }
+    text
+}
+
+/// Reasons in one line.
+pub(crate) fn sentences(reasons: &[Reason]) -> String {
+    let sentences: Vec<String> = reasons.iter().map(ToString::to_string).collect();
+    sentences.join("; ")
+}
+
+#[derive(Serialize)]
+struct Row {
+    workload: String,
+    image: String,
+    posture: String,
+    verdict: &'static str,
+    /// The posture from now on; with --dry-run, that which it would have.
+    to: String,
+    dry_run: bool,
+    reasons: Vec<Why>,
+    candidate: Option<String>,
+    canary_until: Option<String>,
+    before: Option<String>,
+    new: Vec<String>,
+    removed: Vec<String>,
+    figures: Figures,
+}
+
+/// A reason with its numbers, and in words.
+#[derive(Serialize)]
+pub(crate) struct Why {
+    #[serde(flatten)]
+    reason: Reason,
+    text: String,
+}
+
+impl From<&Reason> for Why {
+    fn from(reason: &Reason) -> Self {
+        Self {
+            text: reason.to_string(),
+            reason: reason.clone(),
+        }
+    }
+}
+
+/// The word for a verdict.
+pub(crate) fn word(verdict: &Ruling) -> &'static str {
+    match verdict {
+        Ruling::Promote => "promoted",
+        Ruling::Hold(_) => "held",
+        Ruling::Demote(_) => "rolled-back",
+        Ruling::Stay => "stays",
+        Ruling::NewImage => "new-image",
+    }
+}
+
+/// What speaks against it.
+pub(crate) fn reasons(verdict: &Ruling) -> &[Reason] {
+    match verdict {
+        Ruling::Hold(reasons) => reasons,
+        Ruling::Demote(reason) => std::slice::from_ref(reason),
+        Ruling::Promote | Ruling::Stay | Ruling::NewImage => &[],
+    }
+}
+
+impl Row {
+    fn of(review: &Review, after: Option<&Standing>, dry_run: bool) -> Self {
+        let standing = after.or(review.standing.as_ref());
+        let change = review.change.as_ref();
+        let acts = change.iter().flat_map(|change| &change.new);
+        Self {
+            workload: review.revision.workload.to_string(),
+            image: review.revision.image.clone(),
+            posture: review.posture().to_string(),
+            verdict: word(&review.verdict),
+            to: after
+                .map_or(review.posture(), Standing::posture)
+                .to_string(),
+            dry_run,
+            reasons: reasons(&review.verdict).iter().map(Why::from).collect(),
+            candidate: standing
+                .and_then(Standing::freeze)
+                .map(|freeze| freeze.candidate.to_string()),
+            canary_until: match standing {
+                Some(Standing::Block { canary_until, .. }) => Some(At(*canary_until).to_string()),
+                _ => None,
+            },
+            before: change.map(|change| change.before.clone()),
+            new: acts.map(ToString::to_string).collect(),
+            removed: change.map_or_else(Vec::new, |change| change.removed.clone()),
+            figures: review.figures.clone(),
+        }
+    }
+}

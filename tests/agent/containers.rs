@@ -1,0 +1,189 @@
+//! Real containers, by the runtimes that are installed here.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use crate::world::{World, read_below, wait_for, world};
+
+const WATCH: &str = "watch: {containers: true}\nflush: 200ms\n";
+
+/// A root file system of a static busybox; None: there is none.
+fn rootfs(world: &World) -> Option<PathBuf> {
+    let busybox = Path::new("/bin/busybox");
+    if !busybox.exists() {
+        eprintln!("skipped: containers: there is no /bin/busybox");
+        return None;
+    }
+    let root = world.join("bundle/rootfs");
+    for directory in ["bin", "proc", "dev", "sys", "etc"] {
+        fs::create_dir_all(root.join(directory)).expect("a directory");
+    }
+    fs::copy(busybox, root.join("bin/busybox")).expect("busybox");
+    for name in ["sh", "cat", "sleep", "true"] {
+        symlink("busybox", root.join("bin").join(name)).expect("a link");
+    }
+    fs::write(root.join("etc/motd"), "x").expect("a file");
+    Some(root)
+}
+
+/// Whether the runtime can run anything here.
+fn works(tried: std::io::Result<Output>, what: &str) -> bool {
+    match tried {
+        Ok(output) if output.status.success() => true,
+        Ok(output) => {
+            let err = String::from_utf8_lossy(&output.stderr).into_owned();
+            eprintln!("skipped: {what}: {}", err.trim());
+            false
+        }
+        Err(error) => {
+            eprintln!("skipped: {what}: {error}");
+            false
+        }
+    }
+}
+
+const SCRIPT: &str = "cat /etc/motd > /dev/null; sleep 0.3; cat /etc/motd > /dev/null";
+
+#[test]
+fn a_container_of_runc_is_watched_from_its_first_exec_without_the_doings_of_runc() {
+    let Some(world) = world("runc") else { return };
+    if rootfs(&world).is_none() {
+        return;
+    }
+    let bundle = world.join("bundle");
+    let config = serde_json::json!({
+        "ociVersion": "1.0.2",
+        "process": {
+            "terminal": false, "user": {"uid": 0, "gid": 0}, "cwd": "/",
+            "args": ["/bin/sh", "-c", SCRIPT], "env": ["PATH=/bin"],
+        },
+        "root": {"path": "rootfs"},
+        "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
+        "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}]},
+    });
+    fs::write(bundle.join("config.json"), config.to_string()).expect("a bundle");
+    let id = format!("learner-test-{}", std::process::id());
+    let run = || {
+        Command::new("runc")
+            .args(["run", "-b"])
+            .arg(&bundle)
+            .arg(&id)
+            .output()
+    };
+    if !works(run(), "runc") {
+        return;
+    }
+    let agent = world.agent(WATCH);
+    assert!(works(run(), "runc under watch"));
+    wait_for("the run to end", || agent.log().contains("a run has ended"));
+    assert!(agent.stop().success());
+    let runs = world.stored();
+    let [(key, run)] = &runs[..] else {
+        panic!("{runs:#?}")
+    };
+    assert_eq!(
+        key.workload.to_string(),
+        format!("host/Container/{id}/{id}")
+    );
+    assert!(!run.is_partial() && run.stop.is_some(), "{run:#?}");
+    assert_eq!(
+        read_below(run, Path::new("/etc")),
+        [(Path::new("/etc/motd"), 2)]
+    );
+    let allowed = ["/bin", "/etc", "/dev", "/lib"];
+    for behavior in run.seen.keys() {
+        let path = behavior.path.as_path();
+        assert!(
+            allowed.iter().any(|dir| path.starts_with(dir)),
+            "runc's, not the container's: {behavior:?}"
+        );
+    }
+}
+
+#[test]
+fn a_container_of_podman_has_its_name_and_the_digest_of_its_image() {
+    let Some(world) = world("podman") else { return };
+    let Some(root) = rootfs(&world) else { return };
+    let image = format!("localhost/learner-test:{}", std::process::id());
+    let name = format!("learner-test-{}", std::process::id());
+    let tar = world.join("root.tar");
+    let packed = Command::new("tar")
+        .arg("-C")
+        .arg(&root)
+        .arg("-cf")
+        .arg(&tar)
+        .arg(".")
+        .output();
+    assert!(works(packed, "tar"));
+    let import = Command::new("podman")
+        .arg("import")
+        .arg(&tar)
+        .arg(&image)
+        .output();
+    if !works(import, "podman import") {
+        return;
+    }
+    let run = || {
+        Command::new("podman")
+            .args([
+                "--cgroup-manager",
+                "cgroupfs",
+                "--runtime",
+                "runc",
+                "run",
+                "--rm",
+            ])
+            .args([
+                "--ulimit",
+                "nofile=1024:1024",
+                "--ulimit",
+                "nproc=1024:1024",
+            ])
+            .args([
+                "--network",
+                "none",
+                "--name",
+                &name,
+                &image,
+                "/bin/sh",
+                "-c",
+                SCRIPT,
+            ])
+            .output()
+    };
+    let remove = || {
+        Command::new("podman")
+            .args(["image", "rm", "-f", &image])
+            .output()
+    };
+    if !works(run(), "podman run") {
+        let _ = remove();
+        return;
+    }
+    let agent = world.agent(WATCH);
+    let ran = run();
+    let _ = remove();
+    assert!(works(ran, "podman under watch"));
+    wait_for("the run to end", || agent.log().contains("a run has ended"));
+    assert!(agent.stop().success());
+    let runs = world.stored();
+    let [(key, run)] = &runs[..] else {
+        panic!("{runs:#?}")
+    };
+    assert_eq!(
+        key.workload.to_string(),
+        format!("host/Container/{name}/{name}")
+    );
+    assert!(
+        key.image.starts_with(&format!("{image}@sha256:")),
+        "{}",
+        key.image
+    );
+    assert!(!run.is_partial() && run.stop.is_some(), "{run:#?}");
+    assert_eq!(
+        read_below(run, Path::new("/etc")),
+        [(Path::new("/etc/motd"), 2)]
+    );
+}
