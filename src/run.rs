@@ -143,10 +143,7 @@ fn say_denied(enforced: &Enforced, alerts: &[Alert]) {
         let judgement = enforced.judge(&Operation::from(&alert.behavior));
         let what = visible(&alert.behavior.to_string());
         let word = if alert.denied { "denied" } else { "reported" };
-        let times = match alert.count {
-            1 => String::new(),
-            count => format!(" ({count} times)"),
-        };
+        let times = times(alert.count);
         // The evaluator knows paths alone: what has none is told apart here.
         if judgement.verdict == Ruling::Allowed && alert.denied {
             tracing::warn!("{word}: {what}{times}: the path has no name that a rule could have");
@@ -164,11 +161,18 @@ fn say_would_be_denied(enforced: &Enforced, profile: &RunProfile) {
         let judgement = enforced.judge(&Operation::from(behavior));
         if judgement.alert {
             tracing::warn!(
-                "would be denied under block: {} ({} times): {}",
+                "would be denied under block: {}{}: {}",
                 visible(&behavior.to_string()),
-                sighting.count,
+                times(sighting.count),
                 judgement.why
             );
         }
+    }
+}
+
+fn times(count: u64) -> String {
+    match count {
+        1 => String::new(),
+        count => format!(" ({count} times)"),
     }
 }

@@ -186,8 +186,12 @@ pub async fn watch(plan: Plan) -> Result<Watched, SessionError> {
         child,
         group,
         subject: &plan.subject,
+        enforcer: enforcement.as_mut().map(|e| &mut e.enforcer),
     };
     let cut_short = run.follow(plan.limit).await?;
+    let Run {
+        mut sensor, child, ..
+    } = run;
     let (alerts, unreported) = match &mut enforcement {
         Some(Enforcement { enforcer, .. }) => (enforcer.alerts(clock)?, enforcer.losses(SCOPE)?),
         None => (Vec::new(), Vec::new()),
@@ -198,9 +202,6 @@ pub async fn watch(plan: Plan) -> Result<Watched, SessionError> {
     {
         enforcement.end()?;
     }
-    let Run {
-        mut sensor, child, ..
-    } = run;
     sensor.detach();
     while !collector.drain(&mut sensor) {}
     collector.look(&sensor);
@@ -288,6 +289,7 @@ struct Run<'a> {
     child: Option<Child>,
     group: Option<PathBuf>,
     subject: &'a Subject,
+    enforcer: Option<&'a mut Enforcer>,
 }
 
 impl Run<'_> {
@@ -315,6 +317,9 @@ impl Run<'_> {
                 }
                 _ = tick.tick() => {
                     self.collector.drain(&mut self.sensor);
+                    if let Some(enforcer) = &mut self.enforcer {
+                        enforcer.gather();
+                    }
                     if self.is_over() {
                         return Ok(false);
                     }

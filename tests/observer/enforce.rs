@@ -78,7 +78,7 @@ fn learned_and_blocked(rung: Rung) -> Result<(), Failed> {
     })?;
     check(text(&other).contains("Permission denied"), || text(&other))?;
     check(
-        text(&other).contains(&format!("denied: open r {}", secret.display())),
+        text(&other).contains(&format!("denied: open {}", secret.display())),
         || text(&other),
     )?;
     let mut pinned = Path::new("/sys/fs/bpf/learner").read_dir()?.flatten();
@@ -206,7 +206,7 @@ fn refused(rung: Rung) -> Result<(), Failed> {
         .output()?;
     check(audited.status.success(), || text(&audited))?;
     check(
-        text(&audited).contains("would be denied under block: open r /"),
+        text(&audited).contains("would be denied under block: open /"),
         || text(&audited),
     )
 }

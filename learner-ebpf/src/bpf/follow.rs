@@ -132,10 +132,11 @@ fn arrive(case: *mut Case, edge: &Edge) {
 fn key(case: *const Case, node: u32) -> EdgeKey<SHORT_WORDS> {
     let mut key = MaybeUninit::<EdgeKey<SHORT_WORDS>>::uninit();
     let at = key.as_mut_ptr();
+    let generation = get!(case, policy.generation);
     // SAFETY: every field is written; word by word, since the compiler makes a loop over bytes of it
     // otherwise.
     unsafe {
-        (*at).generation = get!(case, policy.generation);
+        (*at).generation = generation;
         (*at).node = node;
         for word in 0..SHORT_WORDS {
             core::ptr::write_volatile((&raw mut (*at).name).cast::<u64>().add(word), 0);

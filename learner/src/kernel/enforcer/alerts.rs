@@ -32,9 +32,14 @@ pub struct Alert {
     pub count: u64,
 }
 
+/// Most reports that are held here until they are asked for. What comes beyond waits in the ring
+/// buffer, and is counted as lost where that has no room.
+const GATHERED: usize = 65_536;
+
 /// The behaviours that were reported.
 pub(super) struct Alerts {
     events: RingBuf<MapData>,
+    gathered: Vec<Event>,
     /// By key: how often, first and last.
     seen: HashMap<MapData, [u64; 2], [u64; 3]>,
     /// What was told of those that the kernel counts.
@@ -52,6 +57,7 @@ impl Alerts {
         let inherited = seen.keys().collect::<Result<_, _>>()?;
         Ok(Self {
             events,
+            gathered: Vec::new(),
             seen,
             told: IndexMap::new(),
             inherited,
@@ -59,15 +65,25 @@ impl Alerts {
         })
     }
 
-    /// What was tried since the last time: see [`super::Enforcer::alerts`].
-    pub(super) fn take(&mut self, clock: Clock) -> Result<Vec<Alert>, EnforceError> {
-        let mut new = Vec::new();
-        while let Some(record) = self.events.next() {
+    /// Empties the ring buffer: see [`super::Enforcer::gather`].
+    pub(super) fn gather(&mut self) {
+        while self.gathered.len() < GATHERED
+            && let Some(record) = self.events.next()
+        {
             match decode(&record) {
-                Ok(event) => new.extend(alert(&event, clock).map(|alert| (event.key, alert))),
+                Ok(event) => self.gathered.push(event),
                 Err(malformed) => tracing::warn!(%malformed),
             }
         }
+    }
+
+    /// What was tried since the last time: see [`super::Enforcer::alerts`].
+    pub(super) fn take(&mut self, clock: Clock) -> Result<Vec<Alert>, EnforceError> {
+        self.gather();
+        let new: Vec<_> = std::mem::take(&mut self.gathered)
+            .iter()
+            .filter_map(|event| Some((event.key, alert(event, clock)?)))
+            .collect();
         if !new.is_empty() {
             // A record is sent before it is counted: who sent these has counted them then.
             settle();

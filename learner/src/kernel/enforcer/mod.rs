@@ -221,6 +221,12 @@ impl Enforcer {
         Ok(applied)
     }
 
+    /// Takes from the kernel what is reported, so that its ring buffer does not run full before
+    /// [`Enforcer::alerts`] is called. Costs little where there is nothing.
+    pub fn gather(&mut self) {
+        self.alerts.gather();
+    }
+
     /// What was tried since the last call: each behaviour with how often since. What happened before
     /// this process took over is told too, as far as no other process was told of it: see
     /// [`Enforcer::untold`].
