@@ -63,6 +63,8 @@ pub(crate) enum Verb {
     Launch(Launch),
     #[command(name = "__decode", hide = true)]
     Decode(Decode),
+    Run(Run),
+    Release(Release),
     Recommend(Recommend),
     Readiness(Readiness),
     Simulate(Simulate),
@@ -183,6 +185,51 @@ fn ring_size(text: &str) -> Result<u32, String> {
         Ok(bytes) if bytes.is_power_of_two() && (4096..=1 << 30).contains(&bytes) => Ok(bytes),
         _ => Err("a size is a power of two from 4096 to 1073741824".to_owned()),
     }
+}
+
+/// Run a command under a policy
+///
+/// Under block, what the policy does not allow fails with 'Permission denied', enforced by Learner's
+/// own programs in the kernel: KubeArmor is not needed, and its limits do not hold. Under audit
+/// everything works, and what the policy would have denied is said at the end. Programs and files
+/// are held to the policy; sockets, capabilities and arguments are not. The policy counts whatever
+/// its selector says. Nothing is recorded in the store.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+                  learner run --policy nginx.yaml -- nginx -g 'daemon off;'\n  \
+                  learner run --policy nginx.yaml --posture audit -- nginx -g 'daemon off;'\n\n\
+                  Exit code: that of the command; 128 and the signal's number if one ended it;\n\
+                  124 if it was still running when the watch ended; 2 if it could not be run so.")]
+pub(crate) struct Run {
+    /// The policy: a file, a directory, or '-'; may be given several times
+    #[arg(long = "policy", value_name = "FILE|DIR|-", required = true)]
+    pub(crate) policies: Vec<PathBuf>,
+    /// What becomes of what the policy does not allow: audit or block
+    #[arg(long, value_name = "POSTURE", default_value = "block")]
+    pub(crate) posture: learner::policy::meaning::Posture,
+    /// The longest that it runs; then the command is asked to end
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    pub(crate) limit: Option<std::time::Duration>,
+    /// Observe by this of the kernel's means alone, instead of the best for each hook
+    #[arg(long, value_enum)]
+    pub(crate) rung: Option<RungName>,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<std::ffi::OsString>,
+}
+
+/// Stop enforcing what a Learner that has ended left enforced
+///
+/// Enforcement is pinned in the kernel: it goes on when Learner ends or is killed. This removes it.
+/// Run it from outside of what is held to a policy.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+                  learner release\n  \
+                  learner release run-4711\n\n\
+                  Exit code 1: nothing was enforced.")]
+pub(crate) struct Release {
+    /// Only this instance, as in /sys/fs/bpf/learner [default: all]
+    pub(crate) instance: Option<String>,
 }
 
 /// Watch the workloads of this host at once, for as long as it runs
@@ -390,7 +437,8 @@ fn posture() -> impl TypedValueParser<Value = Posture> {
 }
 
 fn enforcer() -> impl TypedValueParser<Value = Enforcer> {
-    PossibleValuesParser::new(["bpf", "apparmor"]).try_map(|word| word.parse::<Enforcer>())
+    PossibleValuesParser::new(["bpf", "apparmor", "learner"])
+        .try_map(|word| word.parse::<Enforcer>())
 }
 
 /// Say what changes when the suggested policies are applied, by meaning and not by text

@@ -55,7 +55,7 @@ pub(crate) fn run(global: &Global, args: &args::Diff) -> Result<Verdict, Failure
         let criteria = Criteria {
             tightness: args.tightness.unwrap_or_default(),
             enforcer: match args.enforcer {
-                Enforcer::Bpf => Dialect::Bpf,
+                Enforcer::Bpf | Enforcer::Learner => Dialect::Bpf,
                 Enforcer::AppArmor => Dialect::AppArmor,
             },
             forgotten,

@@ -29,6 +29,7 @@ mod promote;
 mod quarantine;
 mod readiness;
 mod recommend;
+mod run;
 mod runs;
 mod selection;
 mod simulate;
@@ -62,6 +63,11 @@ fn main() -> ExitCode {
             Ok(code) => return code,
             Err(failure) => Err(failure),
         },
+        Verb::Run(args) => match run::run(&args) {
+            Ok(code) => return code,
+            Err(failure) => Err(failure),
+        },
+        Verb::Release(args) => run::release(&args),
         Verb::Agent(args) => agent::run(&global, &args),
         Verb::Decode(args) => return decode::run(&args.name),
         Verb::Launch(args) => launch::run(&args.command),

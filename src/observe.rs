@@ -50,6 +50,7 @@ pub(crate) fn run(global: &Global, args: &Observe) -> Result<ExitCode, Failure> 
             ring: args.ring_buffer,
         },
         max_behaviors: DEFAULT_MAX_BEHAVIORS,
+        order: None,
     };
     let workload = args.name.clone().unwrap_or_else(|| default_workload(args));
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -61,6 +62,7 @@ pub(crate) fn run(global: &Global, args: &Observe) -> Result<ExitCode, Failure> 
         mut profile,
         status,
         cut_short,
+        ..
     } = runtime.block_on(watch(plan))?;
     profile.labels = labels(args, &workload);
     let run = args
@@ -267,7 +269,7 @@ fn recommend(
 }
 
 /// As a shell does it: the command's status, or 128 and the number of the signal that ended it.
-fn passed_through(status: ExitStatus) -> ExitCode {
+pub(crate) fn passed_through(status: ExitStatus) -> ExitCode {
     use std::os::unix::process::ExitStatusExt;
     let code = status
         .code()

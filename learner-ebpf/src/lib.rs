@@ -192,6 +192,8 @@ pub mod flag {
     /// From `sched_process_exec`: `TO` is the image that was replaced, and if `RAW` is not empty
     /// it names a script that `PATH` interprets, from the working directory in `RAW_TO`.
     pub const EXEC_DONE: u32 = 1 << 8;
+    /// From the enforcing programs: the policy denies it. Without an errno it was let through.
+    pub const ALERT: u32 = 1 << 9;
 }
 
 /// The segments after the head, in this order.
@@ -401,5 +403,208 @@ pub mod setting {
     /// Number of settings.
     pub const COUNT: usize = 2;
 }
+
+/// What the enforcing programs are told: policies by cgroup, and their rules as a tree of names.
+pub mod enforce {
+    /// Value of the `POLICIES` map, by cgroup v2 id. Replaced whole.
+    #[repr(C)]
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Policy {
+        /// Which edges are its own. Never used twice.
+        pub generation: u32,
+        /// Which workload, for records and the loss account.
+        pub scope: u32,
+        /// One of [`posture`], for programs.
+        pub process: u32,
+        /// One of [`posture`], for files.
+        pub file: u32,
+        /// 1: some programs have rules of their own, so that it matters who acts.
+        pub sources: u32,
+        /// 0.
+        pub reserved: u32,
+        /// The beginning of the policy's hash, for user space.
+        pub hash: [u64; 2],
+    }
+    const _: () = assert!(size_of::<Policy>() == 40);
+
+    /// Names up to this many bytes are keys of the `EDGES` map, longer ones of `LONG_EDGES`.
+    pub const SHORT_NAME: usize = 38;
+    /// Words that a short name takes, with zeros behind it.
+    pub const SHORT_WORDS: usize = 5;
+    /// Words that any name takes, with zeros behind it.
+    pub const LONG_WORDS: usize = 32;
+
+    /// Key of an edge: where it starts, and the name that it is for; none for the directory of the
+    /// starting node itself.
+    #[repr(C)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub struct EdgeKey<const WORDS: usize> {
+        /// See [`Policy::generation`].
+        pub generation: u32,
+        /// The node that it starts from: one of [`node`], or a directory.
+        pub node: u32,
+        /// The component, with zeros behind it.
+        pub name: [u64; WORDS],
+    }
+    const _: () = assert!(size_of::<EdgeKey<SHORT_WORDS>>() == 48);
+    const _: () = assert!(size_of::<EdgeKey<LONG_WORDS>>() == 264);
+
+    /// Value of the `EDGES` map: what the rules say of one name.
+    #[repr(C)]
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Edge {
+        /// The node that it leads to, 0 for none.
+        pub child: u32,
+        /// From [`node::SOURCES`]: where the rules for this program start, 0 for none.
+        pub source: u32,
+        /// [`mask`] for the program of this name.
+        pub process: u16,
+        /// [`mask`] for the file of this name.
+        pub file: u16,
+        /// [`mask`] for programs in the directory of this name.
+        pub process_below: u16,
+        /// [`mask`] for files in the directory of this name.
+        pub file_below: u16,
+    }
+    const _: () = assert!(size_of::<Edge>() == 16);
+
+    impl Policy {
+        /// As the map holds it.
+        pub const fn words(self) -> [u64; 5] {
+            let Self {
+                generation,
+                scope,
+                process,
+                file,
+                sources,
+                reserved,
+                hash,
+            } = self;
+            [
+                pair(generation, scope),
+                pair(process, file),
+                pair(sources, reserved),
+                hash[0],
+                hash[1],
+            ]
+        }
+
+        /// The opposite of [`Self::words`].
+        pub const fn from_words(words: [u64; 5]) -> Self {
+            let (generation, scope) = halves(words[0]);
+            let (process, file) = halves(words[1]);
+            let (sources, reserved) = halves(words[2]);
+            Self {
+                generation,
+                scope,
+                process,
+                file,
+                sources,
+                reserved,
+                hash: [words[3], words[4]],
+            }
+        }
+    }
+
+    /// The first word of a key of an edge.
+    pub const fn edge_start(generation: u32, node: u32) -> u64 {
+        pair(generation, node)
+    }
+
+    /// The generation in the first word of a key of an edge.
+    pub const fn edge_generation(start: u64) -> u32 {
+        halves(start).0
+    }
+
+    impl Edge {
+        /// As the map holds it.
+        pub const fn words(self) -> [u64; 2] {
+            let Self {
+                child,
+                source,
+                process,
+                file,
+                process_below,
+                file_below,
+            } = self;
+            [
+                pair(child, source),
+                pair(
+                    short_pair(process, file),
+                    short_pair(process_below, file_below),
+                ),
+            ]
+        }
+    }
+
+    const fn pair(first: u32, second: u32) -> u64 {
+        let ([a, b, c, d], [e, f, g, h]) = (first.to_ne_bytes(), second.to_ne_bytes());
+        u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+    }
+
+    const fn halves(word: u64) -> (u32, u32) {
+        let [a, b, c, d, e, f, g, h] = word.to_ne_bytes();
+        (
+            u32::from_ne_bytes([a, b, c, d]),
+            u32::from_ne_bytes([e, f, g, h]),
+        )
+    }
+
+    const fn short_pair(first: u16, second: u16) -> u32 {
+        let ([a, b], [c, d]) = (first.to_ne_bytes(), second.to_ne_bytes());
+        u32::from_ne_bytes([a, b, c, d])
+    }
+
+    /// Indices of the `KEPT` map: what whoever takes the maps over has to know.
+    pub mod kept {
+        /// Bit mask of the cgroup levels that have policies. The only one that the programs read.
+        pub const LEVELS: u32 = 0;
+        /// The generation of the next policy.
+        pub const GENERATION: u32 = 1;
+        /// Number of entries.
+        pub const COUNT: u32 = 2;
+    }
+
+    /// Nodes that every policy has. Others are greater than all of them.
+    pub mod node {
+        /// Rules for all programs.
+        pub const GLOBAL: u32 = 1;
+        /// Paths of programs that have rules of their own.
+        pub const SOURCES: u32 = 2;
+        /// Names of programs, without a directory.
+        pub const NAMES: u32 = 3;
+    }
+
+    /// What becomes of what no rule is about.
+    pub mod posture {
+        /// Let be: no rule of the class allows anything.
+        pub const NONE: u32 = 0;
+        /// Let be and reported.
+        pub const AUDIT: u32 = 1;
+        /// Refused and reported.
+        pub const BLOCK: u32 = 2;
+    }
+
+    /// Bits of a rule, as in KubeArmor's `BPF/shared.h`.
+    pub mod mask {
+        /// For programs: it is a rule.
+        pub const EXEC: u16 = 1 << 0;
+        /// Writing too.
+        pub const WRITE: u16 = 1 << 1;
+        /// For files: it is a rule.
+        pub const READ: u16 = 1 << 2;
+        /// Only the owner may.
+        pub const OWNER: u16 = 1 << 3;
+        /// About what is in the directory.
+        pub const DIR: u16 = 1 << 4;
+        /// At any depth.
+        pub const RECURSIVE: u16 = 1 << 5;
+        /// It blocks.
+        pub const DENY: u16 = 1 << 7;
+        /// Refused to who has a terminal.
+        pub const TERMINAL: u16 = 1 << 9;
+    }
+}
+
 /// Deepest cgroup level at which a workload can be scoped.
 pub const CGROUP_LEVELS: u32 = 16;

@@ -12,7 +12,10 @@ use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::kernel::cgroup::{self, Group, GroupError};
+use crate::kernel::enforcer::{self, Alert, EnforceError, Enforcer};
 use crate::kernel::{Beginning, Clock, Collector, Sensor, SensorError, Settings, Target, live};
+use crate::observation::Loss;
+use crate::policy::meaning::Tree;
 use crate::profile::RunProfile;
 
 /// How long a command may take to end after it was asked to, when the time is up.
@@ -48,6 +51,19 @@ pub struct Plan {
     pub settings: Settings,
     /// Most distinct behaviours.
     pub max_behaviors: usize,
+    /// What is enforced on it meanwhile.
+    pub order: Option<Order>,
+}
+
+/// A policy to enforce on what is watched.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// The rules.
+    pub tree: Tree,
+    /// The beginning of the policy's hash.
+    pub hash: [u64; 2],
+    /// Where the programs are pinned: see [`Enforcer::open`].
+    pub instance: String,
 }
 
 /// What came of it.
@@ -59,6 +75,12 @@ pub struct Watched {
     pub status: Option<ExitStatus>,
     /// The time was up, or the watch was interrupted twice, before everything had ended.
     pub cut_short: bool,
+    /// What the enforced policy denied.
+    pub alerts: Vec<Alert>,
+    /// What the enforcing programs could not tell or report, by reason.
+    pub unreported: Vec<(Loss, u64)>,
+    /// Where the watch ended before the workload did: it is still held to the policy.
+    pub still_enforced: bool,
 }
 
 /// A run could not be watched.
@@ -67,9 +89,15 @@ pub enum SessionError {
     /// The kernel programs.
     #[error(transparent)]
     Sensor(#[from] SensorError),
+    /// The enforcing programs.
+    #[error(transparent)]
+    Enforce(#[from] EnforceError),
     /// The cgroup.
     #[error(transparent)]
     Group(#[from] GroupError),
+    /// A policy is for a cgroup.
+    #[error("there is no cgroup v2 directory to enforce a policy on")]
+    NoGroup,
     /// The command could not be started.
     #[error("{command}: cannot be started: {cause}")]
     Start {
@@ -144,6 +172,10 @@ pub async fn watch(plan: Plan) -> Result<Watched, SessionError> {
         pids.retain(|pid| *pid != own);
         late = live::state(&pids, begun);
     }
+    let mut enforcement = match &plan.order {
+        Some(order) => Some(Enforcement::begin(order, group.as_deref())?),
+        None => None,
+    };
     match &child {
         Some(child) => child.release()?,
         None => tracing::info!("watching from now on; an interrupt ends it"),
@@ -154,11 +186,22 @@ pub async fn watch(plan: Plan) -> Result<Watched, SessionError> {
         child,
         group,
         subject: &plan.subject,
+        enforcer: enforcement.as_mut().map(|e| &mut e.enforcer),
     };
     let cut_short = run.follow(plan.limit).await?;
     let Run {
         mut sensor, child, ..
     } = run;
+    let (alerts, unreported) = match &mut enforcement {
+        Some(Enforcement { enforcer, .. }) => (enforcer.alerts(clock)?, enforcer.losses(SCOPE)?),
+        None => (Vec::new(), Vec::new()),
+    };
+    let still_enforced = cut_short && enforcement.is_some();
+    if let Some(enforcement) = enforcement
+        && !cut_short
+    {
+        enforcement.end()?;
+    }
     sensor.detach();
     while !collector.drain(&mut sensor) {}
     collector.look(&mut sensor)?;
@@ -178,7 +221,39 @@ pub async fn watch(plan: Plan) -> Result<Watched, SessionError> {
         profile,
         status: child.and_then(|child| child.status),
         cut_short,
+        alerts,
+        unreported,
+        still_enforced,
     })
+}
+
+/// A policy in force on the watched cgroup. Dropped without an end, as by an error, it stays.
+struct Enforcement {
+    enforcer: Enforcer,
+    group: u64,
+    instance: String,
+}
+
+impl Enforcement {
+    fn begin(order: &Order, group: Option<&Path>) -> Result<Self, SessionError> {
+        let id = cgroup::identify(group.ok_or(SessionError::NoGroup)?)?;
+        let mut enforcer = Enforcer::open(&order.instance)?;
+        if let Err(error) = enforcer.apply(id, SCOPE, order.hash, &order.tree) {
+            enforcer::release(Some(&order.instance))?;
+            return Err(error.into());
+        }
+        Ok(Self {
+            enforcer,
+            group: id.id,
+            instance: order.instance.clone(),
+        })
+    }
+
+    fn end(mut self) -> Result<(), SessionError> {
+        self.enforcer.lift(self.group)?;
+        enforcer::release(Some(&self.instance))?;
+        Ok(())
+    }
 }
 
 fn plan_is_command(subject: &Subject) -> bool {
@@ -214,6 +289,7 @@ struct Run<'a> {
     child: Option<Child>,
     group: Option<PathBuf>,
     subject: &'a Subject,
+    enforcer: Option<&'a mut Enforcer>,
 }
 
 impl Run<'_> {
@@ -241,6 +317,9 @@ impl Run<'_> {
                 }
                 _ = tick.tick() => {
                     self.collector.drain(&mut self.sensor);
+                    if let Some(enforcer) = &mut self.enforcer {
+                        enforcer.gather();
+                    }
                     if self.is_over() {
                         return Ok(false);
                     }

@@ -142,6 +142,7 @@ pub(crate) fn run(arguments: Vec<OsString>) {
             assert!(status.expect("a shell").success());
         }
         "turn" => super::overhead::turn(path(0), path(1)),
+        "attempts" => super::attempts::act(),
         "mkdir-as-32-bit" => super::compat::mkdir(path(0)),
         other => panic!("no scenario {other}"),
     }

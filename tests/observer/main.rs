@@ -5,10 +5,15 @@
 //! are left out, aloud; with `CI` set they fail instead.
 
 mod act;
+mod attempts;
 mod command;
 mod compat;
+mod cost;
+mod enforce;
+mod enforced;
 mod execs;
 mod limits;
+mod maze;
 mod overhead;
 mod overlay;
 mod process;
@@ -47,6 +52,9 @@ fn main() -> ExitCode {
             .chain(compat::ALL)
             .chain(command::ALL)
             .chain(process::ALL)
+            .chain(enforce::ALL)
+            .chain(enforced::ALL)
+            .chain(cost::ALL)
         {
             let test = *test;
             if leaves_out(rung, name) {

@@ -422,6 +422,7 @@ fn late(rung: Rung) -> Result<(), Failed> {
             ..Settings::default()
         },
         max_behaviors: DEFAULT_MAX_BEHAVIORS,
+        order: None,
     })?;
     sleeper.wait()?;
     check(seen.profile.late && seen.profile.is_partial(), || {

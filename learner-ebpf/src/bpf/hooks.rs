@@ -17,11 +17,11 @@ const MAX_ERRNO: u64 = 4095;
 
 /// The arguments of a hook; behind them the verdict so far.
 #[derive(Clone, Copy)]
-struct Args(*const u64);
+pub(crate) struct Args(pub(crate) *const u64);
 
 impl Args {
     #[inline(always)]
-    fn get(self, n: usize) -> u64 {
+    pub(crate) fn get(self, n: usize) -> u64 {
         // SAFETY: every hook reads only the arguments that its function has, and one behind.
         unsafe { *self.0.add(n) }
     }
@@ -143,7 +143,7 @@ hook!(
 /// path (kernels before 6.5), or its mount is a private clone that is in no namespace. What the
 /// kernel itself mounted (memfd, pipe) is in none either, and is not meant.
 #[inline(always)]
-fn is_inner(at: Location, inode: u64) -> bool {
+pub(crate) fn is_inner(at: Location, inode: u64) -> bool {
     if inode != pointer(at.dentry, field::DENTRY_INODE) {
         return true;
     }
@@ -151,6 +151,11 @@ fn is_inner(at: Location, inode: u64) -> bool {
     let in_no_namespace = pointer(mount, field::MOUNT_NS) >= 0u64.wrapping_sub(MAX_ERRNO);
     in_no_namespace
         && value::<u64>(pointer(at.dentry, field::DENTRY_SB), field::SB_FLAGS) & SB_KERNMOUNT == 0
+}
+
+#[inline(always)]
+pub(crate) fn is_directory(inode: u64) -> bool {
+    value::<u16>(inode, field::INODE_MODE) & S_IFMT == S_IFDIR
 }
 
 /// What is to be said of an open file, by any rung. Emits. Gives the key under which the kernel counts
@@ -163,7 +168,7 @@ pub(crate) fn report_open(record: Record, file: u64, errno: u32) -> Option<[u64;
     let head = record.head();
     head.errno = errno;
     head.access = mode & (access::READ | access::WRITE);
-    if value::<u16>(inode, field::INODE_MODE) & S_IFMT == S_IFDIR {
+    if is_directory(inode) {
         head.flags |= flag::DIRECTORY;
     }
     record.owner(inode);

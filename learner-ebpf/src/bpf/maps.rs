@@ -5,6 +5,9 @@ use aya_ebpf::maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf};
 use learner_ebpf::{
     AGAIN_MAX, Again, AgainKey, COMPAT_FROM, Header, SYSCALL_MAX, Seen, field, setting, stage,
 };
+use learner_ebpf::enforce::{Edge, EdgeKey, LONG_WORDS, Policy, SHORT_WORDS, kept};
+
+use super::case::Case;
 
 /// Bytes that segments may begin at; one more path fits behind. Three paths of the greatest length
 /// and a string fit, which is what the longest common record needs.
@@ -96,6 +99,27 @@ pub(crate) static SEQUENCE: Array<u64> = Array::with_max_entries(1, 0);
 pub(crate) static REMOVALS: Array<u64> = Array::with_max_entries(1, 0);
 #[map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SLOTS, 0);
+
+/// An entry that is replaced or removed is freed only when no program can hold it any more, which
+/// the kernel does not promise of preallocated entries.
+const NO_PREALLOC: u32 = 1;
+
+/// Policies by cgroup v2 id.
+#[map]
+pub(crate) static POLICIES: HashMap<u64, Policy> = HashMap::with_max_entries(4096, NO_PREALLOC);
+/// Their rules.
+#[map]
+pub(crate) static EDGES: HashMap<EdgeKey<SHORT_WORDS>, Edge> =
+    HashMap::with_max_entries(262_144, NO_PREALLOC);
+/// Those for long names.
+#[map]
+pub(crate) static LONG_EDGES: HashMap<EdgeKey<LONG_WORDS>, Edge> =
+    HashMap::with_max_entries(65_536, NO_PREALLOC);
+/// See [`learner_ebpf::enforce::kept`].
+#[map]
+pub(crate) static KEPT: Array<u64> = Array::with_max_entries(kept::COUNT, 0);
+#[map]
+pub(crate) static CASES: PerCpuArray<Case> = PerCpuArray::with_max_entries(SLOTS, 0);
 
 #[unsafe(no_mangle)]
 static OFFSETS: [u32; field::COUNT] = [0; field::COUNT];

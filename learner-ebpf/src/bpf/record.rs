@@ -12,6 +12,7 @@ use super::maps::{
 };
 use super::read::{Location, current_task, executable, pointer, value};
 use super::scope::lose;
+use super::sip::{self, round, word};
 use super::walk::{end, position, set_position, walk};
 
 const OVERLAYFS_SUPER_MAGIC: u64 = 0x794c_7630;
@@ -276,15 +277,31 @@ impl Record {
             lose(self.scope, lost::PATH_TOO_LONG);
             return false;
         }
-        let head = self.head();
         if deduplicate {
-            head.key = hash(self.scratch, used);
-            let key = head.key;
-            if let Some(seen) = SEEN.get_ptr_mut(key) {
-                count(seen, head.at);
+            self.head().key = hash(self.scratch, used);
+            if self.is_known() {
                 return true;
             }
         }
+        self.send(deduplicate)
+    }
+
+    /// Counts a behaviour that was sent already. False: it was not.
+    #[inline(always)]
+    pub(crate) fn is_known(self) -> bool {
+        let head = self.head();
+        let key = head.key;
+        let Some(seen) = SEEN.get_ptr_mut(key) else {
+            return false;
+        };
+        count(seen, head.at);
+        true
+    }
+
+    /// Sends the record, and marks it as seen if `deduplicate`: then true, if it could be.
+    #[inline(always)]
+    pub(crate) fn send(self, deduplicate: bool) -> bool {
+        let head = self.head();
         // SAFETY: head and data are adjacent in the slot; `used` is bounded above.
         let sent = unsafe {
             bpf_ringbuf_output(
@@ -340,30 +357,6 @@ fn count(seen: *mut Seen, at: u64) {
     }
 }
 
-macro_rules! round {
-    ($v:ident) => {
-        $v[0] = $v[0].wrapping_add($v[1]);
-        $v[1] = $v[1].rotate_left(13) ^ $v[0];
-        $v[0] = $v[0].rotate_left(32);
-        $v[2] = $v[2].wrapping_add($v[3]);
-        $v[3] = $v[3].rotate_left(16) ^ $v[2];
-        $v[0] = $v[0].wrapping_add($v[3]);
-        $v[3] = $v[3].rotate_left(21) ^ $v[0];
-        $v[2] = $v[2].wrapping_add($v[1]);
-        $v[1] = $v[1].rotate_left(17) ^ $v[2];
-        $v[2] = $v[2].rotate_left(32);
-    };
-}
-
-macro_rules! word {
-    ($v:ident, $word:expr) => {
-        let word: u64 = $word;
-        $v[3] ^= word;
-        round!($v);
-        $v[0] ^= word;
-    };
-}
-
 /// SipHash-1-3 with 128 bits of output over the hashed part of the head and `used` bytes of data.
 ///
 /// The bytes up to the next word are zeroed first; the lengths in the head keep that unambiguous.
@@ -373,17 +366,7 @@ macro_rules! word {
 fn hash(scratch: *mut Scratch, used: u64) -> [u64; 2] {
     absorb(scratch, used);
     // SAFETY: the slot is held.
-    let mut v = unsafe { core::ptr::read_volatile(&raw const (*scratch).sip) };
-    v[2] ^= 0xee;
-    round!(v);
-    round!(v);
-    round!(v);
-    let low = v[0] ^ v[1] ^ v[2] ^ v[3];
-    v[1] ^= 0xdd;
-    round!(v);
-    round!(v);
-    round!(v);
-    [low, v[0] ^ v[1] ^ v[2] ^ v[3]]
+    sip::end(unsafe { core::ptr::read_volatile(&raw const (*scratch).sip) })
 }
 
 #[inline(never)]
@@ -402,13 +385,8 @@ fn absorb(scratch: *mut Scratch, used: u64) {
             0,
         );
     }
-    let (k0, k1) = sip_key();
-    let mut v = [
-        k0 ^ 0x736f_6d65_7073_6575,
-        k1 ^ 0x646f_7261_6e64_6f6d ^ 0xee,
-        k0 ^ 0x6c79_6765_6e65_7261,
-        k1 ^ 0x7465_6462_7974_6573,
-    ];
+    let mut v = sip::begin(sip_key());
+    v[1] ^= 0xee;
     // SAFETY: the head is 8-aligned and its hashed part a multiple of 8 bytes.
     let head = unsafe {
         (&raw const (*scratch).head)

@@ -99,6 +99,15 @@ pub fn of_process(pid: u32) -> Result<PathBuf, GroupError> {
     Ok(mount_point()?.join(own))
 }
 
+/// Whether this process is in the cgroup v2 directory with this id, or below it.
+pub(super) fn contains_this_process(id: u64) -> bool {
+    let Ok(own) = of_process(std::process::id()) else {
+        return false;
+    };
+    own.ancestors()
+        .any(|group| fs::metadata(group).is_ok_and(|found| found.ino() == id))
+}
+
 /// A group made for one command; removed when dropped, if nothing is left in it.
 #[derive(Debug)]
 pub struct Group {

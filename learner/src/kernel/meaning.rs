@@ -211,7 +211,7 @@ fn root_directory() -> AbsPath {
     AbsPath::from_components([]).unwrap_or_else(|_| unreachable!("no component holds a NUL"))
 }
 
-fn operation(event: &Event, to: Option<AbsPath>) -> Option<Op> {
+pub(super) fn operation(event: &Event, to: Option<AbsPath>) -> Option<Op> {
     Some(match event.op {
         op::EXEC => Op::Exec,
         op::OPEN => Op::Open(match event.access {
@@ -233,7 +233,7 @@ fn operation(event: &Event, to: Option<AbsPath>) -> Option<Op> {
 }
 
 /// An opened directory is told by the slash at its end.
-fn as_directory(path: AbsPath) -> AbsPath {
+pub(super) fn as_directory(path: AbsPath) -> AbsPath {
     if path.as_bytes().ends_with(b"/") {
         return path;
     }
@@ -242,7 +242,7 @@ fn as_directory(path: AbsPath) -> AbsPath {
     AbsPath::new(bytes).unwrap_or(path)
 }
 
-fn behavior(event: &Event, op: Op, path: AbsPath, source: Option<AbsPath>) -> Behavior {
+pub(super) fn behavior(event: &Event, op: Op, path: AbsPath, source: Option<AbsPath>) -> Behavior {
     let known = |known, bit| event.has(known).then(|| event.has(bit));
     Behavior {
         op,

@@ -5,6 +5,7 @@ pub mod cgroup;
 mod clock;
 mod collect;
 mod decode;
+pub mod enforcer;
 mod hook;
 mod image;
 pub mod live;

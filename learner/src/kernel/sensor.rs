@@ -17,7 +17,8 @@ use super::repeats::{self, Repeats};
 use super::syscalls;
 use crate::observation::Loss;
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../learner-ebpf/object/learner.bpf.o");
+pub(super) static OBJECT: &[u8] =
+    aya::include_bytes_aligned!("../../../learner-ebpf/object/learner.bpf.o");
 
 /// Size of the ring buffer unless told otherwise, bytes.
 pub const DEFAULT_RING: u32 = 8 << 20;
@@ -148,6 +149,9 @@ impl Sensor {
             .map_max_entries("IMAGES", if needs_images { 1024 } else { 1 })
             .map_max_entries("PENDING", if needs_pending { 512 } else { 1 })
             .map_max_entries("AGAIN", if needs_pending { AGAIN_MAX } else { 1 })
+            .map_max_entries("POLICIES", 1)
+            .map_max_entries("EDGES", 1)
+            .map_max_entries("LONG_EDGES", 1)
             .load(OBJECT)
             .map_err(|e| SensorError::Load(chain(&e)))?;
         let mut served = Vec::new();
@@ -472,7 +476,7 @@ fn try_rung(ebpf: &mut Ebpf, btf: &Btf, hook: Hook, rung: Rung) -> Result<(), St
 
 /// The verifier gives up with EAGAIN when a signal arrives, a child's end for one: tried again, as
 /// libbpf does.
-fn patiently(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), String> {
+pub(super) fn patiently(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), String> {
     const TRIES: usize = 20;
     for _ in 1..TRIES {
         match load() {
@@ -561,7 +565,7 @@ fn attach_calls(
 }
 
 /// The kernel's types, read once.
-fn types() -> Result<&'static Btf, String> {
+pub(super) fn types() -> Result<&'static Btf, String> {
     static KNOWN: OnceLock<Btf> = OnceLock::new();
     if let Some(btf) = KNOWN.get() {
         return Ok(btf);
@@ -579,14 +583,20 @@ fn own_pid() -> u32 {
 }
 
 /// An error with its causes on one line; a verifier log is cut to its end, where the reason is.
-fn reason(error: &ProgramError) -> String {
+pub(super) fn reason(error: &ProgramError) -> String {
     if let ProgramError::LoadError {
         io_error,
         verifier_log,
     } = error
     {
         let log = verifier_log.to_string();
-        let tail: Vec<&str> = log.lines().rev().take(3).collect();
+        let is_figure = |line: &&str| {
+            ["verification time", "stack depth", "processed "]
+                .iter()
+                .any(|figure| line.starts_with(figure))
+        };
+        let said = log.lines().filter(|line| !is_figure(line));
+        let tail: Vec<&str> = said.rev().take(3).collect();
         tracing::debug!(%log, "verifier");
         return if log.trim().is_empty() {
             format!("load refused: {io_error}")
@@ -600,7 +610,7 @@ fn reason(error: &ProgramError) -> String {
     chain(error)
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {

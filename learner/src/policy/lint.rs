@@ -118,8 +118,9 @@ impl<'p> Lints<'p> {
                 match enforcer {
                     Enforcer::Bpf => self.of_path(&at, rule),
                     Enforcer::AppArmor => self.of_apparmor_path(&at, section, rule, effect),
+                    Enforcer::Learner => self.of_learner_path(&at, rule),
                 }
-                if enforcer == Enforcer::Bpf && effect == Effect::Allow {
+                if enforcer != Enforcer::AppArmor && effect == Effect::Allow {
                     self.of_flags(&at, rule.read_only, rule.owner_only);
                 }
             }
@@ -127,22 +128,21 @@ impl<'p> Lints<'p> {
                 let at = format!("{section}.matchDirectories[{index}]");
                 let effect = spec.effect(action, rule.action.as_ref());
                 self.of_directory(&at, rule, enforcer);
-                if enforcer == Enforcer::Bpf && effect == Effect::Allow {
+                if enforcer != Enforcer::AppArmor && effect == Effect::Allow {
                     self.of_flags(&at, rule.read_only, rule.owner_only);
                 }
                 if enforcer == Enforcer::AppArmor {
                     self.of_apparmor_directory(&at, section, rule, effect);
                 }
             }
-            if enforcer == Enforcer::Bpf {
-                for index in 0..patterns.len() {
-                    let at = format!("{section}.matchPatterns[{index}]");
-                    self.add(
-                        &at,
-                        LintKind::NeverMatches,
-                        "the BPF-LSM enforcer ignores patterns",
-                    );
-                }
+            let ignored = match enforcer {
+                Enforcer::Bpf => "the BPF-LSM enforcer ignores patterns",
+                Enforcer::Learner => "Learner's own programs ignore patterns",
+                Enforcer::AppArmor => continue,
+            };
+            for index in 0..patterns.len() {
+                let at = format!("{section}.matchPatterns[{index}]");
+                self.add(&at, LintKind::NeverMatches, ignored);
             }
         }
     }
@@ -189,6 +189,33 @@ impl<'p> Lints<'p> {
         self.of_sources(at, &rule.from_source);
     }
 
+    fn of_learner_path(&mut self, at: &str, rule: &PathRule) {
+        if !rule.allowed_args.is_empty() {
+            let text = "Learner's own programs do not compare arguments, so any will do";
+            self.add(at, LintKind::MatchesMore, text);
+        }
+        if rule.execname.as_deref().is_none_or(str::is_empty) {
+            self.of_resolved(at, "path", &rule.path);
+        }
+        for (index, source) in rule.from_source.iter().enumerate() {
+            let at = format!("{at}.fromSource[{index}]");
+            self.of_resolved(&at, "source", &source.path);
+        }
+    }
+
+    /// False, and said: no path of the kernel's can equal it.
+    fn of_resolved(&mut self, at: &str, what: &str, path: &str) -> bool {
+        let is_odd = |part| ["", ".", ".."].contains(&part);
+        let resolved = path.starts_with('/') && !path.split('/').skip(1).any(is_odd);
+        if !resolved {
+            let text = format!(
+                "the {what} is not a resolved path, and resolved paths are compared, so it never matches"
+            );
+            self.add(at, LintKind::NeverMatches, text);
+        }
+        resolved
+    }
+
     fn of_sources(&mut self, at: &str, sources: &[Source]) {
         for (index, source) in sources.iter().enumerate() {
             self.of_key(&format!("{at}.fromSource[{index}]"), "source", &source.path);
@@ -204,16 +231,10 @@ impl<'p> Lints<'p> {
             );
             self.add(at, LintKind::NeverMatches, text);
         }
-        let parts: Vec<&str> = path.split('/').skip(1).collect();
-        if !path.starts_with('/') || parts.iter().any(|part| ["", ".", ".."].contains(part)) {
+        let depth = path.split('/').skip(1).count();
+        if self.of_resolved(at, what, path) && depth > MAX_DEPTH {
             let text = format!(
-                "the {what} is not a resolved path, and KubeArmor compares resolved paths, so it never matches"
-            );
-            self.add(at, LintKind::NeverMatches, text);
-        } else if parts.len() > MAX_DEPTH {
-            let text = format!(
-                "the {what} is {} components deep, and {MAX_DEPTH} are followed, so it never matches",
-                parts.len()
+                "the {what} is {depth} components deep, and {MAX_DEPTH} are followed, so it never matches"
             );
             self.add(at, LintKind::NeverMatches, text);
         }
@@ -223,7 +244,7 @@ impl<'p> Lints<'p> {
         let dir = rule.dir.as_str();
         let Some(object) = dir.strip_suffix('/') else {
             let text = match enforcer {
-                Enforcer::Bpf => {
+                Enforcer::Bpf | Enforcer::Learner => {
                     "without a slash at its end it acts on the parent directory alone, and on nothing below"
                 }
                 Enforcer::AppArmor => {
@@ -231,13 +252,19 @@ impl<'p> Lints<'p> {
                 }
             };
             let kind = match enforcer {
-                Enforcer::Bpf => LintKind::NeverMatches,
+                Enforcer::Bpf | Enforcer::Learner => LintKind::NeverMatches,
                 Enforcer::AppArmor => LintKind::MatchesMore,
             };
             self.add(at, kind, text);
             return;
         };
         if enforcer == Enforcer::AppArmor {
+            return;
+        }
+        if enforcer == Enforcer::Learner {
+            if !object.is_empty() {
+                self.of_resolved(at, "dir", object);
+            }
             return;
         }
         if !object.is_empty() {
@@ -363,7 +390,7 @@ impl<'p> Lints<'p> {
             || allowed_dirs.iter().any(|rule| {
                 rule.recursive == Some(true) && "/var/lib/containerd/".starts_with(&rule.dir)
             });
-        if writes && !reaches_host {
+        if enforcer == Enforcer::Bpf && writes && !reaches_host {
             let text = "on an overlay root under block, the first change of a file of the image is refused: it is copied up below the host's /var/lib/containerd/, which no rule allows";
             self.add("spec.file", LintKind::CopyUp, text);
         }

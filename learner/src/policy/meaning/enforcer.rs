@@ -10,6 +10,9 @@ pub enum Enforcer {
     Bpf,
     /// Profiles of the AppArmor LSM: `apparmor`.
     AppArmor,
+    /// Learner's own programs on LSM hooks: `learner`. The rules of [`Enforcer::Bpf`] without its
+    /// limits, for programs and files; sockets, capabilities and arguments are not looked at.
+    Learner,
 }
 
 /// What KubeArmor does with what no rule of a class allows, once the class has an Allow rule.
@@ -79,9 +82,10 @@ impl FromStr for Enforcer {
         match text {
             "bpf" => Ok(Self::Bpf),
             "apparmor" => Ok(Self::AppArmor),
+            "learner" => Ok(Self::Learner),
             _ => Err(UnknownWord {
                 found: text.to_owned(),
-                words: &["bpf", "apparmor"],
+                words: &["bpf", "apparmor", "learner"],
             }),
         }
     }
@@ -106,6 +110,7 @@ impl fmt::Display for Enforcer {
         f.pad(match self {
             Self::Bpf => "bpf",
             Self::AppArmor => "apparmor",
+            Self::Learner => "learner",
         })
     }
 }

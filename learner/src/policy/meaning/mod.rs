@@ -21,6 +21,7 @@ mod hook;
 mod judgement;
 mod operation;
 mod overlay;
+mod tree;
 
 pub(crate) use bpf::CAPABILITIES;
 pub use budget::{Budget, Dropped};
@@ -29,6 +30,7 @@ pub use hook::{FileHook, Hook, HookCall, Program};
 pub use judgement::{Because, Fact, Judgement, Rule, Verdict, Why};
 pub use operation::Operation;
 pub use overlay::{Inner, Root};
+pub use tree::{Branch, NodeId, Rule as TreeRule, Tree};
 
 /// Policies as an enforcer holds them for one container.
 pub struct Enforced {
@@ -48,7 +50,16 @@ impl Enforced {
         let policies: Vec<&Policy> = policies.iter().map(Borrow::borrow).collect();
         Self {
             engine: match enforcer {
-                Enforcer::Bpf => Engine::Bpf(bpf::Container::new(&policies, postures)),
+                Enforcer::Bpf => Engine::Bpf(bpf::Container::new(
+                    &policies,
+                    postures,
+                    bpf::Bounds::KubeArmor,
+                )),
+                Enforcer::Learner => Engine::Bpf(bpf::Container::new(
+                    &policies,
+                    postures,
+                    bpf::Bounds::Unlimited,
+                )),
                 Enforcer::AppArmor => {
                     Engine::AppArmor(apparmor::Container::new(&policies, postures))
                 }
@@ -92,6 +103,14 @@ impl Enforced {
         match &self.engine {
             Engine::Bpf(container) => container.budget(),
             Engine::AppArmor(_) => Budget::default(),
+        }
+    }
+
+    /// The rules as Learner's own programs hold them; None of another enforcer.
+    pub fn tree(&self) -> Option<Tree> {
+        match &self.engine {
+            Engine::Bpf(container) if container.is_unlimited() => Some(container.tree()),
+            _ => None,
         }
     }
 

@@ -35,7 +35,7 @@ const WRITE: Op = Op::Open(Access::Write);
 
 #[test]
 fn the_words_are_read_and_written() {
-    for word in ["bpf", "apparmor"] {
+    for word in ["bpf", "apparmor", "learner"] {
         let enforcer: Enforcer = word.parse().expect("an enforcer");
         assert_eq!(enforcer.to_string(), word);
     }
@@ -44,7 +44,10 @@ fn the_words_are_read_and_written() {
         assert_eq!(posture.to_string(), word);
     }
     let error = "selinux".parse::<Enforcer>().expect_err("no enforcer");
-    assert_eq!(error.to_string(), "'selinux' is not one of: bpf, apparmor");
+    assert_eq!(
+        error.to_string(),
+        "'selinux' is not one of: bpf, apparmor, learner"
+    );
 }
 
 #[test]
@@ -177,4 +180,76 @@ fn the_same_policies_in_another_order_may_mean_something_else() {
     };
     assert!(read([&allow, &block]).starts_with("denied"));
     assert!(read([&block, &allow]).starts_with("allowed"));
+}
+
+fn learner(spec: &str) -> Enforced {
+    let text = format!("kind: KubeArmorPolicy\nmetadata: {{name: p}}\nspec:\n{spec}");
+    let policies = from_yaml(&text).expect("a policy");
+    Enforced::new(Enforcer::Learner, &policies, Postures::all(Posture::Block))
+}
+
+#[test]
+fn learners_own_programs_have_none_of_kubearmors_limits() {
+    let long = format!("/{}", "l".repeat(200));
+    let deep: String = (1..=30).map(|n| format!("/{n}")).collect();
+    let wide: String = format!("/{}/", "d".repeat(100));
+    let many: String = (0..400).map(|n| format!("{{path: /many/{n}}}, ")).collect();
+    let spec = format!(
+        "  process: {{matchPaths: [{{path: /bin/app}}]}}\n  file: {{matchPaths: [{many}{{path: {long}}}, {{path: {deep}}}], matchDirectories: [{{dir: {wide}}}]}}\n  action: Allow\n"
+    );
+    let (ours, theirs) = (learner(&spec), enforced(&spec, Posture::Block));
+    for at in [&long, &deep, &format!("{wide}file"), "/many/399"] {
+        assert_eq!(
+            ours.judge(&Operation::new(&READ, &path(at))).verdict,
+            Verdict::Allowed,
+            "{at}"
+        );
+        assert_eq!(
+            theirs.judge(&Operation::new(&READ, &path(at))).verdict,
+            Verdict::Denied,
+            "{at}"
+        );
+    }
+    // What KubeArmor cuts off or takes for its own key is nothing to ours.
+    for (op, at) in [
+        (READ, format!("{long}more")),
+        (READ, format!("/0{deep}")),
+        (Op::Exec, "/tmp/e".to_owned()),
+    ] {
+        let judgement = ours.judge(&Operation::new(&op, &path(&at)));
+        assert_eq!(judgement.verdict, Verdict::Denied, "{at}: {judgement}");
+    }
+    assert!(ours.budget().fits());
+    assert!(theirs.tree().is_none());
+}
+
+#[test]
+fn rules_become_a_tree_of_names() {
+    let ours = learner(
+        "  process: {matchPaths: [{execname: tool}]}\n  file: {matchPaths: [{path: /a/b, readOnly: true}, {path: /c, fromSource: [{path: /bin/app}]}], matchDirectories: [{dir: /a/d/, recursive: true}]}\n  action: Allow\n",
+    );
+    let tree = ours.tree().expect("a tree");
+    assert_eq!(
+        (tree.process, tree.file),
+        (Some(Posture::Block), Some(Posture::Block))
+    );
+    let branch =
+        |node: NodeId, name: &str| tree.branches.get(&(node, name.as_bytes().into())).copied();
+    let a = branch(NodeId::GLOBAL, "a").expect("/a");
+    assert_eq!(a.own, TreeRule::default());
+    assert_eq!(a.below, TreeRule::default(), "only on the way to /a/d/");
+    let below = a.child.expect("names below it");
+    assert!(branch(below, "b").is_some_and(|b| b.own.file != 0 && b.below.file == 0));
+    assert!(branch(below, "d").is_some_and(|d| d.own.file != 0 && d.below.file != 0));
+    assert!(branch(NodeId::NAMES, "tool").is_some_and(|tool| tool.own.process != 0));
+    let bin = branch(NodeId::SOURCES, "bin")
+        .and_then(|bin| bin.child)
+        .expect("/bin");
+    let start = branch(bin, "app")
+        .and_then(|app| app.source)
+        .expect("rules of its own");
+    assert!(branch(start, "c").is_some_and(|c| c.own.file != 0));
+    assert_eq!(branch(NodeId::GLOBAL, "c"), None);
+    assert!(tree.has_sources());
+    assert_eq!(ours.tree(), Some(tree), "the same rules give the same tree");
 }

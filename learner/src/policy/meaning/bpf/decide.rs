@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::find::{Half, Source};
 use super::map::Entry;
 use super::seen;
-use super::{BLOCK_POSTURE, CAPABILITY, Container, SOCKET_PROTOCOL, SOCKET_TYPE, bit, posture_of};
+use super::{
+    BLOCK_POSTURE, Bounds, CAPABILITY, Container, SOCKET_PROTOCOL, SOCKET_TYPE, bit, posture_of,
+};
 use crate::behavior::Access;
 use crate::policy::meaning::enforcer::{Class, Posture};
 use crate::policy::meaning::hook::{FileHook, Program};
@@ -57,10 +59,10 @@ impl Container {
 
     /// KubeArmor/BPF/enforcer.bpf.c, enforce_proc.
     pub(super) fn exec(&self, exec: &Exec<'_>, source: Source<'_>) -> Judgement {
-        let Some(path) = seen::path(exec.path, &self.mounts) else {
+        let Some(path) = self.seen(exec.path) else {
             return Judgement::allowed(Why::Nameless);
         };
-        let name = seen::name(exec.path);
+        let name = seen::name(exec.path, self.map.bounds);
         let Some(entry) = self.map.find(Half::PROCESS, path, Some(name), source) else {
             return self.unmatched(Class::Process);
         };
@@ -136,7 +138,7 @@ impl Container {
 
     /// KubeArmor/BPF/shared.h, match_and_enforce_path_hooks.
     pub(super) fn file(&self, file: &File<'_>, source: Source<'_>) -> Judgement {
-        let Some(path) = seen::path(file.path, &self.mounts) else {
+        let Some(path) = self.seen(file.path) else {
             return Judgement::allowed(Why::Nameless);
         };
         let Some(entry) = self.map.find(Half::FILE, path, None, source) else {
@@ -151,7 +153,9 @@ impl Container {
         let restricted = self.posture(Class::File).is_some();
         // Block rules without a source do not hold for a program without a path, where the class
         // has an Allow rule (verdicts memfd-source-001 to -003).
-        let lame = restricted && matches!(source, Source::Nameless);
+        let lame = restricted
+            && matches!(source, Source::Nameless)
+            && self.map.bounds == Bounds::KubeArmor;
         let read_only = mask & bit::READ != 0 && mask & bit::WRITE == 0;
         if let Some(judgement) = terminal(mask, file.tty, file.owner, &why) {
             return judgement;
@@ -257,7 +261,7 @@ impl Container {
     ) -> Option<Judgement> {
         let source = match source {
             Program::Path(path) => {
-                let path = seen::path(path, &self.mounts).unwrap_or_default();
+                let path = self.seen(path).unwrap_or_default();
                 self.map.source(path)
             }
             Program::Nameless => Source::Nameless,

@@ -2,8 +2,8 @@
 //! program, directory (KubeArmor/BPF/shared.h, match_and_enforce_path_hooks; enforcer.bpf.c,
 //! enforce_proc; verdicts fromsource-*, execname-*).
 
-use super::bit;
 use super::map::{Entry, RuleMap, Table};
+use super::{Bounds, bit};
 use crate::policy::crd::MAX_DIR_BYTES;
 use crate::policy::meaning::enforcer::Class;
 
@@ -55,14 +55,14 @@ impl RuleMap {
         source: Source<'m>,
     ) -> Option<&'m Entry> {
         if let Source::Named(table) = source
-            && let Some(entry) =
-                exact(table, half, path).or_else(|| directory(table, half, path, false))
+            && let Some(entry) = exact(table, half, path)
+                .or_else(|| directory(table, half, path, false, self.bounds))
         {
             return Some(entry);
         }
         exact(&self.global, half, path)
             .or_else(|| exact(&self.global, half, name?))
-            .or_else(|| directory(&self.global, half, path, true))
+            .or_else(|| directory(&self.global, half, path, true, self.bounds))
     }
 }
 
@@ -76,10 +76,20 @@ fn exact<'m>(table: &'m Table, half: Half, key: &[u8]) -> Option<&'m Entry> {
 /// end a prefix that is looked up (verdicts dir-length-*), and the first prefix that is no key ends
 /// the walk. The deepest recursive directory wins; one that is not recursive matches where no
 /// prefix was looked up after it, and no recursive one was met (verdicts dir-nested-*).
-fn directory<'m>(table: &'m Table, half: Half, path: &[u8], global: bool) -> Option<&'m Entry> {
+fn directory<'m>(
+    table: &'m Table,
+    half: Half,
+    path: &[u8],
+    global: bool,
+    bounds: Bounds,
+) -> Option<&'m Entry> {
+    let looked_at = match bounds {
+        Bounds::KubeArmor => MAX_DIR_BYTES,
+        Bounds::Unlimited => usize::MAX,
+    };
     let mut recursive = None;
     let mut last = None;
-    for (index, byte) in path.iter().enumerate().take(MAX_DIR_BYTES) {
+    for (index, byte) in path.iter().enumerate().take(looked_at) {
         if *byte != b'/' {
             continue;
         }

@@ -5,7 +5,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use super::find::Source;
-use super::posture_key;
+use super::{Bounds, posture_key};
 use crate::policy::meaning::enforcer::Class;
 use crate::policy::meaning::judgement::Rule;
 
@@ -32,6 +32,9 @@ pub(super) struct RuleMap {
     sources: HashMap<Box<[u8]>, Table, BuildHasherDefault<KeyHasher>>,
     /// Which arguments a program may have, by path and source; not limited by the rule map.
     pub(super) arguments: Arguments,
+    pub(super) bounds: Bounds,
+    /// Without KubeArmor's limits: the posture of each class that has an Allow rule.
+    pub(super) postures: [Option<u16>; 4],
     classes: [bool; 4],
     by_class: [Vec<Box<[u8]>>; 4],
 }
@@ -62,8 +65,18 @@ impl RuleMap {
     }
 
     pub(super) fn posture(&self, class: Class) -> Option<u16> {
+        if self.bounds == Bounds::Unlimited {
+            return self.postures[class as usize];
+        }
         let key = [posture_key(class)];
         self.global.get(&key[..]).map(|entry| entry.process)
+    }
+
+    /// All sources with what is held for them.
+    pub(super) fn sources(&self) -> impl Iterator<Item = (&[u8], &Table)> {
+        self.sources
+            .iter()
+            .map(|(source, table)| (&**source, table))
     }
 
     /// The source with what is held for it.

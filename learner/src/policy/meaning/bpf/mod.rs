@@ -14,6 +14,7 @@ mod number;
 mod put;
 mod room;
 mod seen;
+mod tree;
 
 pub(crate) use number::CAPABILITIES;
 
@@ -57,6 +58,16 @@ const SOCKET_TYPE: u8 = 2;
 const SOCKET_PROTOCOL: u8 = 3;
 const CAPABILITY: u8 = 200;
 
+/// Whether KubeArmor's limits hold: the bytes of a key, of a directory and of the map, the depth of a
+/// path, and what its posture keys and programs without a path lead to. Learner's own programs have
+/// none of them, and otherwise the same rules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Bounds {
+    #[default]
+    KubeArmor,
+    Unlimited,
+}
+
 /// What the enforcer holds for a container.
 pub(super) struct Container {
     map: RuleMap,
@@ -67,8 +78,8 @@ pub(super) struct Container {
 }
 
 impl Container {
-    pub(super) fn new(policies: &[&Policy], postures: Postures) -> Self {
-        let (map, budget) = put::put(policies, postures);
+    pub(super) fn new(policies: &[&Policy], postures: Postures, bounds: Bounds) -> Self {
+        let (map, budget) = put::put(policies, postures, bounds);
         let posture = |class| map.posture(class);
         Self {
             postures: [
@@ -91,6 +102,23 @@ impl Container {
         self.map.has(Class::Capabilities)
     }
 
+    /// A path as the programs see it.
+    fn seen<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
+        match self.map.bounds {
+            Bounds::KubeArmor => seen::path(path, &self.mounts),
+            Bounds::Unlimited => seen::whole(path),
+        }
+    }
+
+    pub(super) fn is_unlimited(&self) -> bool {
+        self.map.bounds == Bounds::Unlimited
+    }
+
+    /// The rules as Learner's own programs hold them.
+    pub(super) fn tree(&self) -> super::tree::Tree {
+        tree::grow(&self.map)
+    }
+
     /// The mask under the posture key of a class, whatever wrote it.
     fn posture(&self, class: Class) -> Option<u16> {
         self.postures[class as usize]
@@ -106,7 +134,7 @@ impl Container {
         match call.source {
             Program::Path(path) => {
                 // A source that is the root directory does not exist.
-                let path = seen::path(path, &self.mounts).unwrap_or_default();
+                let path = self.seen(path).unwrap_or_default();
                 self.decide(call, self.map.source(path))
             }
             Program::Nameless => self.decide(call, Source::Nameless),

@@ -8,8 +8,8 @@ use indexmap::IndexMap;
 
 use super::map::{Entry, RuleMap};
 use super::number::{SOCKET_TYPES, capability_number, expanded, protocol_key};
-use super::room::{Key, Room, padded};
-use super::{AUDIT_POSTURE, BLOCK_POSTURE, CAPABILITY, SOCKET_TYPE, bit, posture_key};
+use super::room::{Key, Room};
+use super::{AUDIT_POSTURE, BLOCK_POSTURE, Bounds, CAPABILITY, SOCKET_TYPE, bit, posture_key};
 use crate::policy::document::{Capability, Directory, Effect, Kind, PathRule, Policy, Source};
 use crate::policy::meaning::budget::Budget;
 use crate::policy::meaning::enforcer::{Class, Posture, Postures};
@@ -84,8 +84,9 @@ fn terminal(pts: Option<bool>) -> u16 {
 }
 
 /// Builds the map; what it has no room for is in the budget.
-pub(super) fn put(policies: &[&Policy], postures: Postures) -> (RuleMap, Budget) {
+pub(super) fn put(policies: &[&Policy], postures: Postures, bounds: Bounds) -> (RuleMap, Budget) {
     let mut lists = Lists::default();
+    lists.map.bounds = bounds;
     for policy in policies {
         lists.add(policy);
     }
@@ -167,7 +168,8 @@ impl Lists {
         mut write: impl FnMut(&mut List, &str, &Arc<Rule>),
     ) {
         saying.for_each_source(|source, rule| {
-            self.map.note(class, &padded(source.as_bytes()));
+            let bounds = self.map.bounds;
+            self.map.note(class, &bounds.key(source.as_bytes()));
             let list = match class {
                 Class::Process => &mut self.process,
                 Class::File => &mut self.file,
@@ -187,11 +189,13 @@ impl Lists {
         let key = rule.execname.as_deref().unwrap_or_default();
         let key = if key.is_empty() { &rule.path } else { key };
         let mut mask = bit::EXEC | flag(rule.owner_only, bit::OWNER) | pts | deny;
-        if !rule.allowed_args.is_empty() {
+        let bounds = self.map.bounds;
+        // Learner's programs do not compare arguments.
+        if !rule.allowed_args.is_empty() && bounds == Bounds::KubeArmor {
             mask |= bit::ARGUMENTS;
         }
         self.each(Class::Process, saying, |list, source, rule| {
-            let key = Key::new(key.as_bytes(), source);
+            let key = Key::new(key.as_bytes(), source, bounds);
             list.rules.insert(key, (mask, rule.clone()));
         });
         for source in saying
@@ -203,7 +207,7 @@ impl Lists {
                 saying.sources.is_empty().then_some(""),
             )
         {
-            let Key { path, source } = Key::new(key.as_bytes(), source);
+            let Key { path, source } = Key::new(key.as_bytes(), source, bounds);
             let listed = self.map.arguments.entry((path, source)).or_default();
             let arguments = rule.allowed_args.iter();
             listed.extend(arguments.map(|argument| argument.as_bytes().into()));
@@ -219,8 +223,9 @@ impl Lists {
         if rule.read_only != Some(true) {
             mask |= bit::WRITE;
         }
+        let bounds = self.map.bounds;
         self.each(Class::File, saying, |list, source, cited| {
-            let key = Key::new(rule.path.as_bytes(), source);
+            let key = Key::new(rule.path.as_bytes(), source, bounds);
             list.rules.insert(key, (mask, cited.clone()));
         });
     }
@@ -231,8 +236,10 @@ impl Lists {
             return;
         };
         let mask = mask | flag(rule.owner_only, bit::OWNER) | pts | deny;
+        let bounds = self.map.bounds;
         self.each(class, saying, |list, source, cited| {
-            directory_keys(&mut list.rules, &rule.dir, source, &(mask, cited.clone()));
+            let value = (mask, cited.clone());
+            directory_keys(&mut list.rules, &rule.dir, source, &value, bounds);
         });
     }
 
@@ -287,8 +294,9 @@ impl Lists {
         let Some(deny) = deny(saying.effect, pts != 0) else {
             return;
         };
+        let bounds = self.map.bounds;
         self.each(class, saying, |list, source, rule| {
-            let key = Key::new(key, source);
+            let key = Key::new(key, source, bounds);
             list.rules.insert(key, (deny | pts, rule.clone()));
         });
     }
@@ -302,7 +310,11 @@ impl Lists {
             Class::Network,
             Class::Capabilities,
         ];
-        let mut room = Room::default();
+        let bounds = self.map.bounds;
+        let mut room = Room {
+            bounds,
+            ..Room::default()
+        };
         let nothing = classes
             .iter()
             .all(|class| self.list(*class).rules.is_empty());
@@ -312,8 +324,14 @@ impl Lists {
         }
         for class in classes {
             let List { rules, allows } = std::mem::take(self.list(class));
-            let posture = Key::new(&[posture_key(class)], "");
-            if allows {
+            let posture = Key::new(&[posture_key(class)], "", bounds);
+            if bounds == Bounds::Unlimited {
+                let mask = match postures.of(class) {
+                    Posture::Audit => AUDIT_POSTURE,
+                    Posture::Block => BLOCK_POSTURE,
+                };
+                self.map.postures[class as usize] = allows.then_some(mask);
+            } else if allows {
                 let process = match postures.of(class) {
                     Posture::Audit => AUDIT_POSTURE,
                     Posture::Block => BLOCK_POSTURE,
@@ -359,13 +377,19 @@ impl Lists {
 /// KubeArmor/enforcer/bpflsm/rulesHandling.go, dirtoMap: the directory as an object, the directory
 /// as a prefix, and every prefix of it as a hint that something is below. A prefix that is a rule
 /// already keeps its mask.
-fn directory_keys(list: &mut IndexMap<Key, Value>, dir: &str, source: &str, value: &Value) {
+fn directory_keys(
+    list: &mut IndexMap<Key, Value>,
+    dir: &str,
+    source: &str,
+    value: &Value,
+    bounds: Bounds,
+) {
     let (mask, rule) = value;
     let parts: Vec<&str> = dir.split('/').collect();
     let object = parts[..parts.len() - 1].join("/");
-    list.insert(Key::new(object.as_bytes(), source), value.clone());
+    list.insert(Key::new(object.as_bytes(), source, bounds), value.clone());
 
-    let prefix = Key::new(dir.as_bytes(), source);
+    let prefix = Key::new(dir.as_bytes(), source, bounds);
     let mut mask = mask | bit::DIR;
     if list
         .get(&prefix)
@@ -376,7 +400,7 @@ fn directory_keys(list: &mut IndexMap<Key, Value>, dir: &str, source: &str, valu
     list.insert(prefix, (mask, rule.clone()));
 
     for end in 1..parts.len() - 1 {
-        let hint = Key::new((parts[..end].join("/") + "/").as_bytes(), source);
+        let hint = Key::new((parts[..end].join("/") + "/").as_bytes(), source, bounds);
         mask = mask & !bit::DIR | bit::HINT;
         let mut cited = rule.clone();
         if let Some((old, of)) = list.get(&hint)

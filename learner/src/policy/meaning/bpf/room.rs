@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+use super::Bounds;
 use super::map::Entry;
 use crate::policy::crd::MAX_ENTRIES;
 use crate::policy::meaning::budget::{Budget, Dropped};
@@ -23,33 +24,40 @@ pub(super) struct Key {
 }
 
 impl Key {
-    pub(super) fn new(path: &[u8], source: &str) -> Self {
+    pub(super) fn new(path: &[u8], source: &str, bounds: Bounds) -> Self {
         Self {
-            path: padded(path),
-            source: padded(source.as_bytes()),
+            path: bounds.key(path),
+            source: bounds.key(source.as_bytes()),
         }
     }
 }
 
-/// Without the zeros that fill a key up.
-pub(super) fn padded(bytes: &[u8]) -> Box<[u8]> {
-    let bytes = &bytes[..bytes.len().min(KEY_BYTES)];
-    let end = bytes.iter().rposition(|byte| *byte != 0);
-    bytes[..end.map_or(0, |end| end + 1)].into()
+impl Bounds {
+    /// A key without the zeros that fill it up.
+    pub(super) fn key(self, bytes: &[u8]) -> Box<[u8]> {
+        if self == Self::Unlimited {
+            return bytes.into();
+        }
+        let bytes = &bytes[..bytes.len().min(KEY_BYTES)];
+        let end = bytes.iter().rposition(|byte| *byte != 0);
+        bytes[..end.map_or(0, |end| end + 1)].into()
+    }
 }
 
 /// The map while it is filled.
 #[derive(Default)]
 pub(super) struct Room {
     pub(super) entries: IndexMap<Key, Entry>,
-    dropped: IndexMap<Key, Option<Arc<Rule>>>,
+    pub(super) dropped: IndexMap<Key, Option<Arc<Rule>>>,
     pub(super) unrestricted: Vec<Class>,
+    pub(super) bounds: Bounds,
 }
 
 impl Room {
     /// A new key is refused by a full map; one that is there is written over.
     pub(super) fn put(&mut self, key: Key, entry: Entry) -> bool {
-        if self.entries.len() >= MAX_ENTRIES && !self.entries.contains_key(&key) {
+        let is_full = self.bounds == Bounds::KubeArmor && self.entries.len() >= MAX_ENTRIES;
+        if is_full && !self.entries.contains_key(&key) {
             let rule = entry.file_rule.or(entry.process_rule);
             self.dropped.entry(key).or_insert(rule);
             return false;
@@ -71,7 +79,7 @@ impl Room {
             .collect();
         Budget {
             wanted: self.entries.len() + dropped.len(),
-            limit: Some(MAX_ENTRIES),
+            limit: (self.bounds == Bounds::KubeArmor).then_some(MAX_ENTRIES),
             dropped,
             unrestricted: self.unrestricted.clone(),
         }

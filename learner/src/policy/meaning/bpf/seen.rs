@@ -1,5 +1,6 @@
 //! A path as the BPF programs see it.
 
+use super::Bounds;
 use crate::path::AbsPath;
 use crate::policy::crd::{MAX_DEPTH, MAX_KEY_BYTES};
 
@@ -39,11 +40,20 @@ pub(super) fn path<'p>(path: &'p [u8], mounts: &[AbsPath]) -> Option<&'p [u8]> {
     (!seen.is_empty()).then(|| &seen[..seen.len().min(MAX_KEY_BYTES)])
 }
 
+/// A path without limits. None for the root directory.
+pub(super) fn whole(path: &[u8]) -> Option<&[u8]> {
+    let path = path.strip_suffix(b"/").unwrap_or(path);
+    (!path.is_empty()).then_some(path)
+}
+
 /// The last component, by which programs are looked up too.
-pub(super) fn name(path: &[u8]) -> &[u8] {
+pub(super) fn name(path: &[u8], bounds: Bounds) -> &[u8] {
     let path = path.strip_suffix(b"/").unwrap_or(path);
     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
-    &name[..name.len().min(MAX_KEY_BYTES)]
+    match bounds {
+        Bounds::KubeArmor => &name[..name.len().min(MAX_KEY_BYTES)],
+        Bounds::Unlimited => name,
+    }
 }
 
 #[cfg(test)]
@@ -74,7 +84,7 @@ mod tests {
     fn the_root_has_no_name_and_a_slash_at_the_end_is_none() {
         assert_eq!(seen("/", &[]), None);
         assert_eq!(seen("/etc/", &[]), Some("/etc".into()));
-        assert_eq!(name(b"/usr/bin/e"), b"e");
+        assert_eq!(name(b"/usr/bin/e", Bounds::KubeArmor), b"e");
     }
 
     #[test]

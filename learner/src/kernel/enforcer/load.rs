@@ -1,0 +1,131 @@
+//! The programs: loaded, attached and pinned.
+
+use std::path::Path;
+
+use aya::EbpfLoader;
+use aya::maps::Array;
+use aya::programs::links::FdLink;
+use aya::programs::{Lsm, ProgramError};
+use learner_ebpf::enforce::kept;
+use learner_ebpf::setting;
+
+use super::error::EnforceError;
+use crate::kernel::btf::{Layout, layout};
+use crate::kernel::sensor::{OBJECT, active_lsms, chain, patiently, reason, types};
+
+/// Enough for alerts, which are sent once each.
+const RING: u32 = 1 << 20;
+/// Distinct alerts that are counted in the kernel; of others each is sent.
+const ALERTS: u32 = 16_384;
+
+/// The programs and the hooks that they are on.
+const PROGRAMS: [(&str, &str); 11] = [
+    ("enforce_exec", "bprm_check_security"),
+    ("enforce_open", "file_open"),
+    ("enforce_create", "path_mknod"),
+    ("enforce_mkdir", "path_mkdir"),
+    ("enforce_unlink", "path_unlink"),
+    ("enforce_rmdir", "path_rmdir"),
+    ("enforce_rename", "path_rename"),
+    ("enforce_link", "path_link"),
+    ("enforce_symlink", "path_symlink"),
+    ("enforce_chmod", "path_chmod"),
+    ("enforce_truncate", "path_truncate"),
+];
+
+/// The maps that are pinned.
+const MAPS: [&str; 7] = [
+    "POLICIES",
+    "EDGES",
+    "LONG_EDGES",
+    "KEPT",
+    "EVENTS",
+    "SEEN",
+    "LOST",
+];
+
+/// Whether programs on LSM hooks are asked at all.
+///
+/// # Errors
+/// [`EnforceError::NotActive`] with the kernel parameter to set.
+pub fn is_active() -> Result<(), EnforceError> {
+    match active_lsms() {
+        Some(list) if list.iter().any(|lsm| lsm == "bpf") => Ok(()),
+        Some(list) => {
+            let known: String = list.iter().map(|lsm| format!("{lsm},")).collect();
+            let why = format!("the active LSMs are {}", list.join(", "));
+            Err(EnforceError::NotActive(why, known))
+        }
+        None => {
+            let why = "securityfs is not mounted on /sys/kernel/security, so the active LSMs cannot be told";
+            Err(EnforceError::NotActive(why.into(), "…,".into()))
+        }
+    }
+}
+
+/// Loads, attaches and pins.
+pub(super) fn load(directory: &Path) -> Result<(), EnforceError> {
+    let refused = |what: &str, cause: String| EnforceError::Refused {
+        what: what.to_owned(),
+        cause,
+    };
+    let Layout { offsets, .. } = layout()?;
+    // Repeated alerts are told by a keyed hash: see `learner-ebpf/src/bpf/record.rs`.
+    let mut key = [0u8; 16];
+    rustix::rand::getrandom(&mut key, rustix::rand::GetRandomFlags::empty())
+        .map_err(EnforceError::Random)?;
+    let btf = types().map_err(|e| refused("its own types", e))?;
+    let mut ebpf = EbpfLoader::new()
+        .btf(Some(btf))
+        .override_global("OFFSETS", &offsets[..], true)
+        .override_global("SIP_KEY", &key[..], true)
+        .override_global("SETTINGS", &[0u32; setting::COUNT][..], true)
+        .map_max_entries("EVENTS", RING)
+        .map_max_entries("SEEN", ALERTS)
+        .map_max_entries("IMAGES", 1)
+        .map_max_entries("PENDING", 1)
+        .map_max_entries("CALLS", 1)
+        .load(OBJECT)
+        .map_err(|e| refused("the maps", chain(&e)))?;
+    let map = ebpf.map_mut("KEPT");
+    let map = map.ok_or_else(|| refused("KEPT", "the kernel object lacks the map".into()))?;
+    let mut kept: Array<_, u64> = Array::try_from(map)?;
+    kept.set(kept::GENERATION, 1, 0)?;
+    for name in MAPS {
+        let map = ebpf.map(name);
+        let map = map.ok_or_else(|| refused(name, "the kernel object lacks the map".into()))?;
+        map.pin(directory.join(name))
+            .map_err(|e| EnforceError::Pins {
+                path: directory.join(name),
+                cause: chain(&e),
+            })?;
+    }
+    for (name, hook) in PROGRAMS {
+        let program: &mut Lsm = ebpf
+            .program_mut(name)
+            .ok_or_else(|| refused(name, "the kernel object lacks the program".into()))?
+            .try_into()
+            .map_err(|e: ProgramError| refused(name, reason(&e)))?;
+        patiently(|| program.load(hook, btf)).map_err(|e| refused(name, e))?;
+        let looked_at = program
+            .info()
+            .ok()
+            .and_then(|info| info.verified_instruction_count());
+        tracing::debug!(
+            name,
+            instructions = looked_at,
+            "the verifier took a program"
+        );
+        let link = program.attach().map_err(|e| refused(name, reason(&e)))?;
+        let link = program
+            .take_link(link)
+            .map_err(|e| refused(name, reason(&e)))?;
+        FdLink::from(link)
+            .pin(directory.join(name))
+            .map_err(|e| EnforceError::Pins {
+                path: directory.join(name),
+                cause: chain(&e),
+            })?;
+    }
+    Ok(())
+}
