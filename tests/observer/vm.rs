@@ -55,8 +55,9 @@ pub(crate) fn overhead() -> Result<(), Failed> {
     let open = |state: &str| {
         let mark = format!("{} {state}: ", super::overhead::MARK);
         let lines = console.lines().filter_map(|line| line.split_once(&mark));
-        let opens = lines.filter_map(|(_, figures)| figures.split(' ').next()?.parse::<u64>().ok());
-        opens.last().ok_or(format!("{state} was not measured"))
+        let mut opens =
+            lines.filter_map(|(_, figures)| figures.split(' ').next()?.parse::<u64>().ok());
+        opens.next_back().ok_or(format!("{state} was not measured"))
     };
     let (without, traced) = (open("nothing")?, open("bpftrace")?);
     for rung in ["lsm", "fentry"] {

@@ -2,10 +2,10 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf};
+use learner_ebpf::enforce::{Edge, EdgeKey, LONG_WORDS, Policy, SHORT_WORDS, kept};
 use learner_ebpf::{
     AGAIN_MAX, Again, AgainKey, COMPAT_FROM, Header, SYSCALL_MAX, Seen, field, setting, stage,
 };
-use learner_ebpf::enforce::{Edge, EdgeKey, LONG_WORDS, Policy, SHORT_WORDS, kept};
 
 use super::case::Case;
 
