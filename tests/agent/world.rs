@@ -156,18 +156,28 @@ impl Agent {
             .collect()
     }
 
-    /// Until a run in the cgroup is seen: by then those that were made before it are watched too.
+    /// Until a run in the cgroup has been seen and has ended: by then those that were made before it
+    /// are watched too.
     pub(crate) fn watches(&self, group: &Group) {
-        wait_for("a cgroup to be watched", || {
+        let run = || {
             let status = inside(group.path(), "true").status().expect("a workload");
             assert!(status.success());
-            // The run ends when nobody is in the cgroup for a while.
-            let begun = Instant::now();
-            while self.ends(group).is_empty() && begun.elapsed() < Duration::from_secs(3) {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            !self.ends(group).is_empty()
+        };
+        let name = group.path().file_name().expect("a name");
+        let name = name.to_str().expect("text").to_owned();
+        let is_warned = || {
+            let log = self.log();
+            let mut lines = log.lines().filter(|line| line.ends_with(&name));
+            lines.any(|line| line.contains("before it was watched"))
+        };
+        run();
+        wait_for("a cgroup to be watched", || {
+            is_warned() || !self.ends(group).is_empty()
         });
+        if self.ends(group).is_empty() {
+            run();
+            wait_for("a run to end", || !self.ends(group).is_empty());
+        }
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
