@@ -85,6 +85,7 @@ pub(super) fn load(directory: &Path) -> Result<(), EnforceError> {
         .map_max_entries("IMAGES", 1)
         .map_max_entries("PENDING", 1)
         .map_max_entries("CALLS", 1)
+        .map_max_entries("AGAIN", 1)
         .load(OBJECT)
         .map_err(|e| refused("the maps", chain(&e)))?;
     let map = ebpf.map_mut("KEPT");
