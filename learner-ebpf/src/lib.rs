@@ -78,7 +78,7 @@ pub struct AgainKey {
     /// Count of renames in the high half, of mounts in the low one: an entry of which either is not
     /// that of now is not found any more.
     pub sequences: u64,
-    /// Removals of directories.
+    /// Removals of directories, from one on.
     pub removals: u64,
     /// Scope in the high half, acting user in the low one.
     pub whose: u64,

@@ -94,7 +94,7 @@ pub(crate) static AGAIN: HashMap<AgainKey, Again> = HashMap::with_max_entries(AG
 /// How the names and mounts stood when an entry of `AGAIN` was made last.
 #[map]
 pub(crate) static SEQUENCE: Array<u64> = Array::with_max_entries(1, 0);
-/// Removals of directories.
+/// Removals of directories, from one on; 0: they are not counted.
 #[map]
 pub(crate) static REMOVALS: Array<u64> = Array::with_max_entries(1, 0);
 #[map]

@@ -164,15 +164,20 @@ impl Sensor {
             ebpf.take_map(name)
                 .ok_or_else(|| SensorError::Load(format!("no map {name}")))
         };
+        let mut removals = Array::try_from(map("REMOVALS")?)?;
+        // On the tracepoint rung a removal is seen after others can have seen it, and not everybody's.
+        if served
+            .iter()
+            .any(|s| s.hook == Hook::Rmdir && s.rung.is_some_and(|rung| rung != Rung::Tracepoint))
+        {
+            removals.set(0, 1, 0)?;
+        }
         Ok(Self {
             events: RingBuf::try_from(map("EVENTS")?)?,
             seen: HashMap::try_from(map("SEEN")?)?,
             repeats: Repeats::new(
                 HashMap::try_from(map("AGAIN")?)?,
-                (
-                    Array::try_from(map("SEQUENCE")?)?,
-                    Array::try_from(map("REMOVALS")?)?,
-                ),
+                (Array::try_from(map("SEQUENCE")?)?, removals),
             ),
             lost: HashMap::try_from(map("LOST")?)?,
             groups: HashMap::try_from(map("CGROUPS")?)?,
