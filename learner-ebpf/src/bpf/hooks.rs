@@ -10,7 +10,7 @@ use super::read::{Location, current_task, file_path, path, pointer, value};
 use super::record::Record;
 use super::{repeat, scope};
 
-const S_IFMT: u16 = 0o170_000;
+pub(crate) const S_IFMT: u16 = 0o170_000;
 const S_IFDIR: u16 = 0o040_000;
 const SB_KERNMOUNT: u64 = 1 << 22;
 const MAX_ERRNO: u64 = 4095;

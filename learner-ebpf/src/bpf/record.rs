@@ -15,8 +15,8 @@ use super::scope::lose;
 use super::sip::{self, round, word};
 use super::walk::{end, position, set_position, walk};
 
-const OVERLAYFS_SUPER_MAGIC: u64 = 0x794c_7630;
-const BPF_NOEXIST: u64 = 1;
+pub(crate) const OVERLAYFS_SUPER_MAGIC: u64 = 0x794c_7630;
+pub(crate) const BPF_NOEXIST: u64 = 1;
 
 /// A scratch slot that is held until [`Record::release`].
 #[derive(Clone, Copy)]

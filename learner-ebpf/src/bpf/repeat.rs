@@ -15,14 +15,13 @@ use aya_ebpf::helpers::generated::{
 use learner_ebpf::{Again, AgainKey, Identity, access, again, field};
 
 use super::atomic::increment;
+use super::hooks::S_IFMT;
 use super::maps::{AGAIN, REMOVALS, SEQUENCE, offset, sequence};
 use super::read::read;
+use super::record::{BPF_NOEXIST, OVERLAYFS_SUPER_MAGIC};
 
-const BPF_NOEXIST: u64 = 1;
-const OVERLAYFS_SUPER_MAGIC: u64 = 0x794c_7630;
 /// What every kernel keeps of a name in the dentry itself, bytes with the NUL.
 const SHORT: u32 = 32;
-const S_IFMT: u16 = 0o170_000;
 
 /// A pointer whose type the verifier knows.
 type Typed = *const u8;

@@ -10,7 +10,7 @@ use learner_ebpf::{
     COMPAT_FROM, SYSCALL_MAX, field, flag, lost, op, segment, setting, stage, syscall,
 };
 
-use super::hooks::{record_path, report_open};
+use super::hooks::{S_IFMT, record_path, report_open};
 use super::maps::{
     self, CALLS, Call, IMAGES, Image, PENDING, PENDING_MAX, SCOPING, STAGES, SYSCALLS, offset,
 };
@@ -25,7 +25,6 @@ const O_CREAT_WRONLY_TRUNC: u64 = 0o1101;
 const O_TRUNC: u64 = 0o1000;
 const FMODE_PATH: u32 = 1 << 14;
 const FMODE_CREATED: u32 = 1 << 20;
-const S_IFMT: u16 = 0o170_000;
 const S_IFREG: u16 = 0o100_000;
 const TS_COMPAT: u32 = 2;
 const AF_UNIX: u16 = 1;

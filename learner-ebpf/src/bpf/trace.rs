@@ -72,7 +72,7 @@ struct Spelling {
     scratch: *mut Scratch,
 }
 
-/// Appends the names of a trail to a record, each with its NUL. False: too long or unreadable.
+/// Appends the names of a trail to a record, each with its NUL; gives their bytes, 0 if that is too many.
 #[inline(never)]
 pub(crate) fn spell(trail: *const Trail, scratch: *mut Scratch) -> u64 {
     let start = position(scratch);
