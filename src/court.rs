@@ -57,11 +57,10 @@ impl Court {
 
     /// All runs of a workload and of the other containers of its owner.
     pub(crate) fn evidence(&self, workload: &Workload) -> Result<Evidence, Failure> {
-        let owner = |of: &Workload| (of.namespace.clone(), of.kind.clone(), of.name.clone());
-        let wanted = owner(workload);
         let keys = self.runs.iter().map(|run| &run.key);
-        let of_owner: BTreeSet<&RunKey> =
-            keys.filter(|key| owner(&key.workload) == wanted).collect();
+        let of_owner: BTreeSet<&RunKey> = keys
+            .filter(|key| key.workload.is_beside(workload))
+            .collect();
         self.stored.load(&of_owner)
     }
 

@@ -1,7 +1,9 @@
 //! `learner promote`.
 
 use learner::posture::Standing;
-use learner::promotion::{At, Change, Figures, Listed, Reason, Review, Verdict as Ruling};
+use learner::promotion::{
+    At, Change, Figures, Listed, Reason, Review, Verdict as Ruling, sentences,
+};
 use learner::quarantine::Include;
 use learner::span::Shown;
 use serde::Serialize;
@@ -125,12 +127,6 @@ fn differs(change: &Change) -> String {
         }
     }
     text
-}
-
-/// Reasons in one line.
-pub(crate) fn sentences(reasons: &[Reason]) -> String {
-    let sentences: Vec<String> = reasons.iter().map(ToString::to_string).collect();
-    sentences.join("; ")
 }
 
 #[derive(Serialize)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use comfy_table::{Table, presets};
 use learner::posture::{Posture, Standing};
-use learner::promotion::{At, Review, Verdict as Ruling};
+use learner::promotion::{At, Review, Verdict as Ruling, sentences};
 use learner::span::Shown;
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ use crate::answer::{Answer, lines};
 use crate::args::{Global, Status, TableFormat};
 use crate::court::Court;
 use crate::failure::Failure;
-use crate::promote::{Why, reasons, sentences, word};
+use crate::promote::{Why, reasons, word};
 use crate::talk::visible;
 
 /// How often `--watch` shows it.

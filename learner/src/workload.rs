@@ -19,6 +19,13 @@ pub struct Workload {
     pub container: String,
 }
 
+impl Workload {
+    /// Whether both are containers of one owner.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        (&self.namespace, &self.kind, &self.name) == (&other.namespace, &other.kind, &other.name)
+    }
+}
+
 /// `NS/KIND/NAME[/CONTAINER]` was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{0}' is not NAMESPACE/KIND/NAME or NAMESPACE/KIND/NAME/CONTAINER")]

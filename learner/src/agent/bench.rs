@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::known::{Known, Stand, said};
+use super::known::{Known, Stand};
 use super::shelf::{News, Shelf};
 use crate::alert::{Alert, Kind, alerts_besides};
 use crate::candidate::{Frozen, Ledger};
@@ -13,7 +13,7 @@ use crate::generalize::Tightness;
 use crate::journal::Actor;
 use crate::kernel::Clock;
 use crate::posture::{Posture, Revision, Standing};
-use crate::promotion::{Criteria, Docket, Reason, Review, Rollback, Verdict, review};
+use crate::promotion::{Criteria, Docket, Reason, Review, Rollback, Verdict, review, sentences};
 use crate::quarantine::Include;
 use crate::store::StoreError;
 use crate::visible::visible;
@@ -206,7 +206,7 @@ impl Bench {
         promotes: bool,
     ) -> Result<(), StoreError> {
         let (evidence, forgotten) = self.shelf.with(|store| {
-            let evidence = store.load(|key| is_of_owner(key, workload))?;
+            let evidence = store.load(|key| key.workload.is_beside(workload))?;
             Ok((evidence, store.tombstones()?))
         })?;
         // After the evidence: a decision that comes in between finds it overtaken.
@@ -255,7 +255,7 @@ impl Bench {
         match &review.verdict {
             Verdict::Hold(reasons) if promotes => {
                 let words: Vec<&str> = reasons.iter().map(Reason::word).collect();
-                let why = visible(&said(reasons));
+                let why = visible(&sentences(reasons));
                 let posture = review.posture();
                 let workload = review.revision.workload.clone();
                 // The numbers change each time.
@@ -304,11 +304,6 @@ impl Bench {
 fn is_judged(workload: &Workload, ledger: &Ledger) -> bool {
     let mut of_it = ledger.iter().filter(|(of, _)| of.workload == *workload);
     of_it.any(|(revision, _)| ledger.frozen(revision).is_some())
-}
-
-fn is_of_owner(key: &RunKey, workload: &Workload) -> bool {
-    let of = &key.workload;
-    (&of.namespace, &of.kind, &of.name) == (&workload.namespace, &workload.kind, &workload.name)
 }
 
 /// Whether the alert may take its revision back to audit: all of its runs then say whether it does.

@@ -7,7 +7,7 @@ use crate::act::{Act, ActId};
 use crate::alert::Alert;
 use crate::observation::Moment;
 use crate::posture::{Freeze, Revision};
-use crate::promotion::{Reason, Review};
+use crate::promotion::Review;
 
 /// The alerts of a revision that were said, each once for a freeze and for a promotion to block.
 #[derive(Debug, Default)]
@@ -114,10 +114,4 @@ impl Stand {
             quiet,
         }
     }
-}
-
-/// Reasons in a line.
-pub(super) fn said(reasons: &[Reason]) -> String {
-    let all: Vec<String> = reasons.iter().map(ToString::to_string).collect();
-    all.join("; ")
 }

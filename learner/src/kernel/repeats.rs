@@ -32,7 +32,7 @@ pub(super) struct Repeats {
     retired: Known<[u64; 2], Repeated>,
     /// As of [`Repeats::gather`].
     now: Known<[u64; 2], Repeated>,
-    entries: Vec<(Key, [u64; 2])>,
+    entries: Vec<Key>,
     before: Standing,
 }
 
@@ -68,7 +68,7 @@ impl Repeats {
                 gone.push(key);
             } else {
                 counted.entry(seen).or_default().add(repeated);
-                self.entries.push((key, seen));
+                self.entries.push(key);
             }
         }
         for key in gone {
@@ -97,7 +97,7 @@ impl Repeats {
             self.now.remove(key);
         }
         let again = &mut self.again;
-        self.entries.retain(|(key, _)| {
+        self.entries.retain(|key| {
             let [.., whose, _] = *key;
             let is_of_scope = whose >> 32 == u64::from(scope);
             if is_of_scope {

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::OnceLock;
 
-use aya::maps::{Array, HashMap, MapData, ProgramArray, RingBuf};
+use aya::maps::{Array, HashMap, MapData, MapError, ProgramArray, RingBuf};
 use aya::programs::{BtfTracePoint, FExit, Lsm, ProgramError};
 use aya::{Btf, Ebpf, EbpfLoader};
 use learner_ebpf::{
@@ -104,7 +104,7 @@ pub struct Sensor {
     /// The kernel empties it when the last descriptor is closed.
     _stages: ProgramArray<MapData>,
     events: RingBuf<MapData>,
-    seen: HashMap<MapData, [u64; 2], [u64; 3]>,
+    seen: Seen,
     repeats: Repeats,
     lost: HashMap<MapData, u64, u64>,
     groups: HashMap<MapData, u64, u32>,
@@ -311,18 +311,10 @@ impl Sensor {
     /// The kernel's count of a behaviour: events, first and last seen, of opens that are repeated as
     /// of the last [`Sensor::gather`]. None: it keeps none.
     pub(super) fn count(&self, key: [u64; 2]) -> Result<Option<[u64; 3]>, SensorError> {
-        match self.seen.get(&key, 0) {
-            Ok([count, first, last]) => {
-                let repeated = self.repeats.of(key);
-                Ok(Some([
-                    count + repeated.count,
-                    first,
-                    last.max(repeated.last),
-                ]))
-            }
-            Err(aya::maps::MapError::KeyNotFound) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        let repeated = self.repeats.of(key);
+        let counted = look(&self.seen, key)?;
+        Ok(counted
+            .map(|[count, first, last]| [count + repeated.count, first, last.max(repeated.last)]))
     }
 
     /// Removes what the kernel keeps of a scope that is not watched any more.
@@ -372,6 +364,18 @@ impl AsFd for Sensor {
     /// Readable when there are records.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.events.as_fd()
+    }
+}
+
+/// What the kernel counts of behaviours, by key: events, first and last seen.
+pub(super) type Seen = HashMap<MapData, [u64; 2], [u64; 3]>;
+
+/// The count of a behaviour; None: it keeps none.
+pub(super) fn look(seen: &Seen, key: [u64; 2]) -> Result<Option<[u64; 3]>, MapError> {
+    match seen.get(&key, 0) {
+        Ok(counted) => Ok(Some(counted)),
+        Err(MapError::KeyNotFound) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

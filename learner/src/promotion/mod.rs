@@ -17,7 +17,7 @@ use crate::posture::{Posture, Standing};
 
 pub use figures::{Figures, Opened, Seen, still_allowed};
 pub use quiet::{Quiet, TOLERANCE, Unwatched, quiet};
-pub use reason::{At, Listed, NAMED, Reason};
+pub use reason::{At, Listed, NAMED, Reason, sentences};
 pub use review::{
     Change, Docket, Hearing, Move, Review, Unacceptable, accept, demote, hear, review,
 };

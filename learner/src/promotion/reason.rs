@@ -187,6 +187,12 @@ fn plural(count: usize, one: &'static str, many: &'static str) -> &'static str {
     if count == 1 { one } else { many }
 }
 
+/// Reasons in one line.
+pub fn sentences(reasons: &[Reason]) -> String {
+    let sentences: Vec<String> = reasons.iter().map(ToString::to_string).collect();
+    sentences.join("; ")
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use aya::maps::{HashMap, MapData, MapError, RingBuf};
+use aya::maps::{MapData, MapError, RingBuf};
 use indexmap::IndexMap;
 use learner_ebpf::flag;
 
@@ -12,7 +12,7 @@ use crate::behavior::Behavior;
 use crate::kernel::clock::Clock;
 use crate::kernel::decode::{Event, decode};
 use crate::kernel::meaning::{as_directory, behavior, operation};
-use crate::kernel::sensor::settle;
+use crate::kernel::sensor::{Seen, look, settle};
 use crate::observation::Moment;
 
 /// What a policy denies, as the kernel met it.
@@ -41,7 +41,7 @@ pub(super) struct Alerts {
     events: RingBuf<MapData>,
     gathered: Vec<Event>,
     /// By key: how often, first and last.
-    seen: HashMap<MapData, [u64; 2], [u64; 3]>,
+    seen: Seen,
     /// What was told of those that the kernel counts.
     told: IndexMap<[u64; 2], Alert>,
     /// Keys that were there when this process took over, until the first look.
@@ -50,10 +50,7 @@ pub(super) struct Alerts {
 }
 
 impl Alerts {
-    pub(super) fn new(
-        events: RingBuf<MapData>,
-        seen: HashMap<MapData, [u64; 2], [u64; 3]>,
-    ) -> Result<Self, EnforceError> {
+    pub(super) fn new(events: RingBuf<MapData>, seen: Seen) -> Result<Self, EnforceError> {
         let inherited = seen.keys().collect::<Result<_, _>>()?;
         Ok(Self {
             events,
@@ -137,17 +134,6 @@ impl Alerts {
 
     fn count(&self, key: [u64; 2]) -> Result<Option<u64>, EnforceError> {
         Ok(look(&self.seen, key)?.map(|[count, _, _]| count))
-    }
-}
-
-fn look(
-    seen: &HashMap<MapData, [u64; 2], [u64; 3]>,
-    key: [u64; 2],
-) -> Result<Option<[u64; 3]>, EnforceError> {
-    match seen.get(&key, 0) {
-        Ok(seen) => Ok(Some(seen)),
-        Err(MapError::KeyNotFound) => Ok(None),
-        Err(error) => Err(error.into()),
     }
 }
 
