@@ -225,6 +225,7 @@ impl Trial<'_> {
         match self.enforcer {
             Dialect::AppArmor => Enforcer::AppArmor,
             Dialect::Bpf | Dialect::Both => Enforcer::Bpf,
+            Dialect::Learner => Enforcer::Learner,
         }
     }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use learner::agent::config::{Config, DEFAULT_SOCKET, LogFormat};
-use learner::agent::{self, Places, Unenforced};
+use learner::agent::{self, Places};
 
 use crate::Verdict;
 use crate::args::{Agent, Global, LogFormatName};
@@ -46,7 +46,7 @@ pub(crate) fn run(global: &Global, args: &Agent) -> Result<Verdict, Failure> {
         .enable_all()
         .build()
         .map_err(Failure::Runtime)?;
-    runtime.block_on(agent::run(config, &places, &reload, &mut Unenforced))?;
+    runtime.block_on(agent::run(config, &places, &reload))?;
     // Work on the store that is still under way is for peers who are gone.
     runtime.shutdown_background();
     Ok(Verdict::Done)

@@ -103,10 +103,10 @@ pub(crate) struct Probe {
 /// One of the kernel's means of observing, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum RungName {
-    /// BPF LSM programs
-    Lsm,
     /// fexit on the security_* functions
     Fentry,
+    /// BPF LSM programs
+    Lsm,
     /// BTF tracepoints
     Tracepoint,
 }
@@ -305,7 +305,8 @@ pub(crate) struct Making {
     /// from run to run, by their class), durable (wherever that is possible) [default: balanced]
     #[arg(long, value_parser = tightness())]
     pub(crate) tightness: Option<Tightness>,
-    /// For which of KubeArmor's enforcers: bpf, apparmor, or both at once [default: bpf]
+    /// For which enforcer: KubeArmor's bpf or apparmor, both at once, or Learner's own, which has no
+    /// limits of its own (learner) [default: bpf]
     #[arg(long, value_parser = dialect())]
     pub(crate) enforcer: Option<Dialect>,
     /// The posture that the policy is for; under audit, readOnly rules come only from three whole
@@ -429,7 +430,13 @@ fn tightness() -> impl TypedValueParser<Value = Tightness> {
 }
 
 fn dialect() -> impl TypedValueParser<Value = Dialect> {
-    PossibleValuesParser::new(["bpf", "apparmor", "both"]).try_map(|word| word.parse::<Dialect>())
+    PossibleValuesParser::new(["bpf", "apparmor", "both", "learner"])
+        .try_map(|word| word.parse::<Dialect>())
+}
+
+/// Those whose rules a promotion can count.
+fn judged() -> impl TypedValueParser<Value = Dialect> {
+    PossibleValuesParser::new(["learner", "bpf"]).try_map(|word| word.parse::<Dialect>())
 }
 
 fn posture() -> impl TypedValueParser<Value = Posture> {
@@ -680,6 +687,10 @@ pub(crate) struct Promote {
     pub(crate) which: Which,
     #[command(flatten)]
     pub(crate) gate: Gate,
+    /// Who is to enforce a candidate: Learner's own programs on this machine, or KubeArmor's BPF-LSM
+    /// (bpf), to which the policy is then given
+    #[arg(long, value_name = "ENFORCER", default_value = "learner", value_parser = judged(), help_heading = "How candidates are made")]
+    pub(crate) enforcer: Dialect,
     /// How far rules of a candidate may go beyond what was seen
     #[arg(long, value_parser = tightness(), help_heading = "How candidates are made")]
     pub(crate) tightness: Option<Tightness>,

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use learner::candidate::Ledger;
-use learner::generalize::Tightness;
+use learner::generalize::{Dialect, Tightness};
 use learner::journal::Actor;
+use learner::kernel::enforcer;
 use learner::mention::Tombstones;
 use learner::observation::Moment;
 use learner::profile::Evidence;
@@ -22,6 +23,10 @@ pub(crate) struct Court {
     pub(crate) stored: Stored,
     pub(crate) ledger: Ledger,
     pub(crate) forgotten: Tombstones,
+    /// Who is to enforce a candidate that is frozen now.
+    pub(crate) enforcer: Dialect,
+    /// Why this machine cannot enforce one.
+    unenforceable: Option<String>,
     /// How far a candidate that is frozen now may go.
     pub(crate) tightness: Tightness,
     /// What it learns although it is held.
@@ -40,6 +45,8 @@ impl Court {
             forgotten: stored.tombstones()?,
             runs: stored.summaries(&Which::default())?,
             stored,
+            enforcer: Dialect::Learner,
+            unenforceable: enforcer::is_active().err().map(|error| error.to_string()),
             tightness: Tightness::default(),
             include: Include::default(),
             risk: true,
@@ -109,6 +116,8 @@ impl Court {
             evidence,
             ledger: &self.ledger,
             forgotten: &self.forgotten,
+            enforcer: self.enforcer,
+            unenforceable: self.unenforceable.as_deref(),
             tightness: self.tightness,
             include: &self.include,
             risk: self.risk,

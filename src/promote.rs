@@ -17,6 +17,7 @@ use crate::talk::visible;
 
 pub(crate) fn run(global: &Global, args: &Promote) -> Result<Verdict, Failure> {
     let mut court = Court::open(global)?;
+    court.enforcer = args.enforcer;
     court.tightness = args.tightness.unwrap_or_default();
     court.include = Include::from(args.include.clone());
     let criteria = args.gate.criteria();

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use learner::digest::Digest;
 use learner::kernel::enforcer::{self, Alert};
 use learner::kernel::{Rung, Settings};
 use learner::policy::Policy;
@@ -11,7 +12,6 @@ use learner::policy::meaning::{
 };
 use learner::profile::{DEFAULT_MAX_BEHAVIORS, RunProfile};
 use learner::session::{Order, Plan, Subject, Watched, watch};
-use sha2::{Digest, Sha256};
 
 use crate::Verdict;
 use crate::applied;
@@ -45,7 +45,12 @@ pub(crate) fn run(args: &Run) -> Result<ExitCode, Failure> {
     ];
     let order = blocks.then(|| enforced.tree()).flatten().map(|tree| Order {
         tree,
-        hash: hash(&policies),
+        hash: Digest::of(
+            &serde_yaml::to_string(&policies)
+                .unwrap_or_default()
+                .into_bytes(),
+        )
+        .words(),
         instance: format!("run-{}", std::process::id()),
     });
     let plan = Plan {
@@ -103,17 +108,6 @@ pub(crate) fn release(args: &Release) -> Result<Verdict, Failure> {
     }
     tracing::info!("released: {released}; what was held to a policy no longer is");
     Ok(Verdict::Done)
-}
-
-fn hash(policies: &[Policy]) -> [u64; 2] {
-    let text = serde_yaml::to_string(policies).unwrap_or_default();
-    let digest = Sha256::digest(text.as_bytes());
-    let word = |from: usize| {
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(&digest[from..from + 8]);
-        u64::from_be_bytes(bytes)
-    };
-    [word(0), word(8)]
 }
 
 fn say_what_is_not_enforced(policies: &[Policy]) {

@@ -176,7 +176,12 @@ fn shuffle(lines: &mut [String]) {
 /// How a policy is made, of every kind.
 fn every_way() -> impl Iterator<Item = Criteria> {
     let ways = [Tightness::Exact, Tightness::Balanced, Tightness::Durable];
-    let for_whom = [Dialect::Bpf, Dialect::AppArmor, Dialect::Both];
+    let for_whom = [
+        Dialect::Bpf,
+        Dialect::AppArmor,
+        Dialect::Both,
+        Dialect::Learner,
+    ];
     ways.into_iter().flat_map(move |tightness| {
         for_whom.into_iter().map(move |enforcer| Criteria {
             tightness,
@@ -274,11 +279,7 @@ const ATTACKS: &[(&str, bool)] = &[
 fn no_attack_path_is_opened_by_any_policy_but_where_the_policy_is_said_to_open_it() {
     for (name, found) in RECOMMENDED.iter() {
         for (criteria, made) in found {
-            let enforcers: &[Enforcer] = match criteria.enforcer {
-                Dialect::Bpf => &[Enforcer::Bpf],
-                Dialect::AppArmor => &[Enforcer::AppArmor],
-                Dialect::Both => &[Enforcer::Bpf, Enforcer::AppArmor],
-            };
+            let enforcers = criteria.enforcer.enforcers();
             let sources: BTreeSet<Option<AbsPath>> = made
                 .rules
                 .iter()

@@ -6,7 +6,7 @@
 mod world;
 
 use jiff::Timestamp;
-use learner::generalize::Tightness;
+use learner::generalize::{Dialect, Tightness};
 use learner::journal::Actor;
 use learner::observation::Moment;
 use learner::promotion::{Criteria, Docket, Review, review};
@@ -176,6 +176,8 @@ impl Story {
             evidence: &evidence,
             ledger: &store.ledger().expect("a ledger"),
             forgotten: &store.tombstones().expect("tombstones"),
+            enforcer: Dialect::Bpf,
+            unenforceable: None,
             tightness: Tightness::default(),
             include: &Include::default(),
             risk: false,
@@ -197,7 +199,7 @@ impl Story {
     }
 
     fn promote(&self, more: &[&str]) -> Said {
-        self.learner(&[&["promote"], more].concat())
+        self.learner(&[&["promote", "--enforcer", "bpf"], more].concat())
     }
 
     fn posture(&self) -> String {

@@ -1,7 +1,7 @@
 //! Shadow alerts: what a revision did, or tried, that its frozen candidate denies.
 //!
-//! An alert is derived from the evidence each time, by the one evaluator
-//! ([`ENFORCER`](crate::candidate::ENFORCER)), and stored nowhere. Alerts never teach: see
+//! An alert is derived from the evidence each time, by the evaluator of
+//! who is to enforce the candidate, and stored nowhere. Alerts never teach: see
 //! [`Reason::Alert`](crate::quarantine::Reason::Alert).
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -9,20 +9,16 @@ use serde::{Deserialize, Serialize};
 use crate::act::Act;
 use crate::behavior::{Behavior, Op};
 use crate::digest::Digest;
-use crate::generalize::Tightness;
+use crate::generalize::{Dialect, Tightness};
 use crate::mention::Mention;
 use crate::path::AbsPath;
 use crate::policy::meaning::{
-    Enforced, Enforcer, FileHook, Hook, HookCall, Operation, Posture, Postures, Program, Verdict,
-    Why,
+    Enforced, FileHook, Hook, HookCall, Operation, Posture, Postures, Program, Tree, Verdict, Why,
 };
 use crate::policy::{BadPolicy, Policy, from_yaml, to_yaml};
 use crate::posture::{Freeze, Revision, Standing};
 use crate::profile::Sighting;
 use crate::quarantine::Include;
-
-/// Whose meaning a candidate is judged by.
-pub const ENFORCER: Enforcer = Enforcer::Bpf;
 
 /// A policy document with its name, and what it was made by. Serialized it is its [`Paper`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +34,9 @@ pub struct Candidate {
 pub struct Paper {
     /// The policy, to the byte.
     pub yaml: String,
+    /// Who is to enforce it: its meaning is theirs. What an older version kept is KubeArmor's BPF-LSM.
+    #[serde(default)]
+    pub enforcer: Dialect,
     /// How far it was allowed to go beyond what was seen.
     pub tightness: Tightness,
     /// What was learned by a person's word, as it was named.
@@ -77,12 +76,14 @@ impl Candidate {
     /// As [`Candidate::read`].
     pub fn freeze(
         policy: &Policy,
+        enforcer: Dialect,
         tightness: Tightness,
         include: Vec<Mention>,
         accepted: BTreeSet<Act>,
     ) -> Result<Self, BadCandidate> {
         Self::read(Paper {
             yaml: to_yaml(policy),
+            enforcer,
             tightness,
             include,
             accepted,
@@ -151,8 +152,8 @@ impl Candidate {
     }
 }
 
-/// What the enforcer makes of a candidate, under block.
-pub struct Judge(Enforced);
+/// What the enforcers make of a candidate, under block: what is to be done all of them have to allow.
+pub struct Judge(Vec<Enforced>);
 
 /// What becomes of a behaviour.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,59 +167,75 @@ pub enum Fate {
 }
 
 impl Judge {
-    /// As the one enforcer ([`ENFORCER`]) holds the policy.
-    pub fn of(policy: &Policy) -> Self {
+    /// As the enforcers hold the policy.
+    pub fn of(policy: &Policy, enforcer: Dialect) -> Self {
         let postures = Postures::all(Posture::Block);
-        Self(Enforced::new(ENFORCER, &[policy], postures))
+        let held = |enforcer: &_| Enforced::new(*enforcer, &[policy], postures);
+        Self(enforcer.enforcers().iter().map(held).collect())
+    }
+
+    /// The rules as Learner's own programs hold them; `None` if others enforce it.
+    pub fn tree(&self) -> Option<Tree> {
+        self.0.iter().find_map(Enforced::tree)
     }
 
     /// What becomes of it.
     pub fn judge(&self, behavior: &Behavior) -> Fate {
-        let judgement = self.0.judge(&Operation::from(behavior));
-        match judgement.verdict {
-            Verdict::Allowed => Fate::Allowed,
-            Verdict::Denied => Fate::Denied(judgement.why.to_string()),
-            Verdict::Unknown => Fate::Unknown(judgement.why.to_string()),
+        let operation = Operation::from(behavior);
+        let mut fate = Fate::Allowed;
+        for enforced in &self.0 {
+            let judgement = enforced.judge(&operation);
+            match judgement.verdict {
+                Verdict::Allowed => {}
+                Verdict::Denied => return Fate::Denied(judgement.why.to_string()),
+                Verdict::Unknown => fate = Fate::Unknown(judgement.why.to_string()),
+            }
         }
+        fate
     }
 
     /// The fields of the rules that let it through: one for each thing that is asked.
     pub fn rules_for(&self, behavior: &Behavior) -> BTreeSet<String> {
-        let ask = |hook: Hook<'_>| {
-            let source = behavior.source.as_ref();
-            self.0.hook(&HookCall {
-                hook,
-                source: source.map_or(Program::Unknown, |path| Program::Path(path.as_bytes())),
-                tty: behavior.tty,
-            })
-        };
-        let named = |hook, to: &AbsPath| {
-            ask(Hook::File {
-                hook,
-                path: to.as_bytes(),
-                owner: behavior.owner,
-            })
-        };
-        let mut judgements = vec![self.0.judge(&Operation::from(behavior))];
-        match &behavior.op {
-            Op::Exec => judgements.push(ask(Hook::Exec {
-                path: behavior.path.as_bytes(),
-                owner: behavior.owner,
-                arguments: None,
-            })),
-            Op::Rename { to } => judgements.push(named(FileHook::Rename, to)),
-            Op::Link { to } => judgements.push(named(FileHook::Link, to)),
-            _ => {}
-        }
-        let fields = judgements.into_iter().filter_map(|judgement| {
-            let allowed = judgement.verdict == Verdict::Allowed;
-            match judgement.why {
-                Why::Rule { rule, .. } if allowed => Some(rule.field.clone()),
-                _ => None,
-            }
-        });
+        let fields = self.0.iter().flat_map(|enforced| used(enforced, behavior));
         fields.collect()
     }
+}
+
+fn used(enforced: &Enforced, behavior: &Behavior) -> Vec<String> {
+    let ask = |hook: Hook<'_>| {
+        let source = behavior.source.as_ref();
+        enforced.hook(&HookCall {
+            hook,
+            source: source.map_or(Program::Unknown, |path| Program::Path(path.as_bytes())),
+            tty: behavior.tty,
+        })
+    };
+    let named = |hook, to: &AbsPath| {
+        ask(Hook::File {
+            hook,
+            path: to.as_bytes(),
+            owner: behavior.owner,
+        })
+    };
+    let mut judgements = vec![enforced.judge(&Operation::from(behavior))];
+    match &behavior.op {
+        Op::Exec => judgements.push(ask(Hook::Exec {
+            path: behavior.path.as_bytes(),
+            owner: behavior.owner,
+            arguments: None,
+        })),
+        Op::Rename { to } => judgements.push(named(FileHook::Rename, to)),
+        Op::Link { to } => judgements.push(named(FileHook::Link, to)),
+        _ => {}
+    }
+    let fields = judgements.into_iter().filter_map(|judgement| {
+        let allowed = judgement.verdict == Verdict::Allowed;
+        match judgement.why {
+            Why::Rule { rule, .. } if allowed => Some(rule.field.clone()),
+            _ => None,
+        }
+    });
+    fields.collect()
 }
 
 /// Rules of a policy about programs and files, by field, with what each is about.
@@ -268,7 +285,7 @@ impl Frozen {
     /// From what is decided and what is kept.
     pub fn new(candidate: Arc<Candidate>, freeze: Freeze) -> Self {
         Self {
-            judge: Judge::of(candidate.policy()),
+            judge: Judge::of(candidate.policy(), candidate.paper().enforcer),
             candidate,
             freeze,
         }
@@ -379,6 +396,14 @@ impl Ledger {
     /// What a revision is judged by; nothing while it is learning.
     pub fn frozen(&self, revision: &Revision) -> Option<&Arc<Frozen>> {
         self.frozen.get(revision)
+    }
+
+    /// What Learner's own programs are to hold a revision to: its candidate, if it stands under block
+    /// and was made for them.
+    pub fn to_enforce(&self, revision: &Revision) -> Option<&Arc<Frozen>> {
+        let is_blocked = matches!(self.standing(revision), Some(Standing::Block { .. }));
+        let frozen = self.frozen(revision).filter(|_| is_blocked)?;
+        (frozen.candidate().paper().enforcer == Dialect::Learner).then_some(frozen)
     }
 
     /// All, in order.

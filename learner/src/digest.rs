@@ -30,6 +30,15 @@ impl Digest {
         &self.0
     }
 
+    /// The first 16 bytes as two numbers.
+    pub fn words(&self) -> [u64; 2] {
+        let word = |from: usize| {
+            let bytes = self.0[from..].iter().take(8);
+            bytes.fold(0, |word, byte| word << 8 | u64::from(*byte))
+        };
+        [word(0), word(8)]
+    }
+
     /// Of 32 bytes that were a digest before.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)

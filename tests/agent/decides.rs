@@ -29,7 +29,7 @@ fn run(agent: &Agent, group: &Path, script: &str) {
 fn frozen(world: &World, agent: &Agent, group: &Path, script: &str) {
     run(agent, group, script);
     wait_for("audit", || {
-        let said = world.says(&["promote"]);
+        let said = world.says(&["promote", "--enforcer", "bpf"]);
         String::from_utf8_lossy(&said.stdout).contains("promoted: learning -> audit")
     });
 }
@@ -148,7 +148,15 @@ fn a_denial_in_the_canary_takes_a_workload_back_at_once_and_after_never_does_not
     let script = format!("{known}; cat {} > /dev/null", new.display());
     frozen(&world, &agent, group.path(), &known);
     run(&agent, group.path(), &known);
-    let said = world.says(&["promote", "--window", "0s", "--min-runs", "1"]);
+    let said = world.says(&[
+        "promote",
+        "--enforcer",
+        "bpf",
+        "--window",
+        "0s",
+        "--min-runs",
+        "1",
+    ]);
     assert!(said.status.success(), "{said:?}");
     assert_eq!(posture(&world), "block");
     run(&agent, group.path(), &known);
@@ -183,7 +191,15 @@ fn a_denial_in_the_canary_takes_a_workload_back_at_once_and_after_never_does_not
     let said = world.says(&args);
     assert!(said.status.success(), "{said:?}");
     run(&agent, group.path(), &script);
-    let said = world.says(&["promote", "--window", "0s", "--min-runs", "1"]);
+    let said = world.says(&[
+        "promote",
+        "--enforcer",
+        "bpf",
+        "--window",
+        "0s",
+        "--min-runs",
+        "1",
+    ]);
     assert!(said.status.success(), "{said:?}");
     let script = format!(
         "cat {} > /dev/null; exec sleep 1000",
@@ -204,7 +220,7 @@ fn an_agent_that_is_told_to_promotes_by_itself_and_says_what_holds_once() {
     let port = free_port();
     let agent = world.agent(&format!(
         "flush: 200ms\nlog_format: json\nmetrics: 127.0.0.1:{port}\n\
-         promote: {{every: 200ms, window: 0s, min_runs: 3, canary: 0s}}"
+         promote: {{enforcer: bpf, every: 200ms, window: 0s, min_runs: 3, canary: 0s}}"
     ));
     let group = world.group();
     let known = format!("cat {} > /dev/null", world.file("known").display());
@@ -286,7 +302,7 @@ fn time_without_an_agent_is_no_quiet_time_and_a_run_that_goes_on_counts_to_its_l
     fs::remove_file(&sign).expect("no sign");
     let mut child = inside(group.path(), &script).spawn().expect("a workload");
     wait_for("audit", || {
-        let _ = world.says(&["promote"]);
+        let _ = world.says(&["promote", "--enforcer", "bpf"]);
         posture(&world) == "audit"
     });
     let quiet_now = || json(&world, &["status", "-f", "json"])[0]["figures"]["quiet"].as_u64();

@@ -17,6 +17,7 @@ mod maze;
 mod overhead;
 mod overlay;
 mod process;
+mod real;
 mod roots;
 mod scenarios;
 mod vm;
@@ -34,11 +35,16 @@ fn main() -> ExitCode {
         act::run(args.collect());
         return ExitCode::SUCCESS;
     }
-    if std::env::args_os()
-        .nth(1)
-        .is_some_and(|first| first == "overhead")
-    {
+    let is_first = |word: &str| {
+        std::env::args_os()
+            .nth(1)
+            .is_some_and(|first| first == word)
+    };
+    if is_first("overhead") {
         return overhead::measure();
+    }
+    if is_first("real") {
+        return real::run();
     }
     let mut arguments = Arguments::from_args();
     // One observer at a time: the counts of a scope are exact only if nobody else counts.
@@ -71,6 +77,10 @@ fn main() -> ExitCode {
         trials.push(Trial::test(
             "watching an open that is repeated adds at most a third of what bpftrace adds",
             vm::overhead,
+        ));
+        trials.push(Trial::test(
+            "nginx, redis-server and PostgreSQL go from learning to block",
+            vm::real,
         ));
     }
     libtest_mimic::run(&arguments, trials).exit_code()

@@ -69,6 +69,18 @@ pub(crate) fn overhead() -> Result<(), Failed> {
     Ok(())
 }
 
+/// Real programs under policies that were learned of them.
+pub(crate) fn real() -> Result<(), Failed> {
+    let postgresql = super::real::packages().join(" ");
+    let settings = [
+        ("TESTS", "real"),
+        ("PROGRAMS", "/usr/bin/curl /usr/bin/setpriv"),
+        ("PACKAGES", postgresql.as_str()),
+        ("MEM", "3000"),
+    ];
+    boot("real programs, from learning to block", &settings).map(drop)
+}
+
 /// The same tests as on the host, on every rung: in two machines at once, since one of them keeps one
 /// processor busy.
 pub(crate) fn all_rungs() -> Result<(), Failed> {

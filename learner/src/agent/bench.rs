@@ -9,7 +9,7 @@ use super::known::{Known, Stand};
 use super::shelf::{News, Shelf};
 use crate::alert::{Alert, Kind, alerts_besides};
 use crate::candidate::{Frozen, Ledger};
-use crate::generalize::Tightness;
+use crate::generalize::{Dialect, Tightness};
 use crate::journal::Actor;
 use crate::kernel::Clock;
 use crate::posture::{Posture, Revision, Standing};
@@ -23,6 +23,9 @@ use crate::workload::{RunKey, Workload};
 #[derive(Clone, Debug)]
 pub(super) struct Terms {
     pub criteria: Criteria,
+    pub enforcer: Dialect,
+    /// Why this machine cannot enforce.
+    pub unenforceable: Option<String>,
     pub tightness: Tightness,
     pub include: Include,
 }
@@ -215,6 +218,8 @@ impl Bench {
             evidence: &evidence,
             ledger: &ledger,
             forgotten: &forgotten,
+            enforcer: terms.enforcer,
+            unenforceable: terms.unenforceable.as_deref(),
             tightness: terms.tightness,
             include: &terms.include,
             risk: promotes,

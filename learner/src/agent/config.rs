@@ -43,6 +43,8 @@ pub struct Config {
     pub max_behaviors: usize,
     /// Only this of the kernel's means: `lsm`, `fentry` or `tracepoint`; null: the best.
     pub rung: Option<String>,
+    /// Hold what stands under block to its candidate, by Learner's own programs.
+    pub enforce: bool,
     /// Which denials take a workload from block back to audit, as soon as they are stored.
     pub rollback: Rollback,
     /// What the agent promotes workloads by; null: it promotes none.
@@ -91,6 +93,7 @@ impl Default for Config {
             ring_buffer: DEFAULT_RING,
             max_behaviors: DEFAULT_MAX_BEHAVIORS,
             rung: None,
+            enforce: true,
             rollback: Rollback::default(),
             promote: None,
             metrics: None,

@@ -1,6 +1,6 @@
 //! The agent's figures, for Prometheus.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
@@ -56,6 +56,10 @@ pub(super) struct Inner {
     pub ledger: Arc<Ledger>,
     /// What was decided since the agent began.
     pub decisions: Decisions,
+    /// The revisions that are held to their candidates.
+    pub enforced: BTreeSet<Revision>,
+    /// What was refused to them since the agent began.
+    pub refused: BTreeMap<Revision, u64>,
 }
 
 impl Figures {
@@ -202,6 +206,8 @@ impl Inner {
         let quiet = Family::<Of, Gauge>::default();
         let wanted = Family::<Of, Gauge>::default();
         let decisions = Family::<Of, Counter>::default();
+        let enforced = Family::<Of, Gauge>::default();
+        let refused = Family::<Of, Counter>::default();
         let seconds = |micros: u64| (micros / 1_000_000) as i64;
         let running = self
             .standing
@@ -231,6 +237,16 @@ impl Inner {
                 wanted.get_or_create(&of).set(seconds(*window));
             }
         }
+        for revision in self.ledger.iter().map(|(revision, _)| revision) {
+            if self.ledger.to_enforce(revision).is_some() {
+                let is_enforced = self.enforced.contains(revision);
+                let gauge = enforced.get_or_create(&of(revision));
+                gauge.set(i64::from(is_enforced));
+            }
+        }
+        for (revision, count) in &self.refused {
+            refused.get_or_create(&of(revision)).inc_by(*count);
+        }
         for ((actor, verdict), count) in &self.decisions {
             let of = vec![
                 ("actor", (*actor).to_owned()),
@@ -259,6 +275,12 @@ impl Inner {
             "Quiet seconds that a promotion to block takes",
             wanted,
         );
+        registry.register(
+            "enforced",
+            "1 for a workload under block that runs and is held to its candidate, 0 for one that is not",
+            enforced,
+        );
+        registry.register("refused", "Operations that were refused to it", refused);
         registry.register("decisions", "Decisions that were written down", decisions);
     }
 }

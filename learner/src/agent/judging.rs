@@ -9,6 +9,7 @@ use super::bench::{Bench, Docketed, Pass, Terms};
 use super::config::Config;
 use super::figures::Figures;
 use super::shelf::Shelf;
+use crate::generalize::Dialect;
 use crate::kernel::Clock;
 
 /// The bench, here or at work.
@@ -32,6 +33,7 @@ impl Judging {
         figures: Arc<Figures>,
         clock: Clock,
         config: &Config,
+        unenforceable: Option<String>,
     ) -> Self {
         let ending = Arc::new(AtomicBool::new(false));
         Self {
@@ -40,7 +42,7 @@ impl Judging {
             figures,
             clock,
             ending,
-            terms: terms(config),
+            terms: terms(config, unenforceable),
             turn: None,
             due: Pass::Judged,
         }
@@ -48,7 +50,7 @@ impl Judging {
 
     /// Decides by another configuration from the next turn on.
     pub(super) fn follow(&mut self, config: &Config) {
-        self.terms = terms(config);
+        self.terms = terms(config, self.terms.unenforceable.take());
     }
 
     /// A pass is due.
@@ -99,10 +101,12 @@ impl Judging {
     }
 }
 
-fn terms(config: &Config) -> Terms {
+fn terms(config: &Config, unenforceable: Option<String>) -> Terms {
     let promote = config.promote.as_ref();
     Terms {
         criteria: config.criteria(),
+        enforcer: promote.map_or(Dialect::Learner, |promote| promote.enforcer),
+        unenforceable,
         tightness: promote.map(|promote| promote.tightness).unwrap_or_default(),
         // It was checked when the configuration was read.
         include: promote

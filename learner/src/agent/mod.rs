@@ -10,17 +10,16 @@
 
 mod bench;
 pub mod config;
+mod enforcing;
 mod figures;
 mod judging;
 mod keeper;
 mod known;
 mod metrics;
-mod overseer;
 pub mod promote;
 mod run;
 mod shelf;
 pub mod socket;
 mod watching;
 
-pub use overseer::{Overseer, Unenforced};
 pub use run::{AgentError, Places, run};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::config::{BadConfig, Span};
-use crate::generalize::Tightness;
+use crate::generalize::{Dialect, Tightness};
 use crate::mention::{BadMention, Mention};
 use crate::promotion::Criteria;
 use crate::quarantine::Include;
@@ -27,6 +27,8 @@ pub struct Promote {
     /// How long after the promotion a denial takes it back.
     #[serde(deserialize_with = "canary")]
     pub canary: Span,
+    /// Who is to enforce a candidate: Learner's own programs on this machine, or KubeArmor's BPF-LSM.
+    pub enforcer: Dialect,
     /// How far a candidate may go beyond what was seen.
     pub tightness: Tightness,
     /// What a candidate learns although it is held, each as `PATH` or `OP:PATH`.
@@ -43,6 +45,7 @@ impl Default for Promote {
             min_exercise: None,
             max_risk: None,
             canary: Span::seconds(3_600),
+            enforcer: Dialect::Learner,
             tightness: Tightness::default(),
             include: Vec::new(),
         }
@@ -58,6 +61,10 @@ impl Promote {
         }
         if !self.max_risk.as_ref().is_none_or(is_percentage) {
             let why = "promote.max_risk: a number from 0 to 100 is needed";
+            return Err(BadConfig::Value(why));
+        }
+        if !matches!(self.enforcer, Dialect::Learner | Dialect::Bpf) {
+            let why = "promote.enforcer: one of learner and bpf is needed";
             return Err(BadConfig::Value(why));
         }
         self.include()?;

@@ -11,16 +11,17 @@ use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
 use super::bench::Pass;
 use super::config::{BadConfig, Config};
+use super::enforcing::Enforcing;
 use super::figures::Figures;
 use super::judging::Judging;
 use super::keeper::Keeper;
-use super::overseer::Overseer;
 use super::shelf::Shelf;
 use super::socket::{Socket, SocketError};
 use super::watching::Watching;
 use super::{metrics, watching::Report};
 use crate::host::Tree;
 use crate::kernel::cgroup::{self, GroupError};
+use crate::kernel::enforcer::{self, EnforceError};
 use crate::kernel::{Sensor, SensorError};
 use crate::session::readable;
 use crate::store::{Options, StoreError};
@@ -44,6 +45,11 @@ pub enum AgentError {
     /// The kernel programs.
     #[error(transparent)]
     Sensor(#[from] SensorError),
+    /// What an earlier agent left enforced.
+    #[error(
+        "what an earlier agent left enforced stays so, and cannot be taken over: {0}; to let it be: learner release"
+    )]
+    Enforce(#[from] EnforceError),
     /// The cgroups.
     #[error(transparent)]
     Group(#[from] GroupError),
@@ -82,7 +88,6 @@ pub async fn run(
     config: Config,
     places: &Places,
     reload: &dyn Fn() -> Option<Config>,
-    overseer: &mut dyn Overseer,
 ) -> Result<(), AgentError> {
     let mut signals = Signals::listen().map_err(AgentError::Wait)?;
     let options = Options {
@@ -95,6 +100,7 @@ pub async fn run(
     for served in sensor.served() {
         tracing::debug!(hook = %served.hook, rung = ?served.rung, "attached");
     }
+    let unenforceable = unenforceable(&config, &sensor);
     let tree = Tree::new(cgroup::mount_point()?).map_err(AgentError::Wait)?;
     let watching = Watching::new(sensor, tree, config.selection()?, config.max_behaviors);
     let figures = Arc::new(Figures::default());
@@ -109,14 +115,21 @@ pub async fn run(
         None => None,
     };
     let served = Arc::clone(&shelf);
-    overseer.stands(&shelf.ledger());
+    // Last of all, so that little happens between what it takes over and the first look.
+    let clock = watching.clock();
+    let mut enforcing = match &unenforceable {
+        None => Enforcing::begin(shelf.dir(), clock, Arc::clone(&figures))?,
+        Some(why) => Enforcing::off(shelf.dir(), why.clone())?,
+    };
+    enforcing.stands(&shelf.ledger());
     let mut agent = Agent {
         keeper: Keeper::new(Arc::clone(&shelf)),
         judging: Judging::new(
             Arc::clone(&shelf),
             Arc::clone(&figures),
-            watching.clock(),
+            clock,
             &config,
+            unenforceable,
         ),
         watching,
         figures,
@@ -125,7 +138,7 @@ pub async fn run(
         ended: 0,
     };
     let ended = tokio::select! {
-        ended = agent.follow(&mut signals, reload, overseer) => ended,
+        ended = agent.follow(&mut signals, reload, &mut enforcing) => ended,
         () = socket.serve(served) => Ok(()),
     };
     // From here on nothing new is asked for; what was asked is answered while the runs are folded.
@@ -139,7 +152,8 @@ pub async fn run(
         ..
     } = agent;
     judging.end();
-    let finished = watching.finish(overseer);
+    enforcing.leave();
+    let finished = watching.finish(&mut enforcing);
     keeper.take(finished.unwrap_or_else(|error| {
         tracing::error!("the last of the runs could not be read: {error}");
         Vec::new()
@@ -151,7 +165,21 @@ pub async fn run(
         metrics.abort();
     }
     tracing::info!("the store is closed");
+    let _ = tokio::task::spawn_blocking(move || enforcing.join()).await;
     ended
+}
+
+/// Why nothing can be held to a policy by this agent.
+fn unenforceable(config: &Config, sensor: &Sensor) -> Option<String> {
+    if !config.enforce {
+        return Some("the agent's configuration says 'enforce: false'".to_owned());
+    }
+    if !sensor.sees_refusals() {
+        let why = "opens are observed on the rung lsm, which takes what a later LSM refuses for done; \
+                   leave 'rung' out of the configuration";
+        return Some(why.to_owned());
+    }
+    enforcer::is_active().err().map(|error| error.to_string())
 }
 
 struct Agent {
@@ -169,7 +197,7 @@ impl Agent {
         &mut self,
         signals: &mut Signals,
         reload: &dyn Fn() -> Option<Config>,
-        overseer: &mut dyn Overseer,
+        enforcing: &mut Enforcing,
     ) -> Result<(), AgentError> {
         let ring = readable(self.watching.sensor().as_fd()).map_err(AgentError::Wait)?;
         let tree = readable(self.watching.tree().as_fd()).map_err(AgentError::Wait)?;
@@ -181,8 +209,11 @@ impl Agent {
         let shelf = Arc::clone(&self.shelf);
         let mut ledgers = shelf.ledgers();
         let mut watchdog = sd_notify::watchdog_enabled().map(|limit| every(limit / 2));
-        let reports = self.watching.scan(overseer)?;
+        let reports = self.watching.scan(enforcing)?;
         self.keep(reports);
+        let reports = self.watching.settle_ends(enforcing)?;
+        self.keep(reports);
+        enforcing.all_have_begun();
         self.refresh();
         notify(&[NotifyState::Ready]);
         let watched = self.watching.len();
@@ -196,23 +227,24 @@ impl Agent {
                     if self.watching.drain() {
                         ready.clear_ready();
                     }
+                    self.watching.name_begun(enforcing);
                 }
                 ready = tree.readable() => {
                     ready.map_err(AgentError::Wait)?.clear_ready();
-                    let reports = self.watching.notice(overseer)?;
+                    let reports = self.watching.notice(enforcing)?;
                     self.keep(reports);
                 }
                 _ = tick.tick() => {
-                    let reports = self.watching.settle_ends(overseer)?;
+                    let reports = self.watching.settle_ends(enforcing)?;
                     self.keep(reports);
                 }
                 _ = flush.tick() => {
-                    let reports = self.watching.reports(overseer)?;
+                    let reports = self.watching.reports(enforcing)?;
                     self.keeper.take(reports);
                     self.keeper.fold();
                 }
                 _ = rescan.tick() => {
-                    let reports = self.watching.scan(overseer)?;
+                    let reports = self.watching.scan(enforcing)?;
                     self.keep(reports);
                 }
                 () = self.keeper.folded() => {}
@@ -220,7 +252,7 @@ impl Agent {
                 () = self.judging.done() => self.judging.begin(),
                 Ok(()) = ledgers.changed() => {
                     let ledger = Arc::clone(&ledgers.borrow_and_update());
-                    overseer.stands(&ledger);
+                    enforcing.stands(&ledger);
                 }
                 () = beat(&mut review) => {
                     let promotes = self.config.promote.is_some();
@@ -231,7 +263,7 @@ impl Agent {
                 () = beat(&mut watchdog) => notify(&[NotifyState::Watchdog]),
                 _ = signals.hangup.recv() => {
                     if let Some(config) = reload() {
-                        let reports = self.reload(config, overseer)?;
+                        let reports = self.reload(config, enforcing)?;
                         self.keep(reports);
                         flush = every(self.config.flush.0);
                         rescan = every(self.config.rescan.0);
@@ -293,7 +325,7 @@ impl Agent {
     fn reload(
         &mut self,
         config: Config,
-        overseer: &mut dyn Overseer,
+        enforcing: &mut Enforcing,
     ) -> Result<Vec<Report>, AgentError> {
         let kept = Config {
             watch: config.watch.clone(),
@@ -313,7 +345,7 @@ impl Agent {
         self.config = kept;
         self.judging.follow(&self.config);
         tracing::info!("the configuration was read again");
-        Ok(self.watching.select(selection, overseer)?)
+        Ok(self.watching.select(selection, enforcing)?)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::overseer::Overseer;
+use super::enforcing::Enforcing;
 use crate::host::{self, Candidate, Described, Roots, Selection, Stage, Tree, What};
 use crate::kernel::cgroup::{self, GroupId};
 use crate::kernel::{
@@ -55,13 +55,7 @@ impl Watched {
     }
 
     /// Names the run by when it began.
-    fn name(
-        &mut self,
-        at: Moment,
-        begun: Option<Begun>,
-        roots: &Roots,
-        overseer: &mut dyn Overseer,
-    ) -> &RunKey {
+    fn name(&mut self, at: Moment, roots: &Roots, enforcing: &mut Enforcing) -> &RunKey {
         let what = &self.candidate.what;
         let described = host::describe(what, roots);
         let key = RunKey {
@@ -69,7 +63,11 @@ impl Watched {
             image: described.image.clone(),
             run: run_name(what, at, self.scope),
         };
-        overseer.begun(&key, Target::Group(self.group), self.is_late(begun));
+        enforcing.begun(&key, self.group);
+        if let Some(missed) = enforcing.missed(self.group) {
+            // Refused while nobody watched: evidence of a run that was late.
+            self.late.get_or_insert_default().join(missed);
+        }
         &self.run.insert((key, described)).0
     }
 }
@@ -171,27 +169,24 @@ impl Watching {
     ///
     /// # Errors
     /// [`SensorError::Map`] if the kernel's maps fail.
-    pub(super) fn scan(&mut self, overseer: &mut dyn Overseer) -> Result<Vec<Report>, SensorError> {
+    pub(super) fn scan(&mut self, enforcing: &mut Enforcing) -> Result<Vec<Report>, SensorError> {
         let found = self.tree.scan(&self.selection);
-        self.admit_all(found, false, overseer)
+        self.admit_all(found, false, enforcing)
     }
 
     /// Watches what is new as far as the kernel noticed it. Gives the runs that have ended.
     ///
     /// # Errors
     /// As [`Watching::scan`].
-    pub(super) fn notice(
-        &mut self,
-        overseer: &mut dyn Overseer,
-    ) -> Result<Vec<Report>, SensorError> {
+    pub(super) fn notice(&mut self, enforcing: &mut Enforcing) -> Result<Vec<Report>, SensorError> {
         let changes = self.tree.changes(&self.selection);
         let mut found = changes.found;
         if changes.missed {
             tracing::warn!("notices of new cgroups were lost; all are looked at");
             found = self.tree.scan(&self.selection);
         }
-        let mut reports = self.admit_all(found, true, overseer)?;
-        reports.extend(self.settle_ends(overseer)?);
+        let mut reports = self.admit_all(found, true, enforcing)?;
+        reports.extend(self.settle_ends(enforcing)?);
         Ok(reports)
     }
 
@@ -202,7 +197,7 @@ impl Watching {
     pub(super) fn select(
         &mut self,
         selection: Selection,
-        overseer: &mut dyn Overseer,
+        enforcing: &mut Enforcing,
     ) -> Result<Vec<Report>, SensorError> {
         self.selection = selection;
         let gone: Vec<PathBuf> = self
@@ -212,8 +207,8 @@ impl Watching {
             .filter(|known| self.selection.pick(&known.path).as_ref() != Some(&known.what))
             .map(|known| known.directory.clone())
             .collect();
-        let mut reports = self.end(&gone, true, overseer)?;
-        reports.extend(self.scan(overseer)?);
+        let mut reports = self.end(&gone, true, enforcing)?;
+        reports.extend(self.scan(enforcing)?);
         Ok(reports)
     }
 
@@ -222,7 +217,7 @@ impl Watching {
         &mut self,
         found: Vec<Candidate>,
         made: bool,
-        overseer: &mut dyn Overseer,
+        enforcing: &mut Enforcing,
     ) -> Result<Vec<Report>, SensorError> {
         let mut reports = Vec::new();
         if found
@@ -241,7 +236,7 @@ impl Watching {
                 // Removed and made again.
                 Some(_) => {
                     let directory = candidate.directory.clone();
-                    reports.extend(self.end(&[directory], false, overseer)?);
+                    reports.extend(self.end(&[directory], false, enforcing)?);
                 }
                 None => {}
             }
@@ -304,10 +299,10 @@ impl Watching {
     /// As [`Watching::scan`].
     pub(super) fn settle_ends(
         &mut self,
-        overseer: &mut dyn Overseer,
+        enforcing: &mut Enforcing,
     ) -> Result<Vec<Report>, SensorError> {
         self.drain_all();
-        self.name_new(overseer);
+        self.name_new(enforcing);
         let is_over = |watched: &&Watched| {
             let directory = &watched.candidate.directory;
             let is_empty = watched.run.is_some() && !cgroup::is_populated(directory);
@@ -319,11 +314,22 @@ impl Watching {
             .filter(is_over)
             .map(|watched| watched.candidate.directory.clone())
             .collect();
-        self.end(&over, false, overseer)
+        self.end(&over, false, enforcing)
+    }
+
+    /// Names the runs whose first exec was seen, as soon as it is: what stands under block is held from
+    /// then on.
+    pub(super) fn name_begun(&mut self, enforcing: &mut Enforcing) {
+        let is_new = |watched: &Watched| {
+            watched.run.is_none() && self.collector.begun(watched.scope).is_some()
+        };
+        if self.watched.values().any(is_new) {
+            self.name_new(enforcing);
+        }
     }
 
     /// Names the runs that have begun since.
-    fn name_new(&mut self, overseer: &mut dyn Overseer) {
+    fn name_new(&mut self, enforcing: &mut Enforcing) {
         for watched in self.watched.values_mut() {
             let begun = self.collector.begun(watched.scope);
             if watched.is_nameless(begun, &self.sensor) {
@@ -332,7 +338,7 @@ impl Watching {
                     _ => self.clock.moment(),
                 };
                 let late = watched.is_late(begun);
-                let key = watched.name(at, begun, &self.selection.roots, overseer);
+                let key = watched.name(at, &self.selection.roots, enforcing);
                 tracing::info!(workload = %visible(&key.workload.to_string()), run = %visible(&key.run), late, "a run is watched");
             }
         }
@@ -344,10 +350,10 @@ impl Watching {
     /// As [`Watching::scan`].
     pub(super) fn reports(
         &mut self,
-        overseer: &mut dyn Overseer,
+        enforcing: &mut Enforcing,
     ) -> Result<Vec<Report>, SensorError> {
         self.drain_all();
-        self.name_new(overseer);
+        self.name_new(enforcing);
         self.collector.look(&mut self.sensor)?;
         let mut reports = Vec::new();
         for watched in self.watched.values_mut() {
@@ -377,7 +383,7 @@ impl Watching {
         &mut self,
         directories: &[PathBuf],
         for_good: bool,
-        overseer: &mut dyn Overseer,
+        enforcing: &mut Enforcing,
     ) -> Result<Vec<Report>, SensorError> {
         let ended: Vec<Watched> = directories
             .iter()
@@ -406,7 +412,7 @@ impl Watching {
             let profile = self.collector.finish(watched.scope, &mut self.sensor)?;
             if is_nameless {
                 let at = begun.map_or(now, |begun| begun.at);
-                watched.name(at, begun, &self.selection.roots, overseer);
+                watched.name(at, &self.selection.roots, enforcing);
             }
             let (Some((key, described)), Some(profile)) = (watched.run, profile) else {
                 continue;
@@ -423,7 +429,7 @@ impl Watching {
                 cut_short = for_good,
                 "a run has ended"
             );
-            overseer.ended(&key, now, for_good);
+            enforcing.ended(&key);
             reports.push((key, profile));
         }
         Ok(reports)
@@ -433,13 +439,10 @@ impl Watching {
     ///
     /// # Errors
     /// As [`Watching::scan`].
-    pub(super) fn finish(
-        &mut self,
-        overseer: &mut dyn Overseer,
-    ) -> Result<Vec<Report>, SensorError> {
-        let mut reports = self.settle_ends(overseer)?;
+    pub(super) fn finish(&mut self, enforcing: &mut Enforcing) -> Result<Vec<Report>, SensorError> {
+        let mut reports = self.settle_ends(enforcing)?;
         let all: Vec<PathBuf> = self.watched.keys().cloned().collect();
-        reports.extend(self.end(&all, true, overseer)?);
+        reports.extend(self.end(&all, true, enforcing)?);
         Ok(reports)
     }
 

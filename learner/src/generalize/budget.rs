@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Options;
 use super::class;
 use super::item::RuleClass;
 use super::names::segments;
 use super::rule::{Rule, Target};
 use super::tier::{self, Tier};
-use super::{Dialect, Options};
 use crate::path::AbsPath;
 use crate::policy::crd::MAX_DIR_BYTES;
 
@@ -123,7 +123,7 @@ pub(super) fn fit(
         &|rules| unscope(rules, &|rule| rule.class == RuleClass::File),
         &|rules| collapse(rules, Tier::Package, false, &|rule, _| read(rule)),
         // Under AppArmor a rule for all programs would not be one for each.
-        &|rules| unscope(rules, &|_| options.enforcer == Dialect::Bpf),
+        &|rules| unscope(rules, &|_| options.enforcer.is_by_path()),
         &|rules| collapse(rules, Tier::Own, true, &|rule, _| read(rule)),
     ];
     for step in steps {

@@ -64,13 +64,13 @@ pub(super) fn rules(
 
 /// The BPF-LSM enforcer never asks about the root itself.
 pub(super) fn is_asked(need: &Need, dialect: Dialect) -> bool {
-    dialect != Dialect::Bpf || !need.shape.is_root()
+    !dialect.is_by_path() || !need.shape.is_root()
 }
 
 /// Whether a rule for all programs is one for each: under AppArmor a program that has a profile of
 /// its own is taken out of the rules for all (KubeArmor, ResolvedProcessWhiteListConflicts).
 pub(super) fn is_for_each(class: RuleClass, dialect: Dialect) -> bool {
-    class == RuleClass::File || dialect == Dialect::Bpf
+    class == RuleClass::File || dialect.is_by_path()
 }
 
 fn below(dir: &AbsPath) -> Target {
@@ -116,7 +116,7 @@ fn literal(class: RuleClass, path: &AbsPath, dialect: Dialect) -> Result<Vec<Tar
     }
     expressible(object).map_err(Why::Unexpressed)?;
     let object = AbsPath::new(object).map_err(|_| Why::Varies)?;
-    let plain = dialect == Dialect::Bpf || is_plain(path);
+    let plain = dialect.is_by_path() || is_plain(path);
     if !plain && (dialect == Dialect::Both || class == RuleClass::Process) {
         return Err(Why::Unexpressed(crate::policy::Reason::AppArmorSyntax));
     }
@@ -124,7 +124,7 @@ fn literal(class: RuleClass, path: &AbsPath, dialect: Dialect) -> Result<Vec<Tar
         return Ok(vec![named(path)]);
     }
     Ok(match (directory, dialect) {
-        (false, _) | (true, Dialect::Bpf) => vec![Target::Path(object)],
+        (false, _) | (true, Dialect::Bpf | Dialect::Learner) => vec![Target::Path(object)],
         // AppArmor's name of a directory has a slash, which the CRD refuses in a path.
         (true, Dialect::AppArmor) => vec![named(path)],
         (true, Dialect::Both) => vec![Target::Path(object), named(path)],
@@ -155,7 +155,9 @@ fn directory(
     let (depth, dir) = (0..=fixed)
         .rev()
         .filter_map(|depth| Some((depth, shape.directory_of(depth)?)))
-        .find(|(_, dir)| dir.as_bytes().len() <= MAX_DIR_BYTES)
+        .find(|(_, dir)| {
+            options.enforcer == Dialect::Learner || dir.as_bytes().len() <= MAX_DIR_BYTES
+        })
         .ok_or(Why::Varies)?;
     // A directory rule is text like any other.
     if dir.as_bytes().len() > 1 {
@@ -199,7 +201,7 @@ fn source(
         // A pattern takes no fromSource.
         Target::Pattern(_) => return None,
         // Nor does AppArmor take the name of such a program.
-        _ if options.enforcer != Dialect::Bpf && !need.source.as_ref().is_none_or(is_plain) => {
+        _ if !options.enforcer.is_by_path() && !need.source.as_ref().is_none_or(is_plain) => {
             return None;
         }
         // What others share is opened for the one that needs it, whoever else was seen there.
@@ -351,7 +353,7 @@ pub(super) fn irredundant(
             .into_iter()
             .filter_map(|rule| rules.get(rule))
             .filter(|rule| is_for_each(rule.class, dialect) || rule.source == need.source)
-            .filter(|rule| dialect == Dialect::Bpf || !is_object(rule, need))
+            .filter(|rule| dialect.is_by_path() || !is_object(rule, need))
             .filter(|rule| may_hold(rule, support))
             .collect();
         for rule in &covering {

@@ -27,6 +27,7 @@ pub use shape::Shape;
 
 use crate::path::AbsPath;
 use crate::policy::Reason;
+use crate::policy::meaning::Enforcer;
 
 /// How far rules may go beyond what was seen.
 #[derive(
@@ -52,17 +53,53 @@ pub enum Tightness {
     Durable,
 }
 
-/// For which of KubeArmor's enforcers rules are made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+/// For which enforcer rules are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dialect {
-    /// BPF-LSM: paths and directories, 256 entries a container.
+    /// KubeArmor's BPF-LSM: paths and directories, 256 entries a container.
     #[default]
     Bpf,
-    /// AppArmor: patterns too.
+    /// KubeArmor's AppArmor: patterns too.
     AppArmor,
-    /// The same rules hold under either.
+    /// The same rules hold under either of KubeArmor's.
     Both,
+    /// Learner's own programs: paths and directories, as many as there are.
+    Learner,
+}
+
+impl Dialect {
+    /// Those who hold the rules.
+    pub fn enforcers(self) -> &'static [Enforcer] {
+        match self {
+            Self::Bpf => &[Enforcer::Bpf],
+            Self::AppArmor => &[Enforcer::AppArmor],
+            Self::Both => &[Enforcer::Bpf, Enforcer::AppArmor],
+            Self::Learner => &[Enforcer::Learner],
+        }
+    }
+
+    /// Whether rules are found by path and directory alone: there are no patterns, and a rule for all
+    /// programs is one for each.
+    pub(crate) fn is_by_path(self) -> bool {
+        matches!(self, Self::Bpf | Self::Learner)
+    }
+
+    /// Whether KubeArmor's room for entries bounds the rules.
+    pub(crate) fn has_budget(self) -> bool {
+        matches!(self, Self::Bpf | Self::Both)
+    }
+}
+
+impl fmt::Display for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Bpf => "bpf",
+            Self::AppArmor => "apparmor",
+            Self::Both => "both",
+            Self::Learner => "learner",
+        })
+    }
 }
 
 /// A word that is none of those that may stand here.
@@ -95,9 +132,10 @@ impl FromStr for Dialect {
             "bpf" => Ok(Self::Bpf),
             "apparmor" => Ok(Self::AppArmor),
             "both" => Ok(Self::Both),
+            "learner" => Ok(Self::Learner),
             _ => Err(BadWord {
                 given: text.to_owned(),
-                expected: "bpf, apparmor, both",
+                expected: "bpf, apparmor, both, learner",
             }),
         }
     }
@@ -227,7 +265,7 @@ pub fn generalize(seen: &[Seen<'_>], options: &Options) -> Result<Generalized, O
     let prune = |rules| choose::irredundant(rules, &held, options.read_only, options.enforcer);
     let mut chosen = prune(rules);
     let mut losses = Vec::new();
-    if options.enforcer != Dialect::AppArmor {
+    if options.enforcer.has_budget() {
         let written: BTreeSet<Rule> = chosen
             .iter()
             .filter(|chosen| chosen.needs.iter().any(|(_, support)| support.writes))

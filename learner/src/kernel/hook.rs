@@ -5,17 +5,18 @@ use std::fmt;
 /// How a hook is attached, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rung {
+    /// fexit on the `security_*` function, where the verdict of all LSMs is known. Needs Linux 5.5 with
+    /// BTF and BPF trampolines.
+    Fentry,
     /// A BPF LSM program. Needs Linux 5.7, `CONFIG_BPF_LSM` and `bpf` among the active LSMs.
     Lsm,
-    /// fexit on the `security_*` function. Needs Linux 5.5 with BTF and BPF trampolines.
-    Fentry,
     /// BTF tracepoints: `sys_enter`, `sys_exit`, `sched_process_exec`. Needs Linux 5.5 with BTF.
     Tracepoint,
 }
 
 impl Rung {
     /// All rungs, best first.
-    pub const ALL: [Self; 3] = [Self::Lsm, Self::Fentry, Self::Tracepoint];
+    pub const ALL: [Self; 3] = [Self::Fentry, Self::Lsm, Self::Tracepoint];
 
     /// `lsm`, `fentry` or `tracepoint`.
     pub fn as_str(self) -> &'static str {

@@ -204,6 +204,13 @@ impl Sensor {
         &self.served
     }
 
+    /// Whether an open that an LSM refuses is seen as refused, whichever LSM it is. On the rung `lsm`
+    /// the programs of Learner's own enforcer may come later.
+    pub fn sees_refusals(&self) -> bool {
+        let mut opens = self.served.iter().filter(|s| s.hook == Hook::Open);
+        opens.all(|s| s.rung != Some(Rung::Lsm))
+    }
+
     /// Whether a hook is on the tracepoint rung.
     pub fn is_on_floor(&self, hook: Hook) -> bool {
         self.served

@@ -10,6 +10,7 @@ use super::{Criteria, Docket};
 use crate::alert::Alert;
 use crate::behavior::Behavior;
 use crate::candidate::{Fate, Frozen, rules};
+use crate::generalize::Dialect;
 use crate::mention::{Mention, Tombstones};
 use crate::observation::Moment;
 use crate::posture::{Freeze, Revision};
@@ -50,6 +51,9 @@ pub struct Figures {
     pub allows_forgotten: Listed,
     /// Learned before the freeze, and denied by the candidate.
     pub own_denied: Listed,
+    /// Why this machine cannot enforce the candidate; `None` where it can, or where others are to.
+    #[serde(default)]
+    pub unenforceable: Option<String>,
     /// Bound on the chance that the next run shows anything new; none without whole runs, and where
     /// nobody wanted it.
     pub risk: Option<f64>,
@@ -141,7 +145,9 @@ impl Figures {
         let quiet_from = freeze.window_from.max(last.unwrap_or(freeze.window_from));
         let watched = quiet(runs, quiet_from, now);
         let (active, hit) = exercised(runs, frozen);
+        let enforcer = frozen.candidate().paper().enforcer;
         let making = Making {
+            enforcer,
             tightness: frozen.candidate().paper().tightness,
             leave_out: 0,
             ..Making::default()
@@ -174,6 +180,10 @@ impl Figures {
             allows_forgotten: still_allowed(workload, docket.evidence, frozen, docket.forgotten)
                 .into_iter()
                 .collect(),
+            unenforceable: docket
+                .unenforceable
+                .filter(|_| enforcer == Dialect::Learner)
+                .map(str::to_owned),
             risk: chance.map(|chance| chance.at_most),
             no_freeze: Vec::new(),
             denial: denial(alerts),
@@ -183,6 +193,9 @@ impl Figures {
     /// What speaks against block; empty if nothing does.
     pub(super) fn against_block(&self, freeze: &Freeze, criteria: &Criteria) -> Vec<Reason> {
         let mut reasons = Vec::new();
+        if let Some(why) = &self.unenforceable {
+            reasons.push(Reason::Unenforceable { why: why.clone() });
+        }
         if let Some(Opened { since, alerts, .. }) = &self.alerts {
             reasons.push(Reason::Alerts {
                 since: *since,

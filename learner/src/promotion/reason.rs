@@ -131,6 +131,11 @@ pub enum Reason {
         /// The operations, and what decides.
         operations: Listed,
     },
+    /// Learner's own programs are to enforce the candidate, and cannot on this machine.
+    Unenforceable {
+        /// Why, and what cures it.
+        why: String,
+    },
     /// The workload's own doing was denied under block.
     Denial {
         /// When.
@@ -161,6 +166,7 @@ impl Reason {
             Self::Risk { .. } => "risk",
             Self::AllowsForgotten { .. } => "allows-forgotten",
             Self::DeniesItsOwn { .. } => "denies-its-own",
+            Self::Unenforceable { .. } => "unenforceable",
             Self::Denial { .. } => "denial",
         }
     }
@@ -258,6 +264,7 @@ impl fmt::Display for Reason {
                 "the candidate denies {} of the workload's own operations {operations}",
                 operations.count
             ),
+            Self::Unenforceable { why } => write!(f, "it cannot be enforced here: {why}"),
             Self::Denial {
                 at,
                 alert,

@@ -12,7 +12,7 @@ use crate::act::{Act, ActId};
 use crate::alert::{Alert, alerts};
 use crate::candidate::{Candidate, Fate, Frozen, Judge, Ledger, rules};
 use crate::digest::Digest;
-use crate::generalize::Tightness;
+use crate::generalize::{Dialect, Tightness};
 use crate::journal::{Actor, Cause, Draft};
 use crate::mention::Tombstones;
 use crate::observation::Moment;
@@ -31,6 +31,10 @@ pub struct Docket<'a> {
     pub ledger: &'a Ledger,
     /// What must not be learned.
     pub forgotten: &'a Tombstones,
+    /// Who is to enforce a candidate that is frozen now.
+    pub enforcer: Dialect,
+    /// Why Learner's own programs cannot enforce anything on this machine; `None` where they can.
+    pub unenforceable: Option<&'a str>,
     /// How far a candidate that is frozen now may go beyond what was seen.
     pub tightness: Tightness,
     /// What such a candidate learns although it is held.
@@ -219,6 +223,7 @@ impl Bench<'_> {
 
     fn learning(self) -> Review {
         let making = Making {
+            enforcer: self.docket.enforcer,
             tightness: self.docket.tightness,
             include: self.docket.include.clone(),
             forgotten: self.docket.forgotten.clone(),
@@ -232,7 +237,12 @@ impl Bench<'_> {
         let mut figures = Figures::learning(&self.runs, since, &made);
         let frozen = made.and_then(|made| {
             let Include { mentions, acts } = self.docket.include.clone();
-            Candidate::freeze(&made.policy, self.docket.tightness, mentions, acts)
+            let Docket {
+                enforcer,
+                tightness,
+                ..
+            } = *self.docket;
+            Candidate::freeze(&made.policy, enforcer, tightness, mentions, acts)
                 .map_err(|bad| bad.to_string())
         });
         let mut verdict = self.verdict(&figures);
@@ -509,6 +519,7 @@ pub fn accept(
         acts: paper.accepted.union(acts).cloned().collect(),
     };
     let making = Making {
+        enforcer: paper.enforcer,
         tightness: paper.tightness,
         include: include.clone(),
         forgotten: docket.forgotten.clone(),
@@ -523,9 +534,9 @@ pub fn accept(
         mentions,
         acts: all,
     } = include;
-    let candidate = Candidate::freeze(&made.policy, paper.tightness, mentions, all)
+    let candidate = Candidate::freeze(&made.policy, paper.enforcer, paper.tightness, mentions, all)
         .map_err(|bad| no_policy(bad.to_string()))?;
-    let judge = Judge::of(candidate.policy());
+    let judge = Judge::of(candidate.policy(), paper.enforcer);
     let done = docket.evidence.runs().iter();
     let done = done.filter(|(key, _)| revision.has(key));
     for behavior in done.flat_map(|(_, run)| run.seen.keys()) {

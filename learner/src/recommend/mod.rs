@@ -251,10 +251,11 @@ pub fn recommend(
     }
     let policy = lesson.policy(workload, &rules);
     let mut notes = lesson.subject.notes.clone();
-    notes.extend(limits(&lesson, &rules));
+    notes.extend(limits(&lesson, &rules, criteria.enforcer));
     notes.extend(replay::denied(&lesson, &rules, &policy, criteria.enforcer));
     notes.extend(replay::forgotten(workload, &rules, &policy, criteria));
-    let budget = (criteria.enforcer != Dialect::AppArmor).then_some((rules.entries, MAX_ENTRIES));
+    let has_budget = criteria.enforcer.has_budget();
+    let budget = has_budget.then_some((rules.entries, MAX_ENTRIES));
     Ok(Recommendation {
         workload: workload.clone(),
         rules: rules.rules.iter().map(RuleEvidence::of).collect(),
@@ -307,7 +308,7 @@ fn nothing_expressed(rules: &Generalized) -> Refusal {
 }
 
 /// What the enforcers make of the rules that the rules do not show.
-fn limits(lesson: &Lesson<'_>, rules: &Generalized) -> Vec<Note> {
+fn limits(lesson: &Lesson<'_>, rules: &Generalized, enforcer: Dialect) -> Vec<Note> {
     let mut notes = Vec::new();
     let has = |class| rules.rules.iter().any(|chosen| chosen.rule.class == class);
     if !has(generalize::RuleClass::Process) {
@@ -315,6 +316,10 @@ fn limits(lesson: &Lesson<'_>, rules: &Generalized) -> Vec<Note> {
     }
     if !has(generalize::RuleClass::File) {
         notes.push(Note::NoFiles);
+    }
+    // The others are KubeArmor's.
+    if enforcer == Dialect::Learner {
+        return notes;
     }
     let behaviors = || lesson.learned.iter().map(|learned| learned.behavior);
     if behaviors().any(|behavior| behavior.path.as_bytes() == b"/") {

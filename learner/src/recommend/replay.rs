@@ -8,17 +8,9 @@ use crate::generalize::{Chosen, Dialect, Generalized, Need, Support};
 use crate::mention::Mention;
 use crate::path::AbsPath;
 use crate::policy::Policy;
-use crate::policy::meaning::{Enforced, Enforcer, Operation, Posture, Postures, Verdict};
+use crate::policy::meaning::{Enforced, Operation, Posture, Postures, Verdict};
 use crate::readiness::{self, LeftOut, Partial, Readiness};
 use crate::workload::Workload;
-
-fn enforcers(dialect: Dialect) -> &'static [Enforcer] {
-    match dialect {
-        Dialect::Bpf => &[Enforcer::Bpf],
-        Dialect::AppArmor => &[Enforcer::AppArmor],
-        Dialect::Both => &[Enforcer::Bpf, Enforcer::AppArmor],
-    }
-}
 
 /// A policy as the enforcers hold it, under block.
 pub(super) struct Held(Vec<Enforced>);
@@ -26,8 +18,8 @@ pub(super) struct Held(Vec<Enforced>);
 impl Held {
     pub(super) fn new(policy: &Policy, dialect: Dialect) -> Self {
         let postures = Postures::all(Posture::Block);
-        let held = |enforcer: &Enforcer| Enforced::new(*enforcer, &[policy], postures);
-        Self(enforcers(dialect).iter().map(held).collect())
+        let held = |enforcer: &_| Enforced::new(*enforcer, &[policy], postures);
+        Self(dialect.enforcers().iter().map(held).collect())
     }
 
     /// Why it is not allowed; whatever cannot be told counts as denied.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use learner::candidate::Candidate;
 use learner::digest::Digest;
-use learner::generalize::Tightness;
+use learner::generalize::{Dialect, Tightness};
 use learner::journal::{Actor, Cause, Draft, Fault};
 use learner::mention::Mention;
 use learner::observation::Moment;
@@ -42,7 +42,14 @@ fn candidate(number: u64) -> Candidate {
     yaml.push_str("  action: Allow\n");
     let policy = from_yaml(&yaml).expect("a policy").remove(0);
     let include = vec![Mention::parse(b"/a\n\xff/").expect("a mention")];
-    Candidate::freeze(&policy, Tightness::Balanced, include, BTreeSet::new()).expect("a candidate")
+    Candidate::freeze(
+        &policy,
+        Dialect::Bpf,
+        Tightness::Balanced,
+        include,
+        BTreeSet::new(),
+    )
+    .expect("a candidate")
 }
 
 /// The decision with this number: audit and block in turn, each with another candidate.

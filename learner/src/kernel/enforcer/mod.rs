@@ -42,7 +42,7 @@ use crate::policy::meaning::{Posture, Tree};
 pub use alerts::Alert;
 pub use error::EnforceError;
 pub use load::is_active;
-pub use pins::{PINS, release};
+pub use pins::{PINS, is_pinned, is_pinned_by_another, release};
 
 /// A policy as it is applied to a cgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

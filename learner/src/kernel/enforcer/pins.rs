@@ -26,6 +26,25 @@ pub fn release(instance: Option<&str>) -> Result<usize, EnforceError> {
     Ok(released)
 }
 
+/// Whether anything is pinned of an instance by this version.
+///
+/// # Errors
+/// [`EnforceError::Pins`].
+pub fn is_pinned(instance: &str) -> Result<bool, EnforceError> {
+    let own = Path::new(PINS).join(pinned_name(instance));
+    Ok(instances(Path::new(PINS))?.contains(&own))
+}
+
+/// Whether anything is pinned of an instance by another version.
+///
+/// # Errors
+/// [`EnforceError::Pins`].
+pub fn is_pinned_by_another(instance: &str) -> Result<bool, EnforceError> {
+    let own = Path::new(PINS).join(pinned_name(instance));
+    let mut all = instances(Path::new(PINS))?.into_iter();
+    Ok(all.any(|other| other != own && is_of(&other, instance)))
+}
+
 /// `INSTANCE@HASH`: another object is another state. bpffs refuses names with a dot.
 pub(super) fn pinned_name(instance: &str) -> String {
     use sha2::{Digest, Sha256};

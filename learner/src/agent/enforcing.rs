@@ -1,0 +1,141 @@
+//! What stands under block, held by Learner's own programs.
+//!
+//! On a thread of its own ([`worker`]): the kernel takes seconds to look at the programs, and the agent's
+//! one thread has the ring buffer to read. The programs are loaded when the first revision stands under
+//! block, and stay pinned when the agent ends, however it ends. The next agent on the same store takes
+//! them over as they are, with what they refused meanwhile.
+
+mod worker;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+
+use self::worker::{Order, Worker};
+use super::figures::Figures;
+use crate::candidate::Ledger;
+use crate::digest::Digest;
+use crate::kernel::Clock;
+use crate::kernel::cgroup::GroupId;
+use crate::kernel::enforcer::{self, EnforceError};
+use crate::profile::RunProfile;
+use crate::workload::RunKey;
+
+/// Tells the thread that enforces which cgroup is whose, and where each revision stands.
+pub(super) struct Enforcing {
+    orders: Option<Sender<Order>>,
+    worker: Option<JoinHandle<()>>,
+    missed: BTreeMap<u64, RunProfile>,
+    /// Why nothing is enforced, if so, and of how many revisions that was said.
+    off: Option<(String, usize)>,
+}
+
+impl Enforcing {
+    /// Holds nothing to anything, and says why where something should be.
+    ///
+    /// # Errors
+    /// [`EnforceError::Pins`] if it cannot be told what an earlier agent left.
+    pub(super) fn off(store: &Path, why: String) -> Result<Self, EnforceError> {
+        let instance = instance(store);
+        if enforcer::is_pinned(&instance)? || enforcer::is_pinned_by_another(&instance)? {
+            tracing::warn!(
+                "what an earlier agent enforced stays enforced, and is not looked after: {why}; to let it be: \
+                 learner release {instance}"
+            );
+        }
+        Ok(Self {
+            orders: None,
+            worker: None,
+            missed: BTreeMap::new(),
+            off: Some((why, 0)),
+        })
+    }
+
+    /// Takes over what an earlier agent on the same store left enforced, and begins to wait for orders.
+    ///
+    /// # Errors
+    /// [`EnforceError`] if something is left enforced and cannot be taken over. It stays in force.
+    pub(super) fn begin(
+        store: &Path,
+        clock: Clock,
+        figures: Arc<Figures>,
+    ) -> Result<Self, EnforceError> {
+        let (orders, receiver) = channel();
+        let mut worker = Worker::new(instance(store), clock, receiver, figures);
+        let missed = worker.take_over()?;
+        Ok(Self {
+            orders: Some(orders),
+            worker: Some(std::thread::spawn(move || worker.work())),
+            missed,
+            off: None,
+        })
+    }
+
+    /// What was refused to a cgroup while no agent watched. It is given once.
+    pub(super) fn missed(&mut self, group: GroupId) -> Option<RunProfile> {
+        self.missed.remove(&group.id)
+    }
+
+    /// Where all revisions stand from now on.
+    pub(super) fn stands(&mut self, ledger: &Arc<Ledger>) {
+        if let Some((why, said)) = &mut self.off {
+            let revisions = ledger.iter().map(|(revision, _)| revision);
+            let blocked = revisions.filter(|of| ledger.to_enforce(of).is_some());
+            let blocked = blocked.count();
+            if blocked > *said {
+                tracing::error!(
+                    revisions = blocked,
+                    "stand under block, and nothing is enforced: {why}"
+                );
+            }
+            *said = blocked;
+        }
+        self.order(Order::Stands(Arc::clone(ledger)));
+    }
+
+    /// A run has begun, or is watched from now on. Its revision's posture is applied to its cgroup.
+    pub(super) fn begun(&self, run: &RunKey, group: GroupId) {
+        self.order(Order::Begun(run.clone(), group));
+    }
+
+    /// The run has ended, or is not watched any more: its cgroup is let be.
+    pub(super) fn ended(&self, run: &RunKey) {
+        self.order(Order::Ended(run.clone()));
+    }
+
+    /// All runs that go on have begun. What is enforced on other cgroups is nobody's.
+    pub(super) fn all_have_begun(&self) {
+        self.order(Order::AllHaveBegun);
+    }
+
+    /// The agent ends: what is enforced from now on stays so.
+    pub(super) fn leave(&mut self) {
+        self.orders = None;
+    }
+
+    /// Waits until what is under way is done. [`Enforcing::leave`] comes before it.
+    pub(super) fn join(&mut self) {
+        if let Some(worker) = self.worker.take()
+            && worker.join().is_err()
+        {
+            tracing::error!("the thread that enforces had panicked; what it enforced stays so");
+        }
+    }
+
+    fn order(&self, order: Order) {
+        if let Some(orders) = &self.orders
+            && orders.send(order).is_err()
+        {
+            tracing::error!("nothing is enforced anew: the thread that enforces has ended");
+        }
+    }
+}
+
+/// The name under which the agents on this store pin what they enforce: one at a time has the store open.
+fn instance(store: &Path) -> String {
+    let real = store.canonicalize().unwrap_or_else(|_| store.to_owned());
+    let digest = Digest::of(real.as_os_str().as_encoded_bytes());
+    format!("agent-{}", digest.short())
+}

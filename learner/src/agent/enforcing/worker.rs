@@ -1,0 +1,367 @@
+//! The thread that enforces.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use crate::agent::figures::Figures;
+use crate::candidate::{Frozen, Ledger};
+use crate::kernel::Clock;
+use crate::kernel::cgroup::GroupId;
+use crate::kernel::enforcer::{self, Alert, EnforceError, Enforcer};
+use crate::observation::Loss;
+use crate::posture::Revision;
+use crate::profile::{RunProfile, Sighting};
+use crate::visible::visible;
+use crate::workload::RunKey;
+
+/// How often what was refused is looked at, if no order comes.
+const LOOK: Duration = Duration::from_millis(500);
+/// When what failed is tried again.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// What the agent's thread tells.
+pub(super) enum Order {
+    Stands(Arc<Ledger>),
+    Begun(RunKey, GroupId),
+    Ended(RunKey),
+    AllHaveBegun,
+}
+
+/// What is in force on a cgroup.
+struct Held {
+    scope: u32,
+    hash: [u64; 2],
+    /// Whose; nobody's that is known yet where an earlier agent left it.
+    of: Option<Revision>,
+}
+
+pub(super) struct Worker {
+    instance: String,
+    clock: Clock,
+    orders: Receiver<Order>,
+    figures: Arc<Figures>,
+    enforcer: Option<Enforcer>,
+    ledger: Arc<Ledger>,
+    running: BTreeMap<RunKey, GroupId>,
+    held: BTreeMap<u64, Held>,
+    /// Whether it is known of all that is held whose it is.
+    all_have_begun: bool,
+    next_scope: u32,
+    /// What could not be done when it was tried last, and when that was.
+    failed: Option<(String, Instant)>,
+    refused: BTreeMap<Revision, u64>,
+    lost: BTreeMap<(u32, Loss), u64>,
+}
+
+impl Worker {
+    pub(super) fn new(
+        instance: String,
+        clock: Clock,
+        orders: Receiver<Order>,
+        figures: Arc<Figures>,
+    ) -> Self {
+        Self {
+            instance,
+            clock,
+            orders,
+            figures,
+            enforcer: None,
+            ledger: Arc::default(),
+            running: BTreeMap::new(),
+            held: BTreeMap::new(),
+            all_have_begun: false,
+            next_scope: 1,
+            failed: None,
+            refused: BTreeMap::new(),
+            lost: BTreeMap::new(),
+        }
+    }
+
+    /// Takes over what is pinned. Gives what was refused to each cgroup meanwhile.
+    pub(super) fn take_over(&mut self) -> Result<BTreeMap<u64, RunProfile>, EnforceError> {
+        let mut missed: BTreeMap<u64, RunProfile> = BTreeMap::new();
+        if !enforcer::is_pinned(&self.instance)? {
+            return Ok(missed);
+        }
+        let enforcer = self.enforcer.insert(Enforcer::open(&self.instance)?);
+        let mut groups = BTreeMap::new();
+        for applied in enforcer.applied()? {
+            self.next_scope = self.next_scope.max(applied.scope.saturating_add(1));
+            groups.insert(applied.scope, applied.group);
+            let held = Held {
+                scope: applied.scope,
+                hash: applied.hash,
+                of: None,
+            };
+            self.held.insert(applied.group, held);
+        }
+        for alert in enforcer.alerts(self.clock)? {
+            let Some(group) = groups.get(&alert.scope) else {
+                continue;
+            };
+            let profile = missed.entry(*group).or_default();
+            let seen = Sighting {
+                count: alert.count,
+                first: alert.first,
+                last: alert.last,
+            };
+            let known = profile.seen.entry(alert.behavior).or_insert(seen);
+            *known = known.join(seen);
+        }
+        let untold = enforcer.untold();
+        if untold > 0 {
+            tracing::warn!(
+                untold,
+                "refusals that only the agent before was told of; each is told again when it happens again"
+            );
+        }
+        for (scope, group) in groups {
+            for (reason, count) in enforcer.losses(scope)? {
+                missed.entry(group).or_default().lose(reason, count);
+            }
+        }
+        tracing::info!(
+            cgroups = self.held.len(),
+            "what was enforced is taken over, and was in force all the time"
+        );
+        Ok(missed)
+    }
+
+    /// Until nobody gives orders any more.
+    pub(super) fn work(mut self) {
+        let mut looked = Instant::now();
+        loop {
+            match self.orders.recv_timeout(LOOK) {
+                Ok(order) => {
+                    self.take(order);
+                    // Several come at once: the last of them is what counts.
+                    while let Ok(order) = self.orders.try_recv() {
+                        self.take(order);
+                    }
+                    self.enforce();
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    if self.is_due() {
+                        self.enforce();
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if looked.elapsed() >= LOOK {
+                looked = Instant::now();
+                self.look();
+            }
+        }
+        self.look();
+        self.leave();
+    }
+
+    fn take(&mut self, order: Order) {
+        match order {
+            Order::Stands(ledger) => self.ledger = ledger,
+            Order::Begun(run, group) => {
+                self.running.insert(run, group);
+            }
+            Order::Ended(run) => {
+                self.running.remove(&run);
+            }
+            Order::AllHaveBegun => self.all_have_begun = true,
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        let failed = self.failed.as_ref();
+        failed.is_some_and(|(_, at)| at.elapsed() >= AGAIN)
+    }
+
+    /// Brings what is in force in line with where the revisions stand.
+    fn enforce(&mut self) {
+        match self.try_to_enforce() {
+            Ok(()) => self.failed = None,
+            Err(error) => {
+                let why = error.to_string();
+                if self.failed.as_ref().is_none_or(|(known, _)| *known != why) {
+                    tracing::error!("not all that stands under block is enforced: {why}");
+                }
+                self.failed = Some((why, Instant::now()));
+            }
+        }
+        let enforced = self.held.values().filter_map(|held| held.of.clone());
+        let enforced: BTreeSet<Revision> = enforced.collect();
+        let refused = self.refused.clone();
+        self.figures.set(|inner| {
+            inner.enforced = enforced;
+            inner.refused = refused;
+        });
+    }
+
+    fn try_to_enforce(&mut self) -> Result<(), EnforceError> {
+        let wanted = self.wanted();
+        let has_older = self.all_have_begun && enforcer::is_pinned_by_another(&self.instance)?;
+        if self.enforcer.is_none() && (!wanted.is_empty() || has_older) {
+            tracing::info!("the enforcing programs are loaded");
+            self.enforcer = Some(Enforcer::open(&self.instance)?);
+        }
+        let Some(enforcer) = &mut self.enforcer else {
+            return Ok(());
+        };
+        let mut failed = None;
+        for (id, (group, revision, frozen)) in &wanted {
+            let hash = frozen.candidate().digest().words();
+            if let Some(held) = self.held.get_mut(id)
+                && held.hash == hash
+            {
+                if held.of.is_none() {
+                    said(revision, frozen, "goes on being enforced");
+                }
+                held.of = Some(revision.clone());
+                continue;
+            }
+            let scope = self.held.get(id).map_or(self.next_scope, |held| held.scope);
+            let Some(tree) = frozen.judge().tree() else {
+                continue;
+            };
+            match enforcer.apply(*group, scope, hash, &tree) {
+                Ok(()) => {
+                    self.next_scope = self.next_scope.max(scope.saturating_add(1));
+                    let held = Held {
+                        scope,
+                        hash,
+                        of: Some(revision.clone()),
+                    };
+                    self.held.insert(*id, held);
+                    said(revision, frozen, "is enforced from now on");
+                }
+                Err(error) => {
+                    let name = visible(&revision.workload.to_string());
+                    tracing::debug!(workload = %name, "its candidate was not applied: {error}");
+                    failed = Some(error);
+                }
+            }
+        }
+        let over = self.held.iter().filter(|(id, held)| {
+            !wanted.contains_key(id) && (held.of.is_some() || self.all_have_begun)
+        });
+        let over: Vec<u64> = over.map(|(id, _)| *id).collect();
+        for id in over {
+            enforcer.lift(id)?;
+            if let Some(Held { of, .. }) = self.held.remove(&id) {
+                let name = of.map(|revision| visible(&revision.workload.to_string()));
+                tracing::info!(
+                    workload = name,
+                    cgroup = id,
+                    "is not enforced any more: it has ended, or does not stand under block"
+                );
+            }
+        }
+        match failed {
+            Some(error) => Err(error),
+            None if self.all_have_begun && !enforcer.older().is_empty() => {
+                enforcer.retire_older()?;
+                tracing::info!("what another version had enforced is replaced");
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The cgroups whose run stands under block with a candidate that is ours to enforce.
+    fn wanted(&self) -> BTreeMap<u64, (GroupId, Revision, Arc<Frozen>)> {
+        let of = |(run, group): (&RunKey, &GroupId)| {
+            let revision = Revision::of(run);
+            let frozen = Arc::clone(self.ledger.to_enforce(&revision)?);
+            Some((group.id, (*group, revision, frozen)))
+        };
+        self.running.iter().filter_map(of).collect()
+    }
+
+    /// Says what was refused, and what could not be told.
+    fn look(&mut self) {
+        let Some(enforcer) = &mut self.enforcer else {
+            return;
+        };
+        match enforcer.alerts(self.clock) {
+            Ok(alerts) => {
+                for alert in alerts {
+                    self.note(&alert);
+                }
+            }
+            Err(error) => tracing::error!("what was refused cannot be read: {error}"),
+        }
+        self.count_losses();
+    }
+
+    fn note(&mut self, alert: &Alert) {
+        let held = self.held.values().find(|held| held.scope == alert.scope);
+        let of = held.and_then(|held| held.of.as_ref());
+        if let Some(revision) = of {
+            let count = self.refused.entry(revision.clone()).or_default();
+            *count = count.saturating_add(alert.count);
+        }
+        tracing::info!(
+            workload = of.map(|revision| visible(&revision.workload.to_string())),
+            count = alert.count,
+            what = visible(&alert.behavior.to_string()),
+            "refused"
+        );
+        let refused = self.refused.clone();
+        self.figures.set(|inner| inner.refused = refused);
+    }
+
+    fn count_losses(&mut self) {
+        let Some(enforcer) = &self.enforcer else {
+            return;
+        };
+        for held in self.held.values() {
+            let losses = match enforcer.losses(held.scope) {
+                Ok(losses) => losses,
+                Err(error) => {
+                    tracing::error!("what could not be told cannot be read: {error}");
+                    return;
+                }
+            };
+            for (reason, count) in losses {
+                let key = (held.scope, reason.clone());
+                let known = self.lost.insert(key, count).unwrap_or(0);
+                if count > known {
+                    let of = held.of.as_ref();
+                    tracing::warn!(
+                        workload = of.map(|revision| visible(&revision.workload.to_string())),
+                        more = count - known,
+                        %reason,
+                        "decisions of the enforcing programs that could not be told or reported"
+                    );
+                }
+            }
+        }
+    }
+
+    /// What is held stays held; where nothing is, nothing stays.
+    fn leave(self) {
+        if self.enforcer.is_none() {
+            return;
+        }
+        if self.held.is_empty() {
+            if let Err(error) = enforcer::release(Some(&self.instance)) {
+                tracing::error!("the enforcing programs stay, and hold nothing: {error}");
+            }
+            return;
+        }
+        tracing::warn!(
+            cgroups = self.held.len(),
+            "what stands under block stays enforced; to let it be: learner release {}",
+            self.instance
+        );
+    }
+}
+
+fn said(revision: &Revision, frozen: &Frozen, what: &str) {
+    tracing::info!(
+        workload = %visible(&revision.workload.to_string()),
+        image = %visible(&revision.image),
+        candidate = frozen.candidate().digest().short(),
+        "{what}"
+    );
+}

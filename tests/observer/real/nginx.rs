@@ -1,0 +1,172 @@
+//! nginx: KubeArmor's own example of a workload. What it was learned to do works under block; a shell,
+//! `chroot`, a planted binary and `/etc/shadow` do not, whether the agent lives or not.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use libtest_mimic::Failed;
+use rustix::process::Signal;
+
+use super::host::{Host, Running, said};
+use crate::check;
+
+const NAME: &str = "nginx";
+const CONFIG: &str = "
+user www-data;
+worker_processes 1;
+pid /run/nginx.pid;
+error_log /var/log/nginx/error.log;
+events {}
+http {
+    access_log /var/log/nginx/access.log;
+    server {
+        listen 127.0.0.1:80;
+        root /srv/shop;
+    }
+}
+";
+
+fn get(path: &str) -> Option<String> {
+    said(&[
+        "curl",
+        "-sf",
+        "-m",
+        "20",
+        &format!("http://127.0.0.1{path}"),
+    ])
+}
+
+fn start(host: &Host) -> Result<Running, Failed> {
+    let running = host.start(
+        NAME,
+        &[
+            "/usr/sbin/nginx",
+            "-c",
+            "/srv/nginx.conf",
+            "-g",
+            "daemon off;",
+        ],
+    )?;
+    host.wait("nginx to serve", || get("/index.html").is_some())?;
+    Ok(running)
+}
+
+fn requests(host: &Host, running: &Running) -> Result<(), Failed> {
+    for (path, text) in [("/index.html", "Shop"), ("/tea.txt", "tea")] {
+        let answer = get(path);
+        check(answer.as_deref() == Some(text), || {
+            format!("{path}: {answer:?}")
+        })?;
+    }
+    check(get("/nothing").is_none(), || {
+        "what is not there is served".into()
+    })?;
+    let worker = || said(&["pgrep", "-f", "nginx: worker process$"]);
+    let before = worker();
+    running.signal(Signal::HUP)?;
+    host.wait("the reload", || worker() != before && worker().is_some())?;
+    host.wait("nginx to serve", || get("/tea.txt").is_some())
+}
+
+fn whole(host: &Host) -> Result<(), Failed> {
+    let running = start(host)?;
+    requests(host, &running)?;
+    running.stop(host, Signal::QUIT)
+}
+
+/// What a shell in the container says to each of these.
+fn attacks(host: &Host, planted: &str) -> Result<(), Failed> {
+    for (line, what) in [
+        (format!("exec {planted} true"), "a planted binary"),
+        ("exec chroot / true".to_owned(), "chroot"),
+        (
+            "read x < /etc/shadow && echo read".to_owned(),
+            "/etc/shadow",
+        ),
+        ("echo x > /srv/shop/index.html".to_owned(), "a page"),
+    ] {
+        let output = host.intrude(NAME, &line)?;
+        let text = String::from_utf8_lossy(&output.stderr).into_owned()
+            + &String::from_utf8_lossy(&output.stdout);
+        check(
+            !output.status.success() && text.contains("Permission denied"),
+            || format!("{what}: {} {text}", output.status),
+        )?;
+    }
+    Ok(())
+}
+
+/// The alerts about each of these say who, what, and why.
+fn alerted(host: &Host, wanted: &[(&str, &str)]) -> Result<(), Failed> {
+    host.wait("the alerts to be stored", || {
+        let alerts = host.alerts(NAME).unwrap_or_default();
+        wanted.iter().all(|(op, path)| {
+            alerts.iter().any(|alert| {
+                let says =
+                    |key: &str, text: &str| alert[key].as_str().is_some_and(|s| s.contains(text));
+                alert["path"] == *path
+                    && says("op", op)
+                    && says("source", "busybox")
+                    && says("result", "refused")
+                    && says("why", "no rule allows it")
+            })
+        })
+    })
+    .map_err(|why| {
+        let alerts = host.alerts(NAME).unwrap_or_default();
+        let alerts: Vec<String> = alerts.iter().map(ToString::to_string).collect();
+        let why = why.message().unwrap_or_default().to_owned();
+        Failed::from(format!("{why}: {wanted:?} of\n{}", alerts.join("\n")))
+    })
+}
+
+pub(crate) fn story(host: &mut Host) -> Result<(), Failed> {
+    fs::create_dir_all("/srv/shop")?;
+    fs::create_dir_all("/var/log/nginx")?;
+    fs::create_dir_all("/var/lib/nginx")?;
+    fs::write("/srv/nginx.conf", CONFIG)?;
+    fs::write("/srv/shop/index.html", "Shop")?;
+    fs::write("/srv/shop/tea.txt", "tea")?;
+    for name in ["planted", "planted-later"] {
+        let planted = format!("/tmp/{name}");
+        fs::copy("/bin/busybox", &planted)?;
+        fs::set_permissions(&planted, fs::Permissions::from_mode(0o755))?;
+    }
+    host.carry(NAME, 2, &[], "1h", whole)?;
+
+    // Under block everything that was learned works, a reload among it.
+    let mut running = start(host)?;
+    host.held(NAME, 1)?;
+    requests(host, &running)?;
+    check(host.alerts(NAME)?.is_empty(), || {
+        format!("{:?}", host.alerts(NAME))
+    })?;
+    attacks(host, "/tmp/planted")?;
+    alerted(host, &[("exec", "/tmp/planted"), ("open", "/etc/shadow")])?;
+
+    // Nobody there: what is blocked stays blocked, and goes on serving.
+    host.kill_agent()?;
+    attacks(host, "/tmp/planted-later")?;
+    requests(host, &running)?;
+    host.start_agent()?;
+    check(host.log().contains("goes on being enforced"), || {
+        "it is not said that it was taken over".into()
+    })?;
+    attacks(host, "/tmp/planted-later")?;
+    alerted(host, &[("exec", "/tmp/planted-later")])?;
+    requests(host, &running)?;
+    check(running.goes_on()?, || "nginx has ended".into())?;
+
+    // Who came in from outside takes nothing back, in the canary either.
+    check(host.status(NAME)?["posture"] == "block", || {
+        format!("{:?}", host.status(NAME))
+    })?;
+    running.stop(host, Signal::QUIT)?;
+
+    // A restart under block.
+    let running = start(host)?;
+    host.held(NAME, 1)?;
+    requests(host, &running)?;
+    attacks(host, "/tmp/planted")?;
+    running.stop(host, Signal::QUIT)
+}
