@@ -187,25 +187,39 @@ fn ring_size(text: &str) -> Result<u32, String> {
     }
 }
 
-/// Run a command under a policy
+/// Run a command under a policy, or as the workload that it is
+///
+/// With --policy it is held to that, and nothing is recorded. With --name it is a run of that workload,
+/// recorded as by 'learner observe', and held to what the workload stands under: nothing while it is
+/// learning, its candidate from then on ('learner promote').
 ///
 /// Under block, what the policy does not allow fails with 'Permission denied', enforced by Learner's
 /// own programs in the kernel: KubeArmor is not needed, and its limits do not hold. Under audit
 /// everything works, and what the policy would have denied is said at the end. Programs and files
 /// are held to the policy; sockets, capabilities and arguments are not. The policy counts whatever
-/// its selector says. Nothing is recorded in the store.
+/// its selector says.
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["policies", "name"]))]
 #[command(after_help = "Examples:\n  \
                   learner run --policy nginx.yaml -- nginx -g 'daemon off;'\n  \
-                  learner run --policy nginx.yaml --posture audit -- nginx -g 'daemon off;'\n\n\
+                  learner run --policy nginx.yaml --posture audit -- nginx -g 'daemon off;'\n  \
+                  learner run --name shop/Deployment/web -- nginx -g 'daemon off;'\n\n\
                   Exit code: that of the command; 128 and the signal's number if one ended it;\n\
                   124 if it was still running when the watch ended; 2 if it could not be run so.")]
 pub(crate) struct Run {
     /// The policy: a file, a directory, or '-'; may be given several times
-    #[arg(long = "policy", value_name = "FILE|DIR|-", required = true)]
+    #[arg(long = "policy", value_name = "FILE|DIR|-")]
     pub(crate) policies: Vec<PathBuf>,
+    /// Whose run it is: it is held to what the store says of this workload, and recorded
+    #[arg(long, value_name = "NS/KIND/NAME[/CONTAINER]")]
+    pub(crate) name: Option<learner::workload::Workload>,
     /// What becomes of what the policy does not allow: audit or block
-    #[arg(long, value_name = "POSTURE", default_value = "block")]
+    #[arg(
+        long,
+        value_name = "POSTURE",
+        default_value = "block",
+        conflicts_with = "name"
+    )]
     pub(crate) posture: learner::policy::meaning::Posture,
     /// The longest that it runs; then the command is asked to end
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]

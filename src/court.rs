@@ -86,11 +86,7 @@ impl Court {
 
     /// Whether a candidate is frozen for any image of it.
     pub(crate) fn is_judged(&self, workload: &Workload) -> bool {
-        let mut of_it = self
-            .ledger
-            .iter()
-            .filter(|(of, _)| of.workload == *workload);
-        of_it.any(|(revision, _)| self.ledger.frozen(revision).is_some())
+        self.ledger.is_judged(workload)
     }
 
     /// The alerts of a workload by its [`Court::own_evidence`]; `None` if its latest image is not

@@ -63,7 +63,7 @@ fn main() -> ExitCode {
             Ok(code) => return code,
             Err(failure) => Err(failure),
         },
-        Verb::Run(args) => match run::run(&args) {
+        Verb::Run(args) => match run::run(&global, &args) {
             Ok(code) => return code,
             Err(failure) => Err(failure),
         },

@@ -10,6 +10,7 @@ use learner::kernel::{Rung, Settings};
 use learner::mention::Tombstones;
 use learner::observation::Moment;
 use learner::policy::names;
+use learner::posture::{Posture, Revision};
 use learner::profile::{DEFAULT_MAX_BEHAVIORS, Evidence, RunProfile};
 use learner::recommend::Criteria;
 use learner::session::{Plan, Subject, Watched, watch};
@@ -38,9 +39,11 @@ pub(crate) fn run(global: &Global, args: &Observe) -> Result<ExitCode, Failure> 
     let dir = store_dir(global)?;
     // A store that cannot be opened is said before the run, not after it. It is not kept open:
     // several may be watched at once, and one store has one owner at a time.
+    let workload = args.name.clone().unwrap_or_else(|| default_workload(args));
     match open_books(global, &dir) {
+        Ok(books) => say_if_blocked(&workload, &books.ledger()?),
         Err(error) if !error.is_locked() => return Err(error.into()),
-        _ => {}
+        Err(_) => {}
     }
     let plan = Plan {
         subject: subject(args)?,
@@ -52,7 +55,6 @@ pub(crate) fn run(global: &Global, args: &Observe) -> Result<ExitCode, Failure> 
         max_behaviors: DEFAULT_MAX_BEHAVIORS,
         order: None,
     };
-    let workload = args.name.clone().unwrap_or_else(|| default_workload(args));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -90,6 +92,21 @@ pub(crate) fn run(global: &Global, args: &Observe) -> Result<ExitCode, Failure> 
         None if recommended => ExitCode::SUCCESS,
         None => ExitCode::from(1),
     })
+}
+
+/// Whoever promoted it expects it to be held to its policy.
+fn say_if_blocked(workload: &Workload, ledger: &Ledger) {
+    let revision = Revision {
+        workload: workload.clone(),
+        image: String::new(),
+    };
+    if Posture::at(ledger.standing(&revision)) == Posture::Block {
+        let name = visible(&workload.to_string());
+        tracing::warn!(
+            "{name} stands under block, and this only observes: to hold it to its candidate, learner run --name \
+             {name} -- COMMAND"
+        );
+    }
 }
 
 fn subject(args: &Observe) -> Result<Subject, Failure> {
@@ -148,7 +165,7 @@ fn default_workload(args: &Observe) -> Workload {
 
 fn labels(args: &Observe, workload: &Workload) -> Labels {
     if args.labels.is_empty() {
-        return Labels::from([("app".to_owned(), names::label_value(&workload.name))]);
+        return usual_labels(workload);
     }
     args.labels
         .iter()
@@ -156,15 +173,20 @@ fn labels(args: &Observe, workload: &Workload) -> Labels {
         .collect()
 }
 
+/// `app`, with the workload's name.
+pub(crate) fn usual_labels(workload: &Workload) -> Labels {
+    Labels::from([("app".to_owned(), names::label_value(&workload.name))])
+}
+
 /// Unique on this machine: the time to the microsecond and this process.
-fn run_name(workload: &Workload, profile: &RunProfile) -> String {
+pub(crate) fn run_name(workload: &Workload, profile: &RunProfile) -> String {
     let Moment(at) = profile.start.or(profile.stop).unwrap_or(Moment(0));
     let time = jiff::Timestamp::from_microsecond(at).unwrap_or_default();
     format!("{}-{time}-{}", workload.name, std::process::id())
 }
 
 /// One line on what was seen, and a line for whatever makes it less than the whole.
-fn report(key: &RunKey, profile: &RunProfile, cut_short: bool) {
+pub(crate) fn report(key: &RunKey, profile: &RunProfile, cut_short: bool) {
     let events: u64 = profile.seen.values().map(|s| s.count).sum();
     let name = visible(&key.workload.to_string());
     let failed = profile.seen.keys().filter(|b| !b.is_learnable()).count();
@@ -203,11 +225,11 @@ fn record(file: &Path, evidence: &Evidence) -> Result<(), Failure> {
 }
 
 /// What persons have had forgotten, and where the revisions stand.
-type Decided = (Tombstones, Ledger);
+pub(crate) type Decided = (Tombstones, Ledger);
 
 /// Folds the run into the store, and gives what must not be learned. If the store cannot take it, the
 /// run goes to a file: it cannot be had again.
-fn keep(
+pub(crate) fn keep(
     global: &Global,
     dir: &Path,
     evidence: &Evidence,

@@ -10,18 +10,28 @@ use learner::policy::Policy;
 use learner::policy::meaning::{
     Enforced, Enforcer, Operation, Posture, Postures, Verdict as Ruling,
 };
-use learner::profile::{DEFAULT_MAX_BEHAVIORS, RunProfile};
+use learner::posture::{Posture as Stands, Revision};
+use learner::profile::{DEFAULT_MAX_BEHAVIORS, Evidence, RunProfile};
 use learner::session::{Order, Plan, Subject, Watched, watch};
+use learner::workload::{RunKey, Workload};
 
 use crate::Verdict;
 use crate::applied;
-use crate::args::{Release, Run};
+use crate::args::{Global, Release, Run};
 use crate::failure::Failure;
-use crate::observe::passed_through;
+use crate::observe::{keep, passed_through, report, run_name, usual_labels};
+use crate::selection::{open_books_patiently, store_dir};
 use crate::talk::visible;
 
-/// Runs the command under the policies. The exit code is the command's.
-pub(crate) fn run(args: &Run) -> Result<ExitCode, Failure> {
+/// Runs the command under the policies, or as the workload that it is. The exit code is the command's.
+pub(crate) fn run(global: &Global, args: &Run) -> Result<ExitCode, Failure> {
+    match &args.name {
+        Some(workload) => as_workload(global, args, workload),
+        None => under_policies(args),
+    }
+}
+
+fn under_policies(args: &Run) -> Result<ExitCode, Failure> {
     let policies = applied::read(&args.policies)?;
     if policies.is_empty() {
         return Err(Failure::Nothing(
@@ -33,26 +43,84 @@ pub(crate) fn run(args: &Run) -> Result<ExitCode, Failure> {
     }
     say_what_is_not_enforced(&policies);
     let enforced = Enforced::new(Enforcer::Learner, &policies, Postures::all(args.posture));
-    let blocks = args.posture == Posture::Block;
-    if blocks {
-        enforcer::is_active().map_err(|error| Failure::Session(error.into()))?;
+    let text = serde_yaml::to_string(&policies).unwrap_or_default();
+    let order = match args.posture {
+        Posture::Block => order(&enforced, Digest::of(text.as_bytes()), false)?,
+        Posture::Audit => None,
+    };
+    let watched = carry_out(args, order.clone())?;
+    say(&enforced, &watched, order.as_ref());
+    Ok(code(&watched))
+}
+
+/// As `observe`, and held to what the store says.
+fn as_workload(global: &Global, args: &Run, workload: &Workload) -> Result<ExitCode, Failure> {
+    let dir = store_dir(global)?;
+    let revision = Revision {
+        workload: workload.clone(),
+        image: String::new(),
+    };
+    // It is not kept open: see `observe`.
+    let ledger = open_books_patiently(global, &dir)?.ledger()?;
+    let name = visible(&workload.to_string());
+    let posture = Stands::at(ledger.standing(&revision));
+    let frozen = ledger.frozen(&revision);
+    let by = frozen.map(|frozen| frozen.candidate().digest().short());
+    tracing::info!(
+        "{name}: in {posture}{}",
+        by.map_or_else(String::new, |by| format!(", by candidate {by}"))
+    );
+    let enforced = frozen.map(|frozen| {
+        let policy = frozen.candidate().policy();
+        Enforced::new(Enforcer::Learner, &[policy], Postures::all(Posture::Block))
+    });
+    let order = match (posture, frozen, &enforced) {
+        (Stands::Block, Some(frozen), Some(enforced)) => {
+            if ledger.to_enforce(&revision).is_none() {
+                return Err(Failure::Nothing(format!(
+                    "{name} stands under block with a candidate that KubeArmor is to enforce, so it is not run \
+                     here; for one of Learner's own: learner demote {name} --to learning --reason TEXT"
+                )));
+            }
+            order(enforced, frozen.candidate().digest(), true)?
+        }
+        _ => None,
+    };
+    let mut watched = carry_out(args, order.clone())?;
+    if let Some(enforced) = &enforced {
+        say(enforced, &watched, order.as_ref());
     }
+    let mut profile = std::mem::take(&mut watched.profile);
+    profile.labels = usual_labels(workload);
+    let key = RunKey {
+        workload: workload.clone(),
+        image: String::new(),
+        run: run_name(workload, &profile),
+    };
+    report(&key, &profile, watched.cut_short);
+    let mut evidence = Evidence::default();
+    evidence.insert(key.clone(), profile);
+    keep(global, &dir, &evidence, &key)?;
+    Ok(code(&watched))
+}
+
+fn order(enforced: &Enforced, digest: Digest, is_recorded: bool) -> Result<Option<Order>, Failure> {
+    enforcer::is_active().map_err(|error| Failure::Session(error.into()))?;
+    Ok(enforced.tree().map(|tree| Order {
+        tree,
+        hash: digest.words(),
+        instance: format!("run-{}", std::process::id()),
+        is_recorded,
+    }))
+}
+
+fn carry_out(args: &Run, order: Option<Order>) -> Result<Watched, Failure> {
     let own = std::env::current_exe().map_err(Failure::Runtime)?;
     let launcher = vec![
         own.into_os_string(),
         OsString::from("__launch"),
         OsString::from("--"),
     ];
-    let order = blocks.then(|| enforced.tree()).flatten().map(|tree| Order {
-        tree,
-        hash: Digest::of(
-            &serde_yaml::to_string(&policies)
-                .unwrap_or_default()
-                .into_bytes(),
-        )
-        .words(),
-        instance: format!("run-{}", std::process::id()),
-    });
     let plan = Plan {
         subject: Subject::Command {
             launcher,
@@ -66,36 +134,38 @@ pub(crate) fn run(args: &Run) -> Result<ExitCode, Failure> {
         max_behaviors: DEFAULT_MAX_BEHAVIORS,
         order,
     };
-    let instance = plan.order.as_ref().map(|order| order.instance.clone());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(Failure::Runtime)?;
-    let Watched {
-        profile,
-        status,
-        alerts,
-        unreported,
-        still_enforced,
-        ..
-    } = runtime.block_on(watch(plan))?;
-    if blocks {
-        say_denied(&enforced, &alerts);
-    } else {
-        say_would_be_denied(&enforced, &profile);
+    Ok(runtime.block_on(watch(plan))?)
+}
+
+/// What was refused, or with no order would have been; and what of it could not be told.
+fn say(enforced: &Enforced, watched: &Watched, order: Option<&Order>) {
+    match order {
+        Some(_) => say_denied(enforced, &watched.alerts),
+        None => say_would_be_denied(enforced, &watched.profile),
     }
-    for (reason, count) in &unreported {
+    for (reason, count) in &watched.unreported {
         tracing::warn!("{count} decisions of the policy could not be reported: {reason}");
     }
-    for (reason, count) in &profile.lost {
+    for (reason, count) in &watched.profile.lost {
         tracing::warn!("{count} events were not seen: {reason}");
     }
-    if still_enforced && let Some(instance) = instance {
+    if let Some(order) = order.filter(|_| watched.still_enforced) {
         tracing::warn!(
-            "what still runs is held to the policy; to let it be: learner release {instance}"
+            "what still runs is held to the policy; to let it be: learner release {}",
+            order.instance
         );
     }
-    Ok(status.map_or_else(|| ExitCode::from(124), passed_through))
+}
+
+/// As `timeout` has it where the command goes on.
+fn code(watched: &Watched) -> ExitCode {
+    watched
+        .status
+        .map_or_else(|| ExitCode::from(124), passed_through)
 }
 
 /// Removes pinned enforcement.

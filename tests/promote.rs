@@ -687,6 +687,21 @@ fn who_enters_the_container_cannot_switch_enforcement_off() {
     assert_eq!(story.open().len(), 3);
 }
 
+/// The agent was restarted: of the run that goes on it does not know which programs are the workload's.
+#[test]
+fn in_a_late_run_only_a_program_that_the_candidate_lets_run_can_be_denied_for_the_workload() {
+    for (source, posture) in [("/usr/bin/dash", "block"), (WEB, "audit")] {
+        let story = Story::blocked();
+        let mut denied = refused(31.3, "/etc/shadow");
+        denied["source"] = source.into();
+        let late = json!({"hour": 31.1, "op": "late"});
+        story.import(&Run::new("late", 31.1, 31.5).with(late).with(denied));
+        story.promote(&[]);
+        assert_eq!(story.posture(), posture, "{source}");
+        assert_eq!(story.open().len(), 1, "{source}");
+    }
+}
+
 #[test]
 fn what_the_kernel_always_refused_is_no_denial_of_the_candidate() {
     let story = Story::new();

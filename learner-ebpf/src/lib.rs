@@ -98,10 +98,31 @@ pub struct Again {
     pub count: u64,
     /// Last of them, `CLOCK_BOOTTIME` nanoseconds.
     pub last: u64,
-    /// What tells the file's dentry from another one at the same address.
+    /// What tells the dentries from others at the same addresses.
+    pub of: Both,
+}
+
+/// What tells the two dentries of an open that was let be.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Both {
+    /// The file's.
     pub file: Identity,
-    /// Likewise of the executable.
+    /// The executable's.
     pub exe: Identity,
+}
+
+/// Value of the `ALLOWED` map. An entry may be used for another key while it is read: so it says whose it
+/// is, first of all, and is asked last.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Allowed {
+    /// That of the key.
+    pub whose: u64,
+    /// Those of the key.
+    pub bits: u64,
+    /// What tells the dentries.
+    pub of: Both,
 }
 
 const _: () = assert!(size_of::<Again>() == 8 * again::VALUE_WORDS);
@@ -194,6 +215,9 @@ pub mod flag {
     pub const EXEC_DONE: u32 = 1 << 8;
     /// From the enforcing programs: the policy denies it. Without an errno it was let through.
     pub const ALERT: u32 = 1 << 9;
+    /// The kernel opens the file to execute it: a program, its interpreter, or its loader. Not known on
+    /// the tracepoint rung.
+    pub const FOR_EXEC: u32 = 1 << 10;
 }
 
 /// The segments after the head, in this order.
@@ -291,6 +315,7 @@ pub mod field {
         FILE_PATH = "file.f_path",
         FILE_INODE = "file.f_inode",
         FILE_MODE = "file.f_mode",
+        FILE_FLAGS = "file.f_flags",
         PATH_MNT = "path.mnt",
         PATH_DENTRY = "path.dentry",
         DENTRY_PARENT = "dentry.d_parent",
@@ -366,9 +391,12 @@ pub mod syscall {
     /// A hook of another rung reports what it does; its result is known on return.
     pub const PENDING: u32 = 99;
 
+    /// Where the argument with the flags stands in an entry.
+    pub const FLAGS: u32 = 24;
+
     /// Packs an entry.
     pub const fn entry(kind: u32, dir: u32, path: u32, dir2: u32, path2: u32, flags: u32) -> u32 {
-        kind | dir << 8 | path << 12 | dir2 << 16 | path2 << 20 | flags << 24
+        kind | dir << 8 | path << 12 | dir2 << 16 | path2 << 20 | flags << FLAGS
     }
 }
 

@@ -135,7 +135,7 @@ pub fn alerts_besides(
             let Some(found) = judge(behavior, *seen, frozen, &refused_before) else {
                 continue;
             };
-            let whose = lineage.whose(behavior, *seen);
+            let whose = whose(lineage.whose(behavior, *seen), behavior, *seen, frozen);
             let act = Act::of(behavior);
             let alert = Alert {
                 id: ActId::of(&revision.workload, &act),
@@ -165,6 +165,22 @@ pub fn alerts_besides(
         }
     }
     alerts.into_values().collect()
+}
+
+/// Of a run whose first program was not seen it is not known who descends from it. But under block the
+/// workload's own tree executes only what the candidate allows: another program came from outside.
+fn whose(known: Whose, behavior: &Behavior, seen: Sighting, frozen: &Frozen) -> Whose {
+    let is_blocked = frozen.freeze().blocked.is_some_and(|at| seen.first >= at);
+    match (&behavior.source, known) {
+        (Some(source), Whose::Unknown) if is_blocked => {
+            let programs = frozen.candidate().programs();
+            match frozen.judge().may_run(source, &programs) {
+                true => Whose::Unknown,
+                false => Whose::Outside,
+            }
+        }
+        _ => known,
+    }
 }
 
 /// The first moment of a sighting that is known to be at or after another.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::act::Act;
-use crate::behavior::{Behavior, Op};
+use crate::behavior::{Behavior, Op, Outcome};
 use crate::digest::Digest;
 use crate::generalize::{Dialect, Tightness};
 use crate::mention::Mention;
@@ -19,6 +19,7 @@ use crate::policy::{BadPolicy, Policy, from_yaml, to_yaml};
 use crate::posture::{Freeze, Revision, Standing};
 use crate::profile::Sighting;
 use crate::quarantine::Include;
+use crate::workload::Workload;
 
 /// A policy document with its name, and what it was made by. Serialized it is its [`Paper`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -177,6 +178,23 @@ impl Judge {
     /// The rules as Learner's own programs hold them; `None` if others enforce it.
     pub fn tree(&self) -> Option<Tree> {
         self.0.iter().find_map(Enforced::tree)
+    }
+
+    /// Whether any of these programs may execute it.
+    pub fn may_run(&self, program: &AbsPath, by: &BTreeSet<Option<AbsPath>>) -> bool {
+        by.iter().any(|source| {
+            let exec = Behavior {
+                op: Op::Exec,
+                path: program.clone(),
+                source: source.clone(),
+                uid: None,
+                owner: None,
+                upper: None,
+                tty: Some(false),
+                result: Outcome::Ok,
+            };
+            self.judge(&exec) == Fate::Allowed
+        })
     }
 
     /// What becomes of it.
@@ -396,6 +414,12 @@ impl Ledger {
     /// What a revision is judged by; nothing while it is learning.
     pub fn frozen(&self, revision: &Revision) -> Option<&Arc<Frozen>> {
         self.frozen.get(revision)
+    }
+
+    /// Whether a candidate is frozen for any image of the workload.
+    pub fn is_judged(&self, workload: &Workload) -> bool {
+        let mut frozen = self.frozen.keys();
+        frozen.any(|revision| revision.workload == *workload)
     }
 
     /// What Learner's own programs are to hold a revision to: its candidate, if it stands under block

@@ -454,9 +454,10 @@ struct Ancestry<'a> {
     orphans: BTreeSet<&'a Behavior>,
     /// The first programs, those that a person named, and all that these have started.
     own: BTreeSet<&'a AbsPath>,
-    /// Who started the run.
-    starter: Option<&'a AbsPath>,
-    /// Until when what the starter does belongs to the start.
+    /// Who started the run: the parent of its first program, and what ran in that process before. Of a
+    /// container the one is its shim, and the other its runtime.
+    starters: BTreeSet<&'a AbsPath>,
+    /// Until when what the starters do belongs to the start.
     until: Moment,
     /// The first program had a terminal.
     at_terminal: bool,
@@ -533,13 +534,21 @@ impl<'a> Ancestry<'a> {
             .filter(|(exec, seen)| is_orphan(exec, seen))
             .map(|(exec, _)| exec)
             .collect();
+        let starters = execs(run)
+            .filter(|(exec, seen)| is_first(exec, seen))
+            .filter_map(|(exec, _)| opened.get(&exec.path))
+            .flatten()
+            .filter(|(_, open)| open.first <= until)
+            .map(|(source, _)| *source)
+            .chain(&first.source)
+            .collect();
         let at_terminal =
             execs(run).any(|(exec, seen)| is_first(exec, seen) && exec.tty == Some(true));
         Some(Self {
             entries,
             orphans,
             own,
-            starter: first.source.as_ref(),
+            starters,
             until,
             at_terminal,
         })
@@ -549,8 +558,8 @@ impl<'a> Ancestry<'a> {
     fn excludes(&self, behavior: &Behavior, source: &AbsPath, seen: Sighting) -> bool {
         let of_the_start = match behavior.op {
             Op::Exec => self.entries.contains(behavior) || self.orphans.contains(behavior),
-            // The kernel opens the first program and its loader in the starter's name.
-            _ => self.starter == Some(source) && seen.first <= self.until,
+            // The kernel opens the first program and its loader in a starter's name.
+            _ => self.starters.contains(source) && seen.first <= self.until,
         };
         !of_the_start && !self.own.contains(source)
     }

@@ -64,6 +64,8 @@ pub struct Order {
     pub hash: [u64; 2],
     /// Where the programs are pinned: see [`Enforcer::open`].
     pub instance: String,
+    /// What is seen becomes evidence: so what is refused has to be seen as refused.
+    pub is_recorded: bool,
 }
 
 /// What came of it.
@@ -106,6 +108,12 @@ pub enum SessionError {
         /// What went wrong.
         cause: String,
     },
+    /// What is refused would be recorded as done.
+    #[error(
+        "opens are observed on the rung lsm, which takes what Learner's own programs refuse for done; \
+         nothing is recorded under a policy that way: leave out --rung"
+    )]
+    Unseen,
     /// There is no such process.
     #[error(
         "process {0} is not there, or its namespaces cannot be read; give the pid of a running process"
@@ -128,6 +136,10 @@ pub enum SessionError {
 /// [`SessionError`]; nothing is left running that was started, nor any program attached.
 pub async fn watch(plan: Plan) -> Result<Watched, SessionError> {
     let mut sensor = Sensor::attach(plan.settings)?;
+    let is_recorded = plan.order.as_ref().is_some_and(|order| order.is_recorded);
+    if is_recorded && !sensor.sees_refusals() {
+        return Err(SessionError::Unseen);
+    }
     let clock = Clock::now();
     let mut collector = Collector::new(&sensor, clock, plan.max_behaviors);
     collector.begin(SCOPE, Beginning::Now);

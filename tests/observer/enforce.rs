@@ -28,6 +28,10 @@ pub(crate) const ALL: &[(&str, Test)] = &[
         killed,
     ),
     (
+        "a workload under block is held to its candidate by its name",
+        by_name,
+    ),
+    (
         "block is refused where the kernel does not ask BPF programs",
         refused,
     ),
@@ -180,6 +184,73 @@ fn killed(rung: Rung) -> Result<(), Failed> {
     )?;
     check(released.status.success(), || text(&released))?;
     check(said.matches("Permission denied").count() == 1, || said)
+}
+
+/// A script that is learned, promoted and run again, each time as the workload that it is.
+fn by_name(rung: Rung) -> Result<(), Failed> {
+    if !enforces(rung) {
+        return Ok(());
+    }
+    let world = World::new();
+    let (allowed, secret) = (world.file("allowed"), world.file("secret"));
+    let name = "shop/Deployment/web";
+    let run = |file: &Path| {
+        learner(&world)
+            .args(["run", "--name", name, "--", "/bin/cat"])
+            .arg(file)
+            .output()
+    };
+    let promote = |more: &[&str]| learner(&world).arg("promote").args(more).output();
+    let first = run(&allowed)?;
+    check(
+        first.status.success() && text(&first).contains("in learning"),
+        || text(&first),
+    )?;
+    let said = promote(&[])?;
+    check(text(&said).contains("learning -> audit"), || text(&said))?;
+    let audited = run(&secret)?;
+    check(
+        audited.status.success() && text(&audited).contains("would be denied under block: open"),
+        || text(&audited),
+    )?;
+    let forgotten = learner(&world)
+        .args(["forget", "-n", "shop"])
+        .arg(&secret)
+        .output()?;
+    check(forgotten.status.success(), || text(&forgotten))?;
+    let again = run(&allowed)?;
+    check(again.status.success(), || text(&again))?;
+    let said = promote(&["--window", "0s", "--min-runs", "1"])?;
+    check(text(&said).contains("audit -> block"), || text(&said))?;
+
+    let held = run(&allowed)?;
+    check(held.status.success() && held.stdout == b"x", || text(&held))?;
+    let refused = run(&secret)?;
+    check(
+        !refused.status.success() && refused.stdout.is_empty(),
+        || text(&refused),
+    )?;
+    check(text(&refused).contains("denied: open"), || text(&refused))?;
+    // It is recorded as refused, and not as done.
+    let alerts = learner(&world).args(["alerts", "-f", "json"]).output()?;
+    check(
+        text(&alerts).contains("\"refused\"") || text(&alerts).contains("forgotten"),
+        || text(&alerts),
+    )?;
+    let exported = learner(&world).arg("export").output()?;
+    let secret = secret.display().to_string();
+    let lines = text(&exported);
+    let mut of_secret = lines.lines().filter(|line| line.contains(&secret));
+    check(of_secret.any(|line| line.contains("EACCES")), || {
+        lines.clone()
+    })?;
+
+    let observed = learner(&world)
+        .args(["observe", "--name", name, "-o", "-", "--", "/bin/true"])
+        .output()?;
+    check(text(&observed).contains("this only observes"), || {
+        text(&observed)
+    })
 }
 
 fn refused(rung: Rung) -> Result<(), Failed> {

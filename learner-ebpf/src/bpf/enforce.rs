@@ -17,6 +17,7 @@ use super::follow::{OBJECT, by_name, follow, half};
 use super::hooks::{Args, is_directory, is_inner};
 use super::maps::{KEPT, POLICIES};
 use super::read::{Location, current_task, file_path, path, pointer, value};
+use super::repeat;
 use super::rule::{self, Actor, Meeting, verdict};
 use super::scope::lose;
 use super::trace::{trace, trace_executable};
@@ -162,7 +163,21 @@ fn decide(case: *mut Case) -> u32 {
 /// Judges one name or two, reports, and gives what the hook returns.
 #[inline(always)]
 fn judge(policy: Policy, question: Question, to: Option<Location>) -> i32 {
-    let verdict = match case::take() {
+    answer(verdict_on(policy, question, to))
+}
+
+#[inline(always)]
+fn answer(verdict: u32) -> i32 {
+    if verdict == verdict::DENIED {
+        -EACCES
+    } else {
+        0
+    }
+}
+
+#[inline(always)]
+fn verdict_on(policy: Policy, question: Question, to: Option<Location>) -> u32 {
+    match case::take() {
         Some(case) => {
             put!(case, policy, policy);
             put!(case, op, u64::from(question.op));
@@ -188,11 +203,6 @@ fn judge(policy: Policy, question: Question, to: Option<Location>) -> i32 {
                 policy.file
             })
         }
-    };
-    if verdict == verdict::DENIED {
-        -EACCES
-    } else {
-        0
     }
 }
 
@@ -216,12 +226,23 @@ enforcing!(enforce_open, "file_open", open);
 enforcing!(enforce_create, "path_mknod", create);
 enforcing!(enforce_mkdir, "path_mkdir", mkdir);
 enforcing!(enforce_unlink, "path_unlink", unlink);
-enforcing!(enforce_rmdir, "path_rmdir", rmdir);
 enforcing!(enforce_rename, "path_rename", rename);
 enforcing!(enforce_link, "path_link", link);
 enforcing!(enforce_symlink, "path_symlink", symlink);
 enforcing!(enforce_chmod, "path_chmod", chmod);
 enforcing!(enforce_truncate, "path_truncate", truncate);
+
+#[lsm(hook = "path_rmdir")]
+pub(crate) fn enforce_rmdir(ctx: LsmContext) -> i32 {
+    // Whoever does it: see `repeat`.
+    repeat::removed();
+    let policy = policy();
+    if policy.is_null() {
+        return 0;
+    }
+    // SAFETY: a map value.
+    rmdir(unsafe { *policy }, Args(ctx.as_ptr() as *const u64))
+}
 
 #[inline(always)]
 fn exec(policy: Policy, args: Args) -> i32 {
@@ -240,6 +261,13 @@ fn exec(policy: Policy, args: Args) -> i32 {
 #[inline(always)]
 fn open(policy: Policy, args: Args) -> i32 {
     let file = args.get(0);
+    // A generation is never used twice: what it allows it allows as long as the policy holds.
+    let again = repeat::key(file, policy.generation);
+    if let Some(key) = &again
+        && repeat::was_allowed(file, key)
+    {
+        return 0;
+    }
     let at = file_path(file);
     let inode = pointer(file, field::FILE_INODE);
     if is_inner(at, inode) {
@@ -254,7 +282,13 @@ fn open(policy: Policy, args: Args) -> i32 {
         access: mode & (access::READ | access::WRITE),
         is_directory: is_directory(inode),
     };
-    judge(policy, question, None)
+    let verdict = verdict_on(policy, question, None);
+    if verdict == verdict::ALLOWED
+        && let Some(key) = &again
+    {
+        repeat::allow(file, key);
+    }
+    answer(verdict)
 }
 
 /// `(struct path *dir, struct dentry *, …)`. A new name counts as owned by who owns `owner`.

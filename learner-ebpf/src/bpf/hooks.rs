@@ -14,6 +14,8 @@ pub(crate) const S_IFMT: u16 = 0o170_000;
 const S_IFDIR: u16 = 0o040_000;
 const SB_KERNMOUNT: u64 = 1 << 22;
 const MAX_ERRNO: u64 = 4095;
+/// `__FMODE_EXEC`.
+const OPENED_TO_EXECUTE: u32 = 0x20;
 
 /// The arguments of a hook; behind them the verdict so far.
 #[derive(Clone, Copy)]
@@ -168,6 +170,9 @@ pub(crate) fn report_open(record: Record, file: u64, errno: u32) -> Option<[u64;
     let head = record.head();
     head.errno = errno;
     head.access = mode & (access::READ | access::WRITE);
+    if value::<u32>(file, field::FILE_FLAGS) & OPENED_TO_EXECUTE != 0 {
+        head.flags |= flag::FOR_EXEC;
+    }
     if is_directory(inode) {
         head.flags |= flag::DIRECTORY;
     }

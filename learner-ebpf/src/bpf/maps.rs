@@ -1,10 +1,11 @@
 //! Maps and globals that the programs share with user space.
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use learner_ebpf::enforce::{Edge, EdgeKey, LONG_WORDS, Policy, SHORT_WORDS, kept};
 use learner_ebpf::{
-    AGAIN_MAX, Again, AgainKey, COMPAT_FROM, Header, SYSCALL_MAX, Seen, field, setting, stage,
+    AGAIN_MAX, Again, AgainKey, Allowed, COMPAT_FROM, Header, SYSCALL_MAX, Seen, field, setting,
+    stage,
 };
 
 use super::case::Case;
@@ -91,6 +92,10 @@ pub(crate) static IMAGES: HashMap<u64, Image> = HashMap::with_max_entries(1024, 
 /// Opens that are known by the objects that they go through.
 #[map]
 pub(crate) static AGAIN: HashMap<AgainKey, Again> = HashMap::with_max_entries(AGAIN_MAX, 0);
+/// Opens that a policy lets be, by its generation in place of the scope. What is used least makes room.
+#[map]
+pub(crate) static ALLOWED: LruHashMap<AgainKey, Allowed> =
+    LruHashMap::with_max_entries(AGAIN_MAX, 0);
 /// How the names and mounts stood when an entry of `AGAIN` was made last.
 #[map]
 pub(crate) static SEQUENCE: Array<u64> = Array::with_max_entries(1, 0);

@@ -12,11 +12,11 @@
 use aya_ebpf::helpers::generated::{
     bpf_get_current_task_btf, bpf_get_current_uid_gid, bpf_ktime_get_boot_ns,
 };
-use learner_ebpf::{Again, AgainKey, Identity, access, again, field};
+use learner_ebpf::{Again, AgainKey, Allowed, Both, Identity, access, again, field};
 
 use super::atomic::increment;
 use super::hooks::S_IFMT;
-use super::maps::{AGAIN, REMOVALS, SEQUENCE, offset, sequence};
+use super::maps::{AGAIN, ALLOWED, REMOVALS, SEQUENCE, offset, sequence};
 use super::read::read;
 use super::record::{BPF_NOEXIST, OVERLAYFS_SUPER_MAGIC};
 
@@ -145,9 +145,7 @@ pub(crate) fn count(file: u64, key: &AgainKey) -> bool {
     };
     // SAFETY: a map value; who and where does not change once it is in the map.
     let known_again = unsafe { &*known };
-    if !is(place(file as Typed).dentry, &known_again.file)
-        || !is(executable().dentry, &known_again.exe)
-    {
+    if !are(file, &known_again.of) {
         return false;
     }
     // SAFETY: the count is changed atomically, and of concurrent stores to `last` any may win.
@@ -169,12 +167,9 @@ pub(crate) fn keep(file: u64, key: &AgainKey, seen: &[u64; 2]) -> i32 {
         seen: *seen,
         count: 0,
         last: 0,
-        file: Identity::default(),
-        exe: Identity::default(),
+        of: Both::default(),
     };
-    if !identify(place(file as Typed).dentry, &mut value.file)
-        || !identify(executable().dentry, &mut value.exe)
-    {
+    if !identify_both(file, &mut value.of) {
         return 0;
     }
     if let Some(now) = SEQUENCE.get_ptr_mut(0) {
@@ -184,6 +179,49 @@ pub(crate) fn keep(file: u64, key: &AgainKey, seen: &[u64; 2]) -> i32 {
     // If there is no room, or another CPU was first, nothing is lost.
     let _ = AGAIN.insert(key, &value, BPF_NOEXIST);
     0
+}
+
+/// Whether the policy has let this open be before.
+#[inline(always)]
+pub(crate) fn was_allowed(file: u64, key: &AgainKey) -> bool {
+    let Some(known) = ALLOWED.get_ptr(key) else {
+        return false;
+    };
+    // SAFETY: a map value, which may be written meanwhile, from its beginning on: read from its end.
+    unsafe {
+        are(file, &(*known).of)
+            && core::ptr::read_volatile(&raw const (*known).bits) == key.bits
+            && core::ptr::read_volatile(&raw const (*known).whose) == key.whose
+    }
+}
+
+/// From now on this open is let be without a walk, as long as the policy holds.
+#[inline(never)]
+pub(crate) fn allow(file: u64, key: &AgainKey) -> i32 {
+    // As in `keep`.
+    if sequences() != Some(key.sequences) {
+        return 0;
+    }
+    let mut value = Allowed {
+        whose: key.whose,
+        bits: key.bits,
+        of: Both::default(),
+    };
+    if identify_both(file, &mut value.of) {
+        let _ = ALLOWED.insert(key, &value, 0);
+    }
+    0
+}
+
+#[inline(always)]
+fn are(file: u64, both: &Both) -> bool {
+    is(place(file as Typed).dentry, &both.file) && is(executable().dentry, &both.exe)
+}
+
+#[inline(always)]
+fn identify_both(file: u64, both: &mut Both) -> bool {
+    identify(place(file as Typed).dentry, &mut both.file)
+        && identify(executable().dentry, &mut both.exe)
 }
 
 #[inline(always)]

@@ -22,6 +22,7 @@ use super::walk::position;
 const AT_FDCWD: i32 = -100;
 const AT_REMOVEDIR: u64 = 0x200;
 const O_CREAT_WRONLY_TRUNC: u64 = 0o1101;
+const O_CREAT: u64 = 0o100;
 const O_TRUNC: u64 = 0o1000;
 const FMODE_PATH: u32 = 1 << 14;
 const FMODE_CREATED: u32 = 1 << 20;
@@ -76,6 +77,9 @@ pub(crate) fn tp_enter(ctx: BtfTracePointContext) -> i32 {
         lose(scope, lost::COMPAT);
         return 0;
     }
+    if kind == syscall::PENDING && !is_awaited(entry, regs) {
+        return 0;
+    }
     let call = Call {
         entry,
         scope,
@@ -96,6 +100,17 @@ pub(crate) fn tp_enter(ctx: BtfTracePointContext) -> i32 {
         keep_image(scope, task);
     }
     0
+}
+
+/// Whether a call has a result to wait for: an open that neither creates nor truncates has none.
+#[inline(always)]
+fn is_awaited(entry: u32, regs: u64) -> bool {
+    let flags: u64 = match entry >> syscall::FLAGS & 15 {
+        1 => value(regs, field::REGS_ARG1),
+        2 => value(regs, field::REGS_ARG2),
+        _ => return true,
+    };
+    flags & (O_CREAT | O_TRUNC) != 0
 }
 
 /// Keeps the path of the image that an execve may replace: it is the source of the kernel's opens.
@@ -304,7 +319,7 @@ const DIR: u32 = 8;
 const PATH: u32 = 12;
 const DIR2: u32 = 16;
 const PATH2: u32 = 20;
-const FLAGS: u32 = 24;
+const FLAGS: u32 = syscall::FLAGS;
 
 /// The open file behind a descriptor of the current task, or 0.
 #[inline(always)]

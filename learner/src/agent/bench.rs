@@ -108,7 +108,7 @@ impl Bench {
             workloads: mut whole,
         } = news;
         whole.retain(|workload| {
-            let is_judged = is_judged(workload, &ledger);
+            let is_judged = ledger.is_judged(workload);
             if !is_judged {
                 self.stands.remove(workload);
             }
@@ -170,7 +170,7 @@ impl Bench {
     fn glance(&mut self, key: &RunKey, ledger: &Ledger, terms: &Terms) -> Result<bool, StoreError> {
         let revision = Revision::of(key);
         let Some(frozen) = ledger.frozen(&revision) else {
-            let is_new = ledger.standing(&revision).is_none() && is_judged(&key.workload, ledger);
+            let is_new = ledger.standing(&revision).is_none() && ledger.is_judged(&key.workload);
             // Once for each run: an image that goes on beside a later one is not the latest.
             return Ok(is_new && self.tried.insert(revision, key.clone()).as_ref() != Some(key));
         };
@@ -303,12 +303,6 @@ impl Bench {
             Err(error) => tracing::error!(workload = %name, "a decision was not written: {error}"),
         }
     }
-}
-
-/// Whether a candidate is frozen for any image of it.
-fn is_judged(workload: &Workload, ledger: &Ledger) -> bool {
-    let mut of_it = ledger.iter().filter(|(of, _)| of.workload == *workload);
-    of_it.any(|(revision, _)| ledger.frozen(revision).is_some())
 }
 
 /// Whether the alert may take its revision back to audit: all of its runs then say whether it does.

@@ -21,13 +21,14 @@ use crate::kernel::Clock;
 use crate::kernel::cgroup::GroupId;
 use crate::kernel::enforcer::{self, EnforceError};
 use crate::profile::RunProfile;
-use crate::workload::RunKey;
+use crate::workload::{RunKey, Workload};
 
 /// Tells the thread that enforces which cgroup is whose, and where each revision stands.
 pub(super) struct Enforcing {
     orders: Option<Sender<Order>>,
     worker: Option<JoinHandle<()>>,
     missed: BTreeMap<u64, RunProfile>,
+    ledger: Arc<Ledger>,
     /// Why nothing is enforced, if so, and of how many revisions that was said.
     off: Option<(String, usize)>,
 }
@@ -49,6 +50,7 @@ impl Enforcing {
             orders: None,
             worker: None,
             missed: BTreeMap::new(),
+            ledger: Arc::default(),
             off: Some((why, 0)),
         })
     }
@@ -69,6 +71,7 @@ impl Enforcing {
             orders: Some(orders),
             worker: Some(std::thread::spawn(move || worker.work())),
             missed,
+            ledger: Arc::default(),
             off: None,
         })
     }
@@ -92,7 +95,13 @@ impl Enforcing {
             }
             *said = blocked;
         }
+        self.ledger = Arc::clone(ledger);
         self.order(Order::Stands(Arc::clone(ledger)));
+    }
+
+    /// Whether a candidate is frozen for any image of the workload.
+    pub(super) fn is_judged(&self, workload: &Workload) -> bool {
+        self.ledger.is_judged(workload)
     }
 
     /// A run has begun, or is watched from now on. Its revision's posture is applied to its cgroup.

@@ -64,6 +64,13 @@ impl Watched {
             run: run_name(what, at, self.scope),
         };
         enforcing.begun(&key, self.group);
+        if let Some(state) = &mut self.late
+            && enforcing.is_judged(&key.workload)
+        {
+            // What its processes have open they may have been given, or have opened before any candidate was
+            // frozen: it teaches what is learning, and is nothing to be judged.
+            state.seen.clear();
+        }
         if let Some(missed) = enforcing.missed(self.group) {
             // Refused while nobody watched: evidence of a run that was late.
             self.late.get_or_insert_default().join(missed);

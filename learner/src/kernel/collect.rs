@@ -17,6 +17,8 @@ use crate::profile::{RunProfile, Sighting};
 /// Keys beyond the limit of behaviours that are told apart, a scope. What comes beyond these counts
 /// as lost event by event.
 const MAX_BEYOND: usize = 131_072;
+/// Processes that execute something at once before the run has begun.
+const MAX_FOR_EXEC: usize = 1024;
 
 /// What one key stands for.
 struct Known {
@@ -55,6 +57,8 @@ struct Gathered {
     /// None: the run has begun.
     awaited: Option<fn(&AbsPath) -> bool>,
     begun: Option<Begun>,
+    /// Opens for an exec that is under way, by process, until the run has begun.
+    for_exec: HashMap<u32, Vec<(Event, Moment)>>,
     known: HashMap<[u64; 2], Known>,
     /// Events by keys for which there was no room.
     beyond: HashMap<[u64; 2], u64>,
@@ -108,6 +112,7 @@ impl Collector {
             reading: Reading::new(self.fill_in),
             awaited,
             begun: None,
+            for_exec: HashMap::new(),
             known: HashMap::new(),
             beyond: HashMap::new(),
             direct: BTreeMap::new(),
@@ -272,10 +277,22 @@ impl Gathered {
             first: at,
             last: at,
         };
+        if self.awaited.is_some() && event.has(flag::FOR_EXEC) {
+            return self.wait_for_exec(event, at);
+        }
         let is_own = self.is_own(event);
         if is_own && self.begun.is_none() {
             let by_exec = event.op == op::EXEC && event.errno == 0;
+            let opened = self.for_exec.remove(&event.pid).filter(|_| by_exec);
+            self.for_exec = HashMap::new();
+            let opened = opened.unwrap_or_default();
+            let at = opened.first().map_or(at, |(_, first)| at.min(*first));
             self.begun = Some(Begun { at, by_exec });
+            for (event, at) in opened {
+                self.take(&event, at, max_behaviors);
+            }
+        } else if event.op == op::EXEC {
+            self.for_exec.remove(&event.pid);
         }
         if event.key != [0; 2]
             && let Some(known) = self.known.get_mut(&event.key)
@@ -312,6 +329,21 @@ impl Gathered {
                 }
             }
         }
+    }
+
+    /// What the kernel opens to execute a program comes before the exec is known to be done, and in the
+    /// name of who executes it: whether it is the run's doing, that exec tells.
+    fn wait_for_exec(&mut self, event: &Event, at: Moment) {
+        if event.errno != 0 {
+            return;
+        }
+        if self.for_exec.len() >= MAX_FOR_EXEC {
+            tracing::debug!("too many execs at once before the run has begun");
+            self.for_exec = HashMap::new();
+            self.lose("in-flight", 1);
+        }
+        let opened = self.for_exec.entry(event.pid).or_default();
+        opened.push((event.clone(), at));
     }
 
     /// Whether the run has begun, with this event at the latest.

@@ -150,6 +150,7 @@ impl Sensor {
             .map_max_entries("PENDING", if needs_pending { 512 } else { 1 })
             .map_max_entries("AGAIN", if needs_pending { AGAIN_MAX } else { 1 })
             .map_max_entries("POLICIES", 1)
+            .map_max_entries("ALLOWED", 1)
             .map_max_entries("EDGES", 1)
             .map_max_entries("LONG_EDGES", 1)
             .load(OBJECT)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use learner_ebpf::syscall::{
-    BIND, COMPAT, COMPAT_SOCKET, CREAT, EXEC, FD_OP, NONE, OPEN, OPENAT2, PATH_OP, PENDING,
+    BIND, COMPAT, COMPAT_SOCKET, CREAT, EXEC, FD_OP, FLAGS, NONE, OPEN, OPENAT2, PATH_OP, PENDING,
     UNLINKAT, entry,
 };
 use learner_ebpf::{COMPAT_FROM, op};
@@ -18,14 +18,19 @@ const CHMOD: u32 = PATH_OP + op::CHMOD;
 /// An open creates and truncates too: what it reports on the floor is said by `SCOPING`.
 pub(super) fn table(floor: &[Hook], above: &[Hook]) -> BTreeMap<u32, u32> {
     let mut table = BTreeMap::new();
-    let pending = entry(PENDING, NONE, NONE, NONE, NONE, NONE);
+    let pending = |flags| entry(PENDING, NONE, NONE, NONE, NONE, flags);
     for hook in above {
         // Nothing to wait for: the open hook is asked when the file is open.
         if *hook == Hook::Open {
             continue;
         }
-        table.extend(all(*hook).into_iter().map(|(number, _)| (number, pending)));
-        table.extend(of_32_bit(*hook).map(|(number, _)| (number, pending)));
+        table.extend(all(*hook).into_iter().map(|(number, call)| {
+            // An open that neither creates nor truncates has nothing to wait for, and its flags say so.
+            let is_open = call & 0xff == OPEN;
+            let flags = if is_open { call >> FLAGS & 15 } else { NONE };
+            (number, pending(flags))
+        }));
+        table.extend(of_32_bit(*hook).map(|(number, _)| (number, pending(NONE))));
     }
     for hook in floor {
         table.extend(all(*hook));

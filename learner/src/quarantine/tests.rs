@@ -343,6 +343,23 @@ fn a_script_and_its_interpreter_are_both_entries_and_what_their_parent_starts_la
     );
 }
 
+/// A shim forks, a runtime sets the container up and becomes the entrypoint: the kernel opens that and its
+/// loader in the runtime's name.
+#[test]
+fn what_a_runtime_opens_to_become_the_entrypoint_is_of_the_start_and_what_it_opens_later_is_not() {
+    let (shim, loader) = ("/usr/bin/shim", "/lib64/ld-linux-x86-64.so.2");
+    let mut run = RunProfile {
+        start: Some(Moment(0)),
+        ..RunProfile::default()
+    };
+    run.seen.insert(read(RUNC, NGINX), once(9));
+    run.seen.insert(exec(shim, NGINX), once(10));
+    run.seen.insert(read(RUNC, loader), once(11));
+    assert_eq!(sorted(std::slice::from_ref(&run), &[]).1.len(), 0);
+    run.seen.insert(read(RUNC, "/etc/shadow"), once(1_000_011));
+    assert_eq!(sorted(&[run], &[]).1.len(), 1);
+}
+
 /// An entrypoint that prepares for a while and then becomes the service: the parent stays.
 #[test]
 fn a_program_that_replaces_one_of_the_workloads_is_its_own_and_its_parent_is_not() {

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::check;
 
 /// For what is sure to come, on however slow a machine.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(50);
 /// Where the workloads' cgroups are.
 const SHOP: &str = "/sys/fs/cgroup/shop";
@@ -198,6 +198,7 @@ impl Host {
         let said = self.learner(&[&["promote"], more].concat())?;
         let out = String::from_utf8_lossy(&said.stdout).into_owned();
         let line = out.lines().find(|line| line.contains(name));
+        println!("real: promote: {}", line.unwrap_or("nothing"));
         let errors = || String::from_utf8_lossy(&said.stderr).into_owned();
         Ok(line.map_or_else(|| format!("no verdict: {out}{}", errors()), str::to_owned))
     }
@@ -258,7 +259,18 @@ impl Running {
             let log = fs::read(host.join(&format!("{}.log", self.name))).unwrap_or_default();
             format!("{}: {status}: {}", self.name, String::from_utf8_lossy(&log))
         })?;
-        host.stored(&self, before + 1)
+        host.stored(&self, before + 1)?;
+        println!("real: {}: a run has ended", self.name);
+        Ok(())
+    }
+
+    /// The processes that it has started and not lost.
+    pub(crate) fn children(&self) -> Vec<u32> {
+        let pid = self.child.id();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let children = children.unwrap_or_default();
+        let pids = children.split_whitespace().map(str::parse);
+        pids.filter_map(Result::ok).collect()
     }
 
     /// Whether it has not ended.

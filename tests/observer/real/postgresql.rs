@@ -89,9 +89,10 @@ pub(crate) fn story(host: &mut Host) -> Result<(), Failed> {
     let bin = programs().ok_or("PostgreSQL is not there")?;
     fs::create_dir_all("/srv/postgresql")?;
     fs::write("/srv/postgresql/entrypoint", ENTRYPOINT)?;
-    let own = Command::new("chown").args(["-R", "postgres:postgres", "/srv/postgresql"]);
-    let mut own = own;
-    check(own.status()?.success(), || "chown".into())?;
+    let owned = Command::new("chown")
+        .args(["-R", "postgres:postgres", "/srv/postgresql"])
+        .status()?;
+    check(owned.success(), || "chown".into())?;
     let executable = Command::new("chmod")
         .args(["755", "/srv/postgresql/entrypoint"])
         .status()?;

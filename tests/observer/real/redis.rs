@@ -17,6 +17,7 @@ daemonize no
 dir /srv/redis
 save 3600 1
 appendonly yes
+enable-protected-configs local
 logfile /var/log/redis/redis-server.log
 ";
 

@@ -11,6 +11,7 @@ use learner_ebpf::setting;
 
 use super::error::EnforceError;
 use crate::kernel::btf::{Layout, layout};
+use crate::kernel::repeats;
 use crate::kernel::sensor::{OBJECT, active_lsms, chain, patiently, reason, types};
 
 /// Enough for alerts, which are sent once each.
@@ -86,12 +87,18 @@ pub(super) fn load(directory: &Path) -> Result<(), EnforceError> {
         .map_max_entries("PENDING", 1)
         .map_max_entries("CALLS", 1)
         .map_max_entries("AGAIN", 1)
+        .override_global("SEQUENCES", &repeats::sequences()[..], true)
         .load(OBJECT)
         .map_err(|e| refused("the maps", chain(&e)))?;
     let map = ebpf.map_mut("KEPT");
     let map = map.ok_or_else(|| refused("KEPT", "the kernel object lacks the map".into()))?;
     let mut kept: Array<_, u64> = Array::try_from(map)?;
     kept.set(kept::GENERATION, 1, 0)?;
+    // From one on: the programs count them.
+    let map = ebpf.map_mut("REMOVALS");
+    let map = map.ok_or_else(|| refused("REMOVALS", "the kernel object lacks the map".into()))?;
+    let mut removals: Array<_, u64> = Array::try_from(map)?;
+    removals.set(0, 1, 0)?;
     for name in MAPS {
         let map = ebpf.map(name);
         let map = map.ok_or_else(|| refused(name, "the kernel object lacks the map".into()))?;
