@@ -40,7 +40,7 @@ const POLICIES: u64 = 120;
 const ATTEMPTS: usize = 24;
 const EACCES: i32 = 13;
 
-fn under(text: &str, posture: Posture) -> (Enforced, Tree) {
+pub(crate) fn under(text: &str, posture: Posture) -> (Enforced, Tree) {
     let policies = learner::policy::from_yaml(text).expect("a policy");
     let enforced = Enforced::new(Enforcer::Learner, &policies, Postures::all(posture));
     let tree = enforced.tree().expect("a tree");
@@ -48,13 +48,13 @@ fn under(text: &str, posture: Posture) -> (Enforced, Tree) {
 }
 
 /// A policy with this below `file`.
-fn files(rules: &str) -> String {
+pub(crate) fn files(rules: &str) -> String {
     format!("kind: KubeArmorPolicy\nmetadata: {{name: p}}\nspec: {{file: {rules}, action: Allow}}")
 }
 
 /// The enforcer of all tests that need none of their own: loading the programs takes long where
 /// there is no hardware virtualisation.
-fn kernel() -> Result<MutexGuard<'static, enforcer::Enforcer>, Failed> {
+pub(crate) fn kernel() -> Result<MutexGuard<'static, enforcer::Enforcer>, Failed> {
     static SHARED: OnceLock<Mutex<enforcer::Enforcer>> = OnceLock::new();
     let shared = match SHARED.get() {
         Some(shared) => shared,

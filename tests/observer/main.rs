@@ -18,6 +18,7 @@ mod overhead;
 mod overlay;
 mod process;
 mod real;
+mod repeated;
 mod roots;
 mod scenarios;
 mod vm;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
             .chain(process::ALL)
             .chain(enforce::ALL)
             .chain(enforced::ALL)
+            .chain(repeated::ALL)
             .chain(cost::ALL)
         {
             let test = *test;

@@ -28,7 +28,8 @@ fn cli(args: &[&str]) -> Option<String> {
 
 fn is(host: &Host, line: &str) -> Result<(), Failed> {
     host.wait(line, || {
-        cli(&["INFO"]).is_some_and(|info| info.lines().any(|one| one.trim() == line))
+        // It counts errors, by their names.
+        said(&["redis-cli", "INFO"]).is_some_and(|info| info.lines().any(|one| one.trim() == line))
     })
 }
 

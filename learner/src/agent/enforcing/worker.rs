@@ -46,6 +46,8 @@ pub(super) struct Worker {
     ledger: Arc<Ledger>,
     running: BTreeMap<RunKey, GroupId>,
     held: BTreeMap<u64, Held>,
+    /// Whose each scope was, also when it is held no more: what was refused may be told later.
+    scopes: BTreeMap<u32, Revision>,
     /// Whether it is known of all that is held whose it is.
     all_have_begun: bool,
     next_scope: u32,
@@ -71,6 +73,7 @@ impl Worker {
             ledger: Arc::default(),
             running: BTreeMap::new(),
             held: BTreeMap::new(),
+            scopes: BTreeMap::new(),
             all_have_begun: false,
             next_scope: 1,
             failed: None,
@@ -217,6 +220,7 @@ impl Worker {
                     said(revision, frozen, "goes on being enforced");
                 }
                 held.of = Some(revision.clone());
+                self.scopes.insert(held.scope, revision.clone());
                 continue;
             }
             let scope = self.held.get(id).map_or(self.next_scope, |held| held.scope);
@@ -232,6 +236,7 @@ impl Worker {
                         of: Some(revision.clone()),
                     };
                     self.held.insert(*id, held);
+                    self.scopes.insert(scope, revision.clone());
                     said(revision, frozen, "is enforced from now on");
                 }
                 Err(error) => {
@@ -294,8 +299,7 @@ impl Worker {
     }
 
     fn note(&mut self, alert: &Alert) {
-        let held = self.held.values().find(|held| held.scope == alert.scope);
-        let of = held.and_then(|held| held.of.as_ref());
+        let of = self.scopes.get(&alert.scope);
         if let Some(revision) = of {
             let count = self.refused.entry(revision.clone()).or_default();
             *count = count.saturating_add(alert.count);

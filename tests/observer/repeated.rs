@@ -1,0 +1,113 @@
+//! An open that a policy has let be is not looked up again: it is judged by what it is now all the same.
+
+use std::fs;
+use std::path::Path;
+
+use learner::kernel::Rung;
+use learner::policy::meaning::Posture;
+use libtest_mimic::Failed;
+use nix::mount::{MsFlags, mount, umount};
+
+use crate::attempts::Attempts;
+use crate::check;
+use crate::enforce::enforces;
+use crate::enforced::{files, kernel, under};
+use crate::watched::World;
+
+type Test = fn(Rung) -> Result<(), Failed>;
+
+pub(crate) const ALL: &[(&str, Test)] = &[(
+    "enforced: an open that is repeated is judged by what it is now",
+    repeated,
+)];
+
+const EACCES: i32 = 13;
+
+fn repeated(rung: Rung) -> Result<(), Failed> {
+    if !enforces(rung) {
+        return Ok(());
+    }
+    let world = World::new();
+    let (allowed, other) = (world.file("d/x/allowed"), world.join("d/x/other"));
+    let mut attempts = Attempts::start()?;
+    let mut kernel = kernel()?;
+    let group = attempts.group.id()?;
+    let rule = |more: &str| {
+        files(&format!(
+            "{{matchPaths: [{{path: {}{more}}}]}}",
+            allowed.display()
+        ))
+    };
+    let mut apply = |text: &str| kernel.apply(group, 11, [0, 0], &under(text, Posture::Block).1);
+    let mut expect = |what: &str, line: &str, path: &Path, answer: i32| -> Result<(), Failed> {
+        // Twice: by the walk, and by what was kept of it.
+        for turn in 0..3 {
+            let given = attempts.attempt(&format!("{line} {}", path.display()))?;
+            check(given == answer, || format!("{what}, turn {turn}: {given}"))?;
+        }
+        Ok(())
+    };
+    apply(&rule(""))?;
+    expect("the file", "r", &allowed, 0)?;
+
+    fs::rename(&allowed, &other)?;
+    expect("under another name", "r", &other, EACCES)?;
+    fs::rename(&other, &allowed)?;
+    expect("under its name again", "r", &allowed, 0)?;
+
+    let (dir, moved) = (world.join("d/x"), world.join("d/y"));
+    fs::rename(&dir, &moved)?;
+    expect(
+        "in a directory of another name",
+        "r",
+        &moved.join("allowed"),
+        EACCES,
+    )?;
+    fs::rename(&moved, &dir)?;
+    expect("in its directory again", "r", &allowed, 0)?;
+
+    fs::hard_link(&allowed, &other)?;
+    expect("by a second name", "r", &other, EACCES)?;
+    fs::remove_file(&other)?;
+
+    let elsewhere = world.join("e");
+    fs::create_dir(&elsewhere)?;
+    mount(
+        Some(&dir),
+        &elsewhere,
+        None::<&str>,
+        MsFlags::MS_BIND,
+        None::<&str>,
+    )?;
+    let by_mount = expect("on another mount", "r", &elsewhere.join("allowed"), EACCES);
+    umount(&elsewhere)?;
+    by_mount?;
+
+    // Memory of a name that is gone is used for another one.
+    for turn in 0..100 {
+        fs::write(&allowed, "x")?;
+        expect("made again", "r", &allowed, 0)?;
+        fs::remove_file(&allowed)?;
+        let name = dir.join(format!("n{turn}"));
+        fs::write(&name, "x")?;
+        expect("another file", "r", &name, EACCES)?;
+        fs::remove_file(&name)?;
+    }
+
+    fs::write(&allowed, "x")?;
+    apply(&rule(", readOnly: true"))?;
+    expect("to read", "r", &allowed, 0)?;
+    expect("to write", "w", &allowed, EACCES)?;
+
+    apply(&rule(", ownerOnly: true"))?;
+    expect("by its owner", "r", &allowed, 0)?;
+    std::os::unix::fs::chown(&allowed, Some(1), None)?;
+    expect("by somebody else", "r", &allowed, EACCES)?;
+
+    apply(&rule(""))?;
+    expect("under the first policy", "r", &allowed, 0)?;
+    apply(&files("{matchPaths: [{path: /nothing}]}"))?;
+    expect("under another policy", "r", &allowed, EACCES)?;
+    kernel.lift(group.id)?;
+    Ok(())
+}
