@@ -13,6 +13,16 @@ pub(crate) unsafe fn increment(counter: *mut u64) {
     unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, 1) };
 }
 
+/// Takes one away.
+///
+/// # Safety
+/// As [`increment`].
+#[inline(always)]
+pub(crate) unsafe fn decrement(counter: *mut u64) {
+    // SAFETY: as the caller argues; the sum wraps.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, u64::MAX) };
+}
+
 /// Stores a value and gives the one before.
 ///
 /// # Safety

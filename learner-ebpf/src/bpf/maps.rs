@@ -80,6 +80,9 @@ pub(crate) static SYSCALLS: Array<u32> = Array::with_max_entries(COMPAT_FROM + S
 /// By address of the task, which an exec does not change and the thread id it may.
 #[map]
 pub(crate) static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(16_384, 0);
+/// How many entries `CALLS` has, at least: most system calls return when there is none.
+#[map]
+pub(crate) static IN_FLIGHT: Array<u64> = Array::with_max_entries(1, 0);
 /// By address of the task plus the number of the record.
 #[map]
 pub(crate) static PENDING: HashMap<u64, Scratch> = HashMap::with_max_entries(512, 0);

@@ -24,11 +24,11 @@ use super::record::{BPF_NOEXIST, OVERLAYFS_SUPER_MAGIC};
 const SHORT: u32 = 32;
 
 /// A pointer whose type the verifier knows.
-type Typed = *const u8;
+pub(crate) type Typed = *const u8;
 
 /// A field of what `base` points at.
 #[inline(always)]
-fn load<T: Copy>(base: Typed, field: usize) -> T {
+pub(crate) fn load<T: Copy>(base: Typed, field: usize) -> T {
     at(base, offset(field))
 }
 

@@ -10,15 +10,19 @@ use learner_ebpf::{
     COMPAT_FROM, SYSCALL_MAX, field, flag, lost, op, segment, setting, stage, syscall,
 };
 
+use super::atomic::{decrement, increment};
 use super::hooks::{S_IFMT, record_path, report_open};
 use super::maps::{
-    self, CALLS, Call, IMAGES, Image, PENDING, PENDING_MAX, SCOPING, STAGES, SYSCALLS, offset,
+    self, CALLS, Call, IMAGES, IN_FLIGHT, Image, PENDING, PENDING_MAX, SCOPING, STAGES, SYSCALLS,
+    offset,
 };
 use super::read::{Location, current_task, executable, file_path, path, pointer, read, value};
-use super::record::Record;
+use super::record::{BPF_NOEXIST, Record};
+use super::repeat::{Typed, load};
 use super::scope::{self, lose};
 use super::walk::position;
 
+const BPF_EXIST: u64 = 2;
 const AT_FDCWD: i32 = -100;
 const AT_REMOVEDIR: u64 = 0x200;
 const O_CREAT_WRONLY_TRUNC: u64 = 0o1101;
@@ -57,6 +61,10 @@ pub(crate) fn tp_enter(ctx: BtfTracePointContext) -> i32 {
     if native | compat == 0 {
         return 0;
     }
+    // The call of that number of a 32-bit process is none of ours then.
+    if compat == 0 && native & 0xff == syscall::PENDING && !is_awaited(native, regs) {
+        return 0;
+    }
     let scope = scope::current();
     if scope == 0 {
         return 0;
@@ -77,9 +85,6 @@ pub(crate) fn tp_enter(ctx: BtfTracePointContext) -> i32 {
         lose(scope, lost::COMPAT);
         return 0;
     }
-    if kind == syscall::PENDING && !is_awaited(entry, regs) {
-        return 0;
-    }
     let call = Call {
         entry,
         scope,
@@ -94,7 +99,7 @@ pub(crate) fn tp_enter(ctx: BtfTracePointContext) -> i32 {
             value(regs, field::REGS_ARG4),
         ],
     };
-    if CALLS.insert(task, call, 0).is_err() {
+    if !begin_call(task, &call) {
         lose(scope, lost::IN_FLIGHT);
     } else if kind == syscall::EXEC {
         keep_image(scope, task);
@@ -102,12 +107,37 @@ pub(crate) fn tp_enter(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+/// Keeps a call until it returns. False: there is no room.
+#[inline(always)]
+fn begin_call(task: u64, call: &Call) -> bool {
+    let Some(count) = IN_FLIGHT.get_ptr_mut(0) else {
+        return false;
+    };
+    if CALLS.insert(task, call, BPF_NOEXIST).is_ok() {
+        // SAFETY: a map value, aligned to 8; the add is atomic.
+        unsafe { increment(count) };
+        return true;
+    }
+    // One that never returned, of a task that is gone, and counted already.
+    CALLS.insert(task, call, BPF_EXIST).is_ok()
+}
+
+#[inline(always)]
+fn end_call(task: u64) {
+    if CALLS.remove(task).is_ok()
+        && let Some(count) = IN_FLIGHT.get_ptr_mut(0)
+    {
+        // SAFETY: as above.
+        unsafe { decrement(count) };
+    }
+}
+
 /// Whether a call has a result to wait for: an open that neither creates nor truncates has none.
 #[inline(always)]
 fn is_awaited(entry: u32, regs: u64) -> bool {
     let flags: u64 = match entry >> syscall::FLAGS & 15 {
-        1 => value(regs, field::REGS_ARG1),
-        2 => value(regs, field::REGS_ARG2),
+        1 => load(regs as Typed, field::REGS_ARG1),
+        2 => load(regs as Typed, field::REGS_ARG2),
         _ => return true,
     };
     flags & (O_CREAT | O_TRUNC) != 0
@@ -139,7 +169,7 @@ pub(crate) fn tp_exec(ctx: BtfTracePointContext) -> i32 {
         report_exec(scope, task, bprm);
     }
     let _ = IMAGES.remove(task);
-    let _ = CALLS.remove(task);
+    end_call(task);
     0
 }
 
@@ -197,6 +227,10 @@ fn mount_id(at: Location) -> u32 {
 /// next: the verifier has only so much patience with one.
 #[btf_tracepoint(function = "sys_exit")]
 pub(crate) fn tp_exit(ctx: BtfTracePointContext) -> i32 {
+    // Asked first, since it is asked for every return of everybody's.
+    if IN_FLIGHT.get(0).copied().unwrap_or(1) == 0 {
+        return 0;
+    }
     let task = current_task();
     let Some(call) = CALLS.get_ptr_mut(task) else {
         return 0;
@@ -247,14 +281,14 @@ fn go_on(ctx: &BtfTracePointContext, task: u64, call: &mut Call) -> i32 {
     } else if call.stages & 1 << stage::NAMED != 0 {
         stage::NAMED
     } else {
-        let _ = CALLS.remove(task);
+        end_call(task);
         return 0;
     };
     call.stages &= !(1 << next);
     // SAFETY: nothing is held here. It does not return unless the stage is not there.
     unsafe { STAGES.tail_call(ctx, next) };
     lose(call.scope, lost::IN_FLIGHT);
-    let _ = CALLS.remove(task);
+    end_call(task);
     0
 }
 

@@ -61,6 +61,15 @@ impl Host {
         String::from_utf8_lossy(&log).into_owned()
     }
 
+    /// What the workloads have printed.
+    pub(crate) fn output(&self) -> String {
+        let logs = ["nginx", "redis", "postgresql"].map(|name| {
+            let log = fs::read(self.join(&format!("{name}.log"))).unwrap_or_default();
+            format!("{name}: {}\n", String::from_utf8_lossy(&log))
+        });
+        logs.concat()
+    }
+
     /// Starts an agent on the same store.
     pub(crate) fn start_agent(&mut self) -> Result<(), Failed> {
         self.agents += 1;

@@ -27,7 +27,7 @@ pub(crate) fn run() -> ExitCode {
     ];
     for (name, story) in stories {
         if let Err(why) = story(&mut host) {
-            eprintln!("{}", host.log());
+            eprintln!("{}\n{}", host.log(), host.output());
             return failed(name, &why);
         }
         let seconds = begun.elapsed().as_secs();

@@ -15,7 +15,7 @@ const DATA: &str = "/srv/postgresql/data";
 /// Goes on as the server: the cluster is made in the same run.
 const ENTRYPOINT: &str = "#!/bin/sh
 set -e
-initdb -D \"$PGDATA\" -A trust --no-locale -E UTF8 -N > /srv/postgresql/initdb.log
+initdb -D \"$PGDATA\" -A trust --no-locale -E UTF8 -N
 exec postgres -D \"$PGDATA\" -c jit=off -c listen_addresses=127.0.0.1 -c unix_socket_directories=
 ";
 
@@ -59,7 +59,7 @@ fn whole(host: &Host, bin: &str) -> Result<(), Failed> {
             "--regid",
             "postgres",
             "--init-groups",
-            "/usr/bin/env",
+            "/bin/env",
             "-i",
             &path,
             &data,

@@ -21,6 +21,9 @@ const LOOK: Duration = Duration::from_millis(500);
 /// When what failed is tried again.
 const AGAIN: Duration = Duration::from_secs(30);
 
+/// Scopes of which it is kept whose they were.
+const MAX_SCOPES: usize = 8192;
+
 /// What the agent's thread tells.
 pub(super) enum Order {
     Stands(Arc<Ledger>),
@@ -237,6 +240,9 @@ impl Worker {
                     };
                     self.held.insert(*id, held);
                     self.scopes.insert(scope, revision.clone());
+                    if self.scopes.len() > MAX_SCOPES {
+                        self.scopes.pop_first();
+                    }
                     said(revision, frozen, "is enforced from now on");
                 }
                 Err(error) => {
