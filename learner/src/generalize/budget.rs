@@ -1,5 +1,6 @@
 //! A container's rule map has 256 entries. What does not fit is made wider, cheapest loss first.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Options;
@@ -89,14 +90,64 @@ pub(super) fn entries<'a>(rules: impl IntoIterator<Item = &'a Rule>) -> usize {
     all.0.len() + POSTURE_ENTRIES
 }
 
+/// Rules on their way to fit.
+#[derive(Debug, Default)]
+pub(super) struct Fitted {
+    /// The rules.
+    pub(super) rules: BTreeSet<Rule>,
+    /// Those that something needs for writing.
+    written: BTreeSet<Rule>,
+    /// Directories that stand in for names that are only read. Nothing is written by them.
+    pub(super) reading: BTreeSet<Rule>,
+    /// What was given up.
+    pub(super) losses: Vec<Loss>,
+}
+
+impl Fitted {
+    fn is_read(&self, rule: &Rule) -> bool {
+        rule.class == RuleClass::File && !self.written.contains(rule)
+    }
+
+    fn apply(&mut self, made: Move) {
+        if made.from.iter().any(|rule| self.written.contains(rule)) {
+            self.written.insert(made.to.clone());
+        }
+        if made.reads && !self.rules.contains(&made.to) {
+            self.reading.insert(made.to.clone());
+        }
+        for rule in &made.from {
+            self.rules.remove(rule);
+        }
+        self.rules.insert(made.to);
+        self.losses.push(made.loss);
+    }
+}
+
 /// The changes of one kind that may be made to the rules.
-type Step<'a> = &'a dyn Fn(&BTreeSet<Rule>) -> Vec<Move>;
+type Step<'a> = &'a dyn Fn(&Fitted) -> Vec<Move>;
 
 /// A change that makes rules wider and saves entries.
 struct Move {
     from: Vec<Rule>,
     to: Rule,
+    /// Nothing is to be written by it.
+    reads: bool,
     loss: Loss,
+}
+
+impl Move {
+    /// What saves most is given up first: so the fewest are. But all below a directory is more the
+    /// further up it stands.
+    fn order(&self) -> (Reverse<usize>, Reverse<usize>, Rule) {
+        let depth = match &self.to.target {
+            Target::Directory {
+                dir,
+                recursive: true,
+            } => segments(dir).count(),
+            _ => 0,
+        };
+        (Reverse(depth), Reverse(self.from.len()), self.to.clone())
+    }
 }
 
 /// Makes rules wider until they fit. `written`: rules that something needs for writing.
@@ -104,76 +155,69 @@ struct Move {
 /// # Errors
 /// How many entries are still needed when nothing more may be given up.
 pub(super) fn fit(
-    mut rules: BTreeSet<Rule>,
-    written: &dyn Fn(&Rule) -> bool,
+    rules: BTreeSet<Rule>,
+    written: BTreeSet<Rule>,
     options: &Options,
-) -> Result<(BTreeSet<Rule>, Vec<Loss>), usize> {
-    let limit = options.entries;
+) -> Result<Fitted, usize> {
+    let limit = options.entries.saturating_sub(POSTURE_ENTRIES);
     let mut taken = Keys::default();
     for rule in &rules {
         taken.add(rule);
     }
-    let mut losses = Vec::new();
-    let read = |rule: &Rule| is_read(rule, written);
-    let classed = |_: &Rule, name: &[u8]| class::form(name, class::Place { before: &[] }).is_some();
-    let steps: [Step<'_>; 7] = [
-        &|rules| unscope(rules, &read),
-        &|rules| collapse(rules, Tier::Own, false, &classed),
-        &|rules| collapse(rules, Tier::Own, false, &|rule, _| read(rule)),
-        &|rules| unscope(rules, &|rule| rule.class == RuleClass::File),
-        &|rules| collapse(rules, Tier::Package, false, &|rule, _| read(rule)),
+    let mut fitted = Fitted {
+        rules,
+        written,
+        ..Fitted::default()
+    };
+    let steps: [Step<'_>; 8] = [
+        &|fitted| unscope(fitted, &|rule| fitted.is_read(rule)),
+        &|fitted| collapse(fitted, Tier::Own, false, Which::Classed),
+        &|fitted| collapse(fitted, Tier::Own, false, Which::Read),
+        &|fitted| unscope(fitted, &|rule| rule.class == RuleClass::File),
+        &|fitted| collapse(fitted, Tier::Package, false, Which::Read),
         // Under AppArmor a rule for all programs would not be one for each.
-        &|rules| unscope(rules, &|_| options.enforcer.is_by_path()),
-        &|rules| collapse(rules, Tier::Own, true, &|rule, _| read(rule)),
+        &|fitted| unscope(fitted, &|_| options.enforcer.is_by_path()),
+        &|fitted| collapse(fitted, Tier::Own, true, Which::Read),
+        &|fitted| collapse(fitted, Tier::Own, true, Which::ReadByAny),
     ];
     for step in steps {
-        if taken.0.len() + POSTURE_ENTRIES <= limit {
+        if taken.0.len() <= limit {
             break;
         }
-        // What saves most is given up first: so the fewest are.
-        let mut moves = step(&rules);
-        moves.sort_by_key(|m| (std::cmp::Reverse(m.from.len()), m.to.clone()));
-        for Move { from, to, loss } in moves {
-            if taken.0.len() + POSTURE_ENTRIES <= limit {
+        let mut moves = step(&fitted);
+        moves.sort_by_cached_key(Move::order);
+        for mut made in moves {
+            if taken.0.len() <= limit {
                 break;
             }
-            let from: Vec<Rule> = from
-                .into_iter()
-                .filter(|rule| rules.contains(rule))
-                .collect();
+            made.from.retain(|rule| fitted.rules.contains(rule));
             let before = taken.0.len();
-            for rule in &from {
+            for rule in &made.from {
                 taken.remove(rule);
             }
-            if !rules.contains(&to) {
-                taken.add(&to);
+            let is_new = !fitted.rules.contains(&made.to);
+            if is_new {
+                taken.add(&made.to);
             }
             if taken.0.len() >= before {
-                for rule in &from {
+                for rule in &made.from {
                     taken.add(rule);
                 }
-                if !rules.contains(&to) {
-                    taken.remove(&to);
+                if is_new {
+                    taken.remove(&made.to);
                 }
                 continue;
             }
-            for rule in &from {
-                rules.remove(rule);
-            }
-            rules.insert(to);
-            losses.push(loss);
+            fitted.apply(made);
         }
     }
     let needed = taken.0.len() + POSTURE_ENTRIES;
-    if needed > limit {
+    if taken.0.len() > limit {
         return Err(needed);
     }
-    losses.sort();
-    Ok((rules, joined(losses)))
-}
-
-fn is_read(rule: &Rule, written: &dyn Fn(&Rule) -> bool) -> bool {
-    rule.class == RuleClass::File && !written(rule)
+    fitted.losses.sort();
+    fitted.losses = joined(fitted.losses);
+    Ok(fitted)
 }
 
 /// One loss for all rules that lost their programs.
@@ -192,9 +236,13 @@ fn joined(losses: Vec<Loss>) -> Vec<Loss> {
     rest
 }
 
-fn unscope(rules: &BTreeSet<Rule>, may: &dyn Fn(&Rule) -> bool) -> Vec<Move> {
+fn unscope(fitted: &Fitted, may: &dyn Fn(&Rule) -> bool) -> Vec<Move> {
     let mut same: BTreeMap<(RuleClass, &Target), Vec<&Rule>> = BTreeMap::new();
-    for rule in rules.iter().filter(|rule| may(rule) && !is_shared(rule)) {
+    for rule in fitted
+        .rules
+        .iter()
+        .filter(|rule| may(rule) && !is_shared(rule))
+    {
         same.entry((rule.class, &rule.target))
             .or_default()
             .push(rule);
@@ -202,6 +250,7 @@ fn unscope(rules: &BTreeSet<Rule>, may: &dyn Fn(&Rule) -> bool) -> Vec<Move> {
     same.into_iter()
         .filter(|(_, list)| list.len() > 1)
         .map(|((class, target), list)| Move {
+            reads: list.iter().all(|rule| fitted.reading.contains(rule)),
             from: list.into_iter().cloned().collect(),
             to: Rule {
                 class,
@@ -209,6 +258,11 @@ fn unscope(rules: &BTreeSet<Rule>, may: &dyn Fn(&Rule) -> bool) -> Vec<Move> {
                 source: None,
             },
             loss: Loss::Unscoped { paths: 1 },
+        })
+        .filter(|made| {
+            let is_written = made.from.iter().any(|rule| fitted.written.contains(rule));
+            let shadows = |reading: &Rule| is_shadowed(&made.to, reading);
+            !(is_written && fitted.reading.iter().any(shadows))
         })
         .collect()
 }
@@ -224,15 +278,42 @@ fn is_shared(rule: &Rule) -> bool {
 /// Fewer names than this are not worth a directory.
 const NAMES_TO_COLLAPSE: usize = 4;
 
+/// Whose names a directory may stand in for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Which {
+    /// Names that a class knows.
+    Classed,
+    /// Names that one program, or whichever, only reads.
+    Read,
+    /// Names that are only read, whoever does. The directory is for all programs.
+    ReadByAny,
+}
+
+/// Whether the enforcer finds the directory before the rule, asked about what the rule is for: one for
+/// a program before a rule for all, and of two directories the deepest with all below it.
+fn is_shadowed(rule: &Rule, reading: &Rule) -> bool {
+    let Target::Directory { dir, .. } = &reading.target else {
+        return false;
+    };
+    let (path, stands_back) = match &rule.target {
+        Target::Path(path) => (path, false),
+        Target::Directory { dir: of, recursive } => (of, !recursive || of == dir),
+        Target::Pattern(_) => return false,
+    };
+    let is_of_another = rule.source.is_none() && reading.source.is_some();
+    path.as_bytes().starts_with(dir.as_bytes())
+        && (is_of_another || (stands_back && rule.source == reading.source))
+}
+
 /// One rule for a directory of the tier in place of those for the names in it.
-fn collapse(
-    rules: &BTreeSet<Rule>,
-    wanted: Tier,
-    recursive: bool,
-    may: &dyn Fn(&Rule, &[u8]) -> bool,
-) -> Vec<Move> {
+fn collapse(fitted: &Fitted, wanted: Tier, recursive: bool, which: Which) -> Vec<Move> {
+    let classed = |name: &[u8]| class::form(name, class::Place { before: &[] }).is_some();
+    let may = |rule: &Rule, name: &[u8]| match which {
+        Which::Classed => classed(name),
+        Which::Read | Which::ReadByAny => fitted.is_read(rule) && !is_shared(rule),
+    };
     let mut siblings: BTreeMap<(AbsPath, Option<&AbsPath>), Vec<&Rule>> = BTreeMap::new();
-    for rule in rules {
+    for rule in &fitted.rules {
         let path = match &rule.target {
             Target::Path(path) => path,
             Target::Directory { dir, .. } if recursive => dir,
@@ -256,10 +337,8 @@ fn collapse(
             };
             let small = dir.as_bytes().len() <= MAX_DIR_BYTES;
             if small && tier::of(&dir, recursive) == wanted {
-                siblings
-                    .entry((dir, rule.source.as_ref()))
-                    .or_default()
-                    .push(rule);
+                let source = rule.source.as_ref().filter(|_| which != Which::ReadByAny);
+                siblings.entry((dir, source)).or_default().push(rule);
             }
         }
     }
@@ -269,6 +348,7 @@ fn collapse(
         // One more name beside a library would be loaded as one.
         .filter(|(_, list)| wanted == Tier::Own || !list.iter().any(|rule| is_loaded(rule)))
         .map(|((dir, source), list)| Move {
+            reads: which != Which::Classed,
             loss: Loss::Collapsed {
                 dir: dir.to_string(),
                 paths: list.len(),
@@ -280,6 +360,10 @@ fn collapse(
                 target: Target::Directory { dir, recursive },
                 source: source.cloned(),
             },
+        })
+        .filter(|made| {
+            let shadowed = |rule: &Rule| is_shadowed(rule, &made.to);
+            which == Which::Classed || !fitted.written.iter().any(shadowed)
         })
         .collect()
 }

@@ -327,10 +327,11 @@ impl Index {
 }
 
 /// Leaves out each rule whose needs others allow, the widest first: none of the rest can be left
-/// out without losing a need.
+/// out without losing a need. Nothing is written by those that are for `reading`.
 pub(super) fn irredundant(
     rules: BTreeSet<Rule>,
     needs: &BTreeMap<Need, Support>,
+    reading: &BTreeSet<Rule>,
     read_only: bool,
     dialect: Dialect,
 ) -> Vec<Chosen> {
@@ -345,7 +346,8 @@ pub(super) fn irredundant(
     // A pattern that is only read does not become one to write for what it takes in.
     let may_hold = |rule: &Rule, support: &Support| match &rule.target {
         Target::Pattern(shape) => !(read_only && support.writes) || written.contains(shape),
-        Target::Path(_) | Target::Directory { .. } => true,
+        Target::Directory { .. } => !(support.writes && reading.contains(rule)),
+        Target::Path(_) => true,
     };
     for (need, support) in needs {
         let covering: BTreeSet<&Rule> = index

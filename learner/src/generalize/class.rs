@@ -35,6 +35,8 @@ pub enum Class {
     Temporary,
     /// A digest in hexadecimal digits.
     Hex,
+    /// A hexadecimal digit of the name of a directory over which a store spreads digests.
+    HexDigit,
     /// A digest in letters and digits.
     Base,
     /// A number.
@@ -68,7 +70,7 @@ impl Class {
             | Self::Cgroup
             | Self::Temporary => Strength::Always,
             Self::Uuid | Self::Time | Self::Hex | Self::Base => Strength::Strong,
-            Self::Number | Self::Mixed | Self::Changing => Strength::Weak,
+            Self::HexDigit | Self::Number | Self::Mixed | Self::Changing => Strength::Weak,
         }
     }
 
@@ -90,6 +92,7 @@ impl Class {
             Self::Uuid => "[0-9a-fA-F]*[-_]*[-_]*[-_]*[-_][0-9a-fA-F]*",
             Self::Time => "[0-9]*",
             Self::Hex => "[0-9a-fA-F]*",
+            Self::HexDigit => "[0-9a-fA-F]",
             Self::Base | Self::Mixed => "[0-9A-Za-z]*",
             Self::Temporary => "*",
             Self::Changing => "?*",
@@ -110,6 +113,7 @@ impl Class {
             Self::Time => "time",
             Self::Temporary => "temporary",
             Self::Hex => "hex",
+            Self::HexDigit => "hex-digit",
             Self::Base => "base",
             Self::Number => "number",
             Self::Mixed => "mixed",

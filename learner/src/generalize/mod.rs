@@ -262,8 +262,10 @@ pub fn generalize(seen: &[Seen<'_>], options: &Options) -> Result<Generalized, O
         .filter(|(need, _)| !out.contains(need) && choose::is_asked(need, options.enforcer))
         .map(|(need, support)| (need.clone(), support.clone()))
         .collect();
-    let prune = |rules| choose::irredundant(rules, &held, options.read_only, options.enforcer);
-    let mut chosen = prune(rules);
+    let prune = |rules, reading: &BTreeSet<Rule>| {
+        choose::irredundant(rules, &held, reading, options.read_only, options.enforcer)
+    };
+    let mut chosen = prune(rules, &BTreeSet::new());
     let mut losses = Vec::new();
     if options.enforcer.has_budget() {
         let written: BTreeSet<Rule> = chosen
@@ -272,13 +274,12 @@ pub fn generalize(seen: &[Seen<'_>], options: &Options) -> Result<Generalized, O
             .map(|chosen| chosen.rule.clone())
             .collect();
         let rules = chosen.into_iter().map(|chosen| chosen.rule).collect();
-        let fitted = budget::fit(rules, &|rule| written.contains(rule), options);
-        let (rules, lost) = fitted.map_err(|needed| OverBudget {
+        let fitted = budget::fit(rules, written, options).map_err(|needed| OverBudget {
             needed,
             limit: options.entries,
         })?;
-        losses = lost;
-        chosen = prune(rules);
+        losses = fitted.losses;
+        chosen = prune(fitted.rules, &fitted.reading);
     }
     // A need that was left out may be allowed all the same, by the rule for another.
     let for_reading: BTreeSet<&Rule> = chosen

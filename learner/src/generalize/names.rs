@@ -1,5 +1,7 @@
 //! Which names vary from run to run: told by their class, and by the runs that have them.
 
+mod fan_out;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::class::{self, Class, Form, Found, Piece, Place, Strength};
@@ -103,15 +105,19 @@ impl Names {
     }
 
     fn varying(&self, place: Place<'_>) -> BTreeMap<&[u8], Form> {
+        let mut varying: BTreeMap<&[u8], Form> =
+            fan_out::directories(self, place).into_iter().collect();
         let mut forms: BTreeMap<Form, (Strength, Vec<Child<'_>>)> = BTreeMap::new();
         for (name, names) in &self.below {
+            if varying.contains_key(&**name) {
+                continue;
+            }
             if let Some(Found { form, strength }) = class::form(name, place) {
                 let group = forms.entry(form).or_insert((strength, Vec::new()));
                 group.0 = group.0.max(strength);
                 group.1.push((name, names));
             }
         }
-        let mut varying = BTreeMap::new();
         for (form, (strength, group)) in forms {
             let differs =
                 differs(&group) || (form.is_numbered() && is_own(place) && is_another(&group));
@@ -140,7 +146,7 @@ impl Names {
         place: Place<'_>,
         varying: &BTreeMap<&[u8], Form>,
     ) -> Vec<(&'a [u8], Form)> {
-        if self.runs.len() < RUNS_TO_CALL_CHANGING || tier::is_kept(place.before) {
+        if self.runs.len() < RUNS_TO_CALL_CHANGING || !is_own(place) {
             return Vec::new();
         }
         // Names that are alike: files of one ending, or directories that hold the same.

@@ -1,3 +1,6 @@
+mod budget;
+mod fan_out;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -288,56 +291,6 @@ fn a_program_of_another_name_in_each_run_never_opens_a_writable_place() {
                 .any(|left| left.need.class == RuleClass::Process)
         );
     }
-}
-
-#[test]
-fn a_library_never_opens_its_directory_however_tight_the_budget() {
-    let libraries = (0..40).map(|n| read(APP, &format!("/usr/lib/x86_64-linux-gnu/lib{n}.so.1")));
-    let runs = [run(libraries)];
-    let error = try_rules(
-        &runs,
-        Options {
-            entries: 20,
-            ..options(Tightness::Durable, Dialect::Bpf)
-        },
-    )
-    .expect_err("it cannot fit");
-    assert_eq!(error.limit, 20);
-    assert!(error.needed > 40);
-}
-
-#[test]
-fn what_does_not_fit_is_collapsed_where_it_costs_least_and_that_is_said() {
-    let pages = (0..60).map(|n| {
-        read(
-            APP,
-            &format!(
-                "/srv/www/page{}.html",
-                char::from(b'a' + n % 26).to_string().repeat(1 + n as usize)
-            ),
-        )
-    });
-    let runs = [run(pages.chain([write(APP, "/srv/log")]))];
-    let found = try_rules(
-        &runs,
-        Options {
-            entries: 20,
-            ..options(Tightness::Balanced, Dialect::Bpf)
-        },
-    )
-    .expect("fits");
-    assert!(
-        has(&found, "File /srv/www/* by /usr/bin/app"),
-        "{:?}",
-        shown(&found)
-    );
-    assert!(has(&found, "File /srv/log by /usr/bin/app"));
-    assert!(found.entries <= 20);
-    assert!(
-        matches!(&found.losses[..], [Loss::Collapsed { dir, paths: 60, .. }] if dir == "/srv/www/"),
-        "{:?}",
-        found.losses
-    );
 }
 
 #[test]

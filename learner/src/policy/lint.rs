@@ -12,6 +12,7 @@ use super::document::{Directory, Effect, PathRule, Policy, Source};
 use super::meaning::{Enforced, Enforcer, Posture, Postures};
 
 mod pairs;
+mod traps;
 
 /// One thing to know about a rule, or about a policy as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,6 +68,9 @@ pub fn lint<P: Borrow<Policy>>(policies: &[P], enforcer: Enforcer) -> Vec<Lint> 
         lints.policy = &policy.metadata.name;
         lints.of_rules(policy, enforcer);
         lints.of_file_list(policy, enforcer);
+        if enforcer == Enforcer::Bpf {
+            traps::lint(policy, &mut lints);
+        }
     }
     if enforcer == Enforcer::Bpf {
         pairs::lint(&policies, &mut lints);

@@ -111,10 +111,11 @@ pub(super) fn convergence(lesson: &Lesson<'_>, rules: &Generalized) -> Vec<NewIn
     in_order(lesson)
         .into_iter()
         .map(|(number, key)| {
-            let shown = units.of_run(lesson, number);
+            let shown: BTreeSet<Unit> =
+                units.of_run(lesson, number).into_iter().flatten().collect();
             let behaviors = shown.len();
             let before = known.len();
-            known.extend(shown.into_keys());
+            known.extend(shown);
             NewInRun {
                 run: key.run.clone(),
                 behaviors,
@@ -164,21 +165,43 @@ impl<'a> Units<'a> {
         }
     }
 
-    /// With how much the run did of each: distinct operations, one that needs two rules counted twice.
-    fn of_run(&self, lesson: &Lesson<'_>, number: u32) -> BTreeMap<Unit, usize> {
+    /// For each distinct operation of the run what it needs: an exec needs two rules.
+    fn of_run(&self, lesson: &Lesson<'_>, number: u32) -> Vec<BTreeSet<Unit>> {
         let unit = |need: Need| match self.allowed_by.get(&need) {
             Some(rule) => Unit::Rule(*rule),
             None if self.left_out.contains(&need) => Unit::LeftOut(number, need),
             None => Unit::NotAsked(need),
         };
-        let mut units = BTreeMap::new();
-        for learned in lesson.of_run(number) {
-            for need in self.rules.needs_of(learned.behavior, learned.entry) {
-                *units.entry(unit(need)).or_default() += 1;
-            }
-        }
-        units
+        lesson
+            .of_run(number)
+            .map(|learned| self.rules.needs_of(learned.behavior, learned.entry))
+            .map(|needs| needs.into_iter().map(unit).collect())
+            .collect()
     }
+}
+
+/// Of each run the behaviours, each with the operations that count for it. An operation is denied if
+/// one of the things that it needs is, so it counts for the one that the fewest runs showed.
+fn counted(runs: &[Vec<BTreeSet<Unit>>]) -> Vec<BTreeMap<&Unit, usize>> {
+    let mut in_runs: BTreeMap<&Unit, usize> = BTreeMap::new();
+    for run in runs {
+        for unit in run.iter().flatten().collect::<BTreeSet<_>>() {
+            *in_runs.entry(unit).or_default() += 1;
+        }
+    }
+    let rarest = |unit: &&Unit| (matches!(unit, Unit::NotAsked(_)), in_runs[*unit]);
+    runs.iter()
+        .map(|run| {
+            let mut units: BTreeMap<&Unit, usize> =
+                run.iter().flatten().map(|unit| (unit, 0)).collect();
+            for needed in run {
+                if let Some(unit) = needed.iter().min_by_key(rarest) {
+                    *units.entry(unit).or_default() += 1;
+                }
+            }
+            units
+        })
+        .collect()
 }
 
 /// What the complete runs say about the next one, each of them held against the policy that the
@@ -193,7 +216,7 @@ pub(super) fn readiness(
     let partial = runs().filter_map(|(_, (key, run))| Partial::of(key, run));
     let complete: Vec<_> = runs().filter(|(_, (_, run))| !run.is_partial()).collect();
     let units = Units::of(rules);
-    let shown: Vec<BTreeMap<Unit, usize>> = complete
+    let operations: Vec<Vec<BTreeSet<Unit>>> = complete
         .iter()
         .map(|(number, _)| units.of_run(lesson, *number))
         .collect();
@@ -222,5 +245,25 @@ pub(super) fn readiness(
             })
         })
         .collect();
-    readiness::assess(&shown, partial.collect(), left_one_out)
+    readiness::assess(&counted(&operations), partial.collect(), left_one_out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_counts_once_and_for_what_the_fewest_runs_showed() {
+        let op = |rules: &[usize]| rules.iter().map(|rule| Unit::Rule(*rule)).collect();
+        let runs = [
+            vec![op(&[1, 2]), op(&[1])],
+            vec![op(&[1])],
+            vec![op(&[1, 3])],
+        ];
+        let weights: Vec<Vec<usize>> = counted(&runs)
+            .iter()
+            .map(|run| run.values().copied().collect())
+            .collect();
+        assert_eq!(weights, [vec![1, 1], vec![1], vec![0, 1]]);
+    }
 }

@@ -65,6 +65,7 @@ fn a_list_of_files_is_looked_over_as_a_whole() {
             "p0: spec.file.matchPaths[0]: readOnly is enforced under the audit posture too: it refuses, and does not only report",
             "p0: spec.file: the files that are allowed name no loader and no library, and under block a program that needs one does not start",
             "p0: spec.file: on an overlay root under block, the first change of a file of the image is refused: it is copied up below the host's /var/lib/containerd/, which no rule allows",
+            "p0: spec.file: readOnly stops writing and appending; it lets files be removed, renamed, linked, truncated, mapped for writing and their modes be changed",
         ]
     );
     let all = "  file: {matchDirectories: [{dir: /, recursive: true}]}\n  action: Allow\n";
@@ -136,4 +137,44 @@ fn what_apparmor_leaves_out_is_named() {
             "p0: spec.file.matchDirectories[0]: without a slash at its end it acts on everything whose name begins so",
         ]
     );
+}
+
+#[test]
+fn what_kubearmors_programs_do_unexpectedly_is_named() {
+    let deep = "/d".repeat(20);
+    let spec = format!(
+        "  process:
+    matchPaths:
+    - {{path: /bin/a}}
+    - {{path: /bin/e}}
+    - {{path: /bin/b, action: Audit}}
+    - {{path: /bin/c, action: Block}}
+  file:
+    matchPaths: [{{path: {deep}}}]
+    matchDirectories: [{{dir: /, recursive: true}}, {{dir: /srv/, ownerOnly: true, pts: false}}]
+  network:
+    matchProtocols: [{{protocol: tcp}}, {{protocol: icmp}}, {{protocol: UDP}}]
+  action: Allow
+"
+    );
+    let all = said(&spec, Enforcer::Bpf);
+    for wanted in [
+        "p0: spec.process.matchPaths[1]: a program of this name is found under KubeArmor's own posture key, whatever the rules say",
+        "p0: spec.process.matchPaths[2]: rules that audit are not in the kernel: beside rules that allow, what it names is refused under block",
+        "p0: spec.process: a program that runs from no file (memfd) is not held to the rules that block for all, since others allow",
+        "p0: spec.file.matchPaths[0]: the last 20 components are all that is compared, so every deeper path that ends so matches too",
+        "p0: spec.file.matchDirectories[1]: pts: false refuses from a terminal under the audit posture too, and does not only report",
+        "p0: spec.file: on an overlay root ownerOnly refuses owners other than root",
+        "p0: spec.network.matchProtocols[0]: tcp is every stream socket without a protocol of its own, unix sockets too",
+        "p0: spec.network.matchProtocols[2]: UDP is every datagram socket without a protocol of its own, unix sockets too",
+    ] {
+        assert!(all.iter().any(|text| text == wanted), "{wanted}: {all:#?}");
+    }
+    let of_traps = all
+        .iter()
+        .filter(|text| text.contains("matchPaths[0]") && text.contains("process"));
+    assert_eq!(of_traps.count(), 0, "{all:#?}");
+    // Without a list that allows, nothing of it is so.
+    let blocks = "  process: {matchPaths: [{path: /bin/a, action: Audit}, {path: /bin/c}]}\n  action: Block\n";
+    assert_eq!(said(blocks, Enforcer::Bpf), [""; 0]);
 }
