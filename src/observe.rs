@@ -40,8 +40,13 @@ pub(crate) fn run(global: &Global, args: &Observe) -> Result<ExitCode, Failure> 
     // A store that cannot be opened is said before the run, not after it. It is not kept open:
     // several may be watched at once, and one store has one owner at a time.
     let workload = args.name.clone().unwrap_or_else(|| default_workload(args));
+    let mut takes_state = true;
     match open_books(global, &dir) {
-        Ok(books) => say_if_blocked(&workload, &books.ledger()?),
+        Ok(books) => {
+            let ledger = books.ledger()?;
+            say_if_blocked(&workload, &ledger);
+            takes_state = !ledger.is_judged(&workload);
+        }
         Err(error) if !error.is_locked() => return Err(error.into()),
         Err(_) => {}
     }
@@ -53,6 +58,7 @@ pub(crate) fn run(global: &Global, args: &Observe) -> Result<ExitCode, Failure> 
             ring: args.ring_buffer,
         },
         max_behaviors: DEFAULT_MAX_BEHAVIORS,
+        takes_state,
         order: None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()

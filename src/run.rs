@@ -132,6 +132,7 @@ fn carry_out(args: &Run, order: Option<Order>) -> Result<Watched, Failure> {
             ..Settings::default()
         },
         max_behaviors: DEFAULT_MAX_BEHAVIORS,
+        takes_state: false,
         order,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()

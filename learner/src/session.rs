@@ -51,6 +51,9 @@ pub struct Plan {
     pub settings: Settings,
     /// Most distinct behaviours.
     pub max_behaviors: usize,
+    /// Whether what processes that run already have open is evidence. It teaches what is learning; where a
+    /// candidate is frozen it is nothing to be judged: it may have been opened before, or by another.
+    pub takes_state: bool,
     /// What is enforced on it meanwhile.
     pub order: Option<Order>,
 }
@@ -182,7 +185,9 @@ pub async fn watch(plan: Plan) -> Result<Watched, SessionError> {
             return Err(SessionError::Inside);
         }
         pids.retain(|pid| *pid != own);
-        late = live::state(&pids, begun);
+        if plan.takes_state {
+            late = live::state(&pids, begun);
+        }
     }
     let mut enforcement = match &plan.order {
         Some(order) => Some(Enforcement::begin(order, group.as_deref())?),

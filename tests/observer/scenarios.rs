@@ -422,6 +422,7 @@ fn late(rung: Rung) -> Result<(), Failed> {
             ..Settings::default()
         },
         max_behaviors: DEFAULT_MAX_BEHAVIORS,
+        takes_state: true,
         order: None,
     })?;
     sleeper.wait()?;

@@ -74,7 +74,7 @@ pub(crate) fn real() -> Result<(), Failed> {
     let postgresql = super::real::packages().join(" ");
     let settings = [
         ("TESTS", "real"),
-        ("PROGRAMS", "/usr/bin/curl /usr/bin/setpriv"),
+        ("PROGRAMS", "/usr/bin/curl /usr/bin/setpriv /usr/sbin/runc"),
         ("PACKAGES", postgresql.as_str()),
         ("MEM", "3000"),
     ];

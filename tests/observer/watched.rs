@@ -133,6 +133,7 @@ pub(crate) fn command(settings: Settings, argv: Vec<OsString>) -> Result<Seen, F
         limit: None,
         settings,
         max_behaviors: DEFAULT_MAX_BEHAVIORS,
+        takes_state: true,
         order: None,
     })
 }

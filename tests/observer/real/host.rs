@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::check;
 
 /// For what is sure to come, on however slow a machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_millis(50);
 /// Where the workloads' cgroups are.
 const SHOP: &str = "/sys/fs/cgroup/shop";
@@ -76,7 +76,7 @@ impl Host {
         let config = self.join("agent.yaml");
         fs::write(
             &config,
-            "watch: {containers: false, cgroups: ['/shop/*']}\nflush: 500ms\n",
+            "watch: {containers: true, cgroups: ['/shop/*']}\nflush: 500ms\n",
         )?;
         let log = File::create(self.log_file())?;
         let child = self

@@ -1,6 +1,7 @@
 //! Real programs on their way from learning to block: nginx, redis-server and PostgreSQL from Debian's
 //! packages, with one agent that watches them, in the virtual machine.
 
+mod container;
 mod host;
 mod nginx;
 mod postgresql;
@@ -20,10 +21,11 @@ pub(crate) fn run() -> ExitCode {
         Ok(host) => host,
         Err(why) => return failed("the agent", &why),
     };
-    let stories: [(&str, Story); 3] = [
+    let stories: [(&str, Story); 4] = [
         ("nginx", nginx::story),
         ("redis-server", redis::story),
         ("PostgreSQL", postgresql::story),
+        ("a container of runc", container::story),
     ];
     for (name, story) in stories {
         if let Err(why) = story(&mut host) {

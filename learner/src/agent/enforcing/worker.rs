@@ -21,6 +21,8 @@ const LOOK: Duration = Duration::from_millis(500);
 /// When what failed is tried again.
 const AGAIN: Duration = Duration::from_secs(30);
 
+/// So many refusals are said one by one in a turn: who provokes them is not to fill the log.
+const SAID: usize = 20;
 /// Scopes of which it is kept whose they were.
 const MAX_SCOPES: usize = 8192;
 
@@ -38,6 +40,19 @@ struct Held {
     hash: [u64; 2],
     /// Whose; nobody's that is known yet where an earlier agent left it.
     of: Option<Revision>,
+}
+
+/// What could not be enforced, or let be.
+struct Unenforced {
+    /// Of whom, if of one of several.
+    of: Option<Revision>,
+    error: EnforceError,
+}
+
+impl From<EnforceError> for Unenforced {
+    fn from(error: EnforceError) -> Self {
+        Self { of: None, error }
+    }
 }
 
 pub(super) struct Worker {
@@ -186,8 +201,12 @@ impl Worker {
     fn enforce(&mut self) {
         match self.try_to_enforce() {
             Ok(()) => self.failed = None,
-            Err(error) => {
-                let why = error.to_string();
+            Err(Unenforced { of, error }) => {
+                let name = of.map(|of| visible(&of.workload.to_string()));
+                let why = format!(
+                    "{}{error}",
+                    name.map_or_else(String::new, |name| format!("{name}: "))
+                );
                 if self.failed.as_ref().is_none_or(|(known, _)| *known != why) {
                     tracing::error!("not all that stands under block is enforced: {why}");
                 }
@@ -203,7 +222,7 @@ impl Worker {
         });
     }
 
-    fn try_to_enforce(&mut self) -> Result<(), EnforceError> {
+    fn try_to_enforce(&mut self) -> Result<(), Unenforced> {
         let wanted = self.wanted();
         let has_older = self.all_have_begun && enforcer::is_pinned_by_another(&self.instance)?;
         if self.enforcer.is_none() && (!wanted.is_empty() || has_older) {
@@ -245,10 +264,10 @@ impl Worker {
                     }
                     said(revision, frozen, "is enforced from now on");
                 }
+                // The others are not to wait for it.
                 Err(error) => {
-                    let name = visible(&revision.workload.to_string());
-                    tracing::debug!(workload = %name, "its candidate was not applied: {error}");
-                    failed = Some(error);
+                    let of = Some(revision.clone());
+                    failed = failed.or(Some(Unenforced { of, error }));
                 }
             }
         }
@@ -268,7 +287,7 @@ impl Worker {
             }
         }
         match failed {
-            Some(error) => Err(error),
+            Some(failed) => Err(failed),
             None if self.all_have_begun && !enforcer.older().is_empty() => {
                 enforcer.retire_older()?;
                 tracing::info!("what another version had enforced is replaced");
@@ -295,8 +314,16 @@ impl Worker {
         };
         match enforcer.alerts(self.clock) {
             Ok(alerts) => {
-                for alert in alerts {
-                    self.note(&alert);
+                for (number, alert) in alerts.iter().enumerate() {
+                    self.note(alert, number < SAID);
+                }
+                if alerts.len() > SAID {
+                    let more = alerts.len() - SAID;
+                    tracing::info!(more, "more was refused; learner alerts shows it");
+                }
+                if !alerts.is_empty() {
+                    let refused = self.refused.clone();
+                    self.figures.set(|inner| inner.refused = refused);
                 }
             }
             Err(error) => tracing::error!("what was refused cannot be read: {error}"),
@@ -304,20 +331,20 @@ impl Worker {
         self.count_losses();
     }
 
-    fn note(&mut self, alert: &Alert) {
+    fn note(&mut self, alert: &Alert, is_said: bool) {
         let of = self.scopes.get(&alert.scope);
         if let Some(revision) = of {
             let count = self.refused.entry(revision.clone()).or_default();
             *count = count.saturating_add(alert.count);
         }
-        tracing::info!(
-            workload = of.map(|revision| visible(&revision.workload.to_string())),
-            count = alert.count,
-            what = visible(&alert.behavior.to_string()),
-            "refused"
-        );
-        let refused = self.refused.clone();
-        self.figures.set(|inner| inner.refused = refused);
+        if is_said {
+            tracing::info!(
+                workload = of.map(|revision| visible(&revision.workload.to_string())),
+                count = alert.count,
+                what = visible(&alert.behavior.to_string()),
+                "refused"
+            );
+        }
     }
 
     fn count_losses(&mut self) {

@@ -1,0 +1,118 @@
+//! A container of runc on an overlay root: learned, promoted, and run again under block, with a file of its
+//! image that is copied up. Who gets into it is refused.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use libtest_mimic::Failed;
+use nix::mount::{MsFlags, mount, umount};
+
+use super::host::Host;
+use crate::check;
+
+const NAME: &str = "shop-runc";
+const BUNDLE: &str = "/tmp/container";
+const WORK: &str =
+    "cat /etc/motd; echo served >> /var/log/app; while [ ! -e /run/stop ]; do sleep 0.2; done";
+
+fn image() -> Result<(), Failed> {
+    let lower = Path::new(BUNDLE).join("lower");
+    for name in ["bin", "proc", "dev", "etc", "run", "var/log", "tmp"] {
+        fs::create_dir_all(lower.join(name))?;
+    }
+    fs::copy("/bin/busybox", lower.join("bin/busybox"))?;
+    for name in ["sh", "cat", "sleep"] {
+        symlink("busybox", lower.join("bin").join(name))?;
+    }
+    fs::write(lower.join("etc/motd"), "hello")?;
+    fs::write(lower.join("etc/shadow"), "secret")?;
+    fs::write(lower.join("var/log/app"), "")?;
+    let config = serde_json::json!({
+        "ociVersion": "1.0.2",
+        "process": {
+            "terminal": false, "user": {"uid": 0, "gid": 0}, "cwd": "/",
+            "args": ["/bin/sh", "-c", WORK], "env": ["PATH=/bin"],
+        },
+        "root": {"path": "merged"},
+        "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
+        "linux": {
+            "cgroupsPath": format!("/{NAME}"),
+            "namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}],
+        },
+    });
+    Ok(fs::write(
+        Path::new(BUNDLE).join("config.json"),
+        config.to_string(),
+    )?)
+}
+
+/// Starts the container on a root that nothing was written to yet.
+fn start(host: &Host) -> Result<Child, Failed> {
+    let at = |name: &str| Path::new(BUNDLE).join(name);
+    let _ = umount(&at("merged"));
+    for name in ["upper", "work", "merged"] {
+        let _ = fs::remove_dir_all(at(name));
+        fs::create_dir_all(at(name))?;
+    }
+    let options = format!("lowerdir={BUNDLE}/lower,upperdir={BUNDLE}/upper,workdir={BUNDLE}/work");
+    mount(
+        Some("overlay"),
+        &at("merged"),
+        Some("overlay"),
+        MsFlags::empty(),
+        Some(options.as_str()),
+    )?;
+    let child = Command::new("runc")
+        .args(["run", "--no-pivot", "-b", BUNDLE, NAME])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(host.join("runc.log"))?)
+        .spawn()?;
+    host.wait("the container to work", || {
+        fs::read(at("upper/var/log/app")).is_ok_and(|log| log == b"served\n")
+    })?;
+    Ok(child)
+}
+
+fn stop(host: &Host, mut child: Child) -> Result<(), Failed> {
+    let before = host.ends(NAME);
+    fs::write(Path::new(BUNDLE).join("merged/run/stop"), "")?;
+    let status = child.wait()?;
+    check(status.success(), || {
+        let log = fs::read(host.join("runc.log")).unwrap_or_default();
+        format!("{status}: {}", String::from_utf8_lossy(&log))
+    })?;
+    host.wait("the end of the run", || host.ends(NAME) > before)
+}
+
+fn whole(host: &Host) -> Result<(), Failed> {
+    let child = start(host)?;
+    stop(host, child)
+}
+
+pub(crate) fn story(host: &mut Host) -> Result<(), Failed> {
+    image()?;
+    host.carry(NAME, 2, &[], "1h", whole)?;
+    let child = start(host)?;
+    host.held(NAME, 1)?;
+    let entered = Command::new("runc")
+        .args(["exec", NAME, "/bin/cat", "/etc/shadow"])
+        .output()?;
+    check(
+        !entered.status.success() && entered.stdout.is_empty(),
+        || format!("{entered:?}"),
+    )?;
+    host.wait("the alert", || {
+        host.alerts(NAME).is_ok_and(|all| !all.is_empty())
+    })?;
+    let alerts = host.alerts(NAME)?;
+    check(alerts.iter().all(|alert| alert["by"] == "outside"), || {
+        format!("{alerts:?}")
+    })?;
+    check(host.status(NAME)?["posture"] == "block", || {
+        format!("{:?}", host.status(NAME))
+    })?;
+    stop(host, child)
+}
