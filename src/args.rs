@@ -235,7 +235,8 @@ pub(crate) struct Run {
 /// Stop enforcing what a Learner that has ended left enforced
 ///
 /// Enforcement is pinned in the kernel: it goes on when Learner ends or is killed. This removes it.
-/// Run it from outside of what is held to a policy.
+/// Run it from outside of what is held to a policy. An agent that runs says so, and enforces nothing until
+/// it is restarted; 'learner demote' takes back one workload.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
                   learner release\n  \

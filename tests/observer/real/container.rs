@@ -97,9 +97,12 @@ pub(crate) fn story(host: &mut Host) -> Result<(), Failed> {
     host.carry(NAME, 2, &[], "1h", whole)?;
     let child = start(host)?;
     host.held(NAME, 1)?;
-    let entered = Command::new("runc")
-        .args(["exec", NAME, "/bin/cat", "/etc/shadow"])
-        .output()?;
+    let enter = || {
+        Command::new("runc")
+            .args(["exec", NAME, "/bin/cat", "/etc/shadow"])
+            .output()
+    };
+    let entered = enter()?;
     check(
         !entered.status.success() && entered.stdout.is_empty(),
         || format!("{entered:?}"),
@@ -114,5 +117,14 @@ pub(crate) fn story(host: &mut Host) -> Result<(), Failed> {
     check(host.status(NAME)?["posture"] == "block", || {
         format!("{:?}", host.status(NAME))
     })?;
+
+    // The last resort, by hand: all is let be, and the agent says so.
+    let released = host.learner(&["release"])?;
+    check(released.status.success(), || format!("{released:?}"))?;
+    host.wait("the agent to notice", || {
+        host.log().contains("somebody ran learner release")
+    })?;
+    let entered = enter()?;
+    check(entered.stdout == b"secret", || format!("{entered:?}"))?;
     stop(host, child)
 }

@@ -69,6 +69,8 @@ pub(super) struct Worker {
     /// Whether it is known of all that is held whose it is.
     all_have_begun: bool,
     next_scope: u32,
+    /// A person has run `learner release`: nothing is enforced until an agent begins anew.
+    released: bool,
     /// What could not be done when it was tried last, and when that was.
     failed: Option<(String, Instant)>,
     refused: BTreeMap<Revision, u64>,
@@ -94,6 +96,7 @@ impl Worker {
             scopes: BTreeMap::new(),
             all_have_begun: false,
             next_scope: 1,
+            released: false,
             failed: None,
             refused: BTreeMap::new(),
             lost: BTreeMap::new(),
@@ -223,6 +226,9 @@ impl Worker {
     }
 
     fn try_to_enforce(&mut self) -> Result<(), Unenforced> {
+        if self.released {
+            return Ok(());
+        }
         let wanted = self.wanted();
         let has_older = self.all_have_begun && enforcer::is_pinned_by_another(&self.instance)?;
         if self.enforcer.is_none() && (!wanted.is_empty() || has_older) {
@@ -309,6 +315,7 @@ impl Worker {
 
     /// Says what was refused, and what could not be told.
     fn look(&mut self) {
+        self.notice_release();
         let Some(enforcer) = &mut self.enforcer else {
             return;
         };
@@ -329,6 +336,22 @@ impl Worker {
             Err(error) => tracing::error!("what was refused cannot be read: {error}"),
         }
         self.count_losses();
+    }
+
+    /// Without their pins the programs are gone, whoever still has the maps open.
+    fn notice_release(&mut self) {
+        if self.enforcer.is_none() || enforcer::is_pinned(&self.instance).unwrap_or(true) {
+            return;
+        }
+        tracing::warn!(
+            cgroups = self.held.len(),
+            "somebody ran learner release: nothing is enforced until the agent is restarted; to take one workload \
+             back: learner demote"
+        );
+        self.released = true;
+        self.enforcer = None;
+        self.held.clear();
+        self.enforce();
     }
 
     fn note(&mut self, alert: &Alert, is_said: bool) {
