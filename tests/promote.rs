@@ -702,6 +702,19 @@ fn in_a_late_run_only_a_program_that_the_candidate_lets_run_can_be_denied_for_th
     }
 }
 
+/// A runtime that joins a container executes itself from memory.
+#[test]
+fn a_program_without_a_path_is_not_the_workloads_under_block() {
+    let story = Story::blocked();
+    let mut denied = refused(31.3, "/proc/filesystems");
+    let fields = denied.as_object_mut().expect("an object");
+    fields.remove("source");
+    story.import(&Run::new("entered", 31.1, 31.5).with(denied));
+    assert_eq!(story.promote(&[]).code, 0);
+    assert_eq!(story.posture(), "block");
+    assert_eq!(story.open().len(), 1);
+}
+
 #[test]
 fn what_the_kernel_always_refused_is_no_denial_of_the_candidate() {
     let story = Story::new();

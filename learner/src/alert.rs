@@ -135,7 +135,12 @@ pub fn alerts_besides(
             let Some(found) = judge(behavior, *seen, frozen, &refused_before) else {
                 continue;
             };
-            let whose = whose(lineage.whose(behavior, *seen), behavior, *seen, frozen);
+            let whose = whose(
+                lineage.whose(behavior, *seen),
+                run,
+                (behavior, *seen),
+                frozen,
+            );
             let act = Act::of(behavior);
             let alert = Alert {
                 id: ActId::of(&revision.workload, &act),
@@ -168,18 +173,29 @@ pub fn alerts_besides(
 }
 
 /// Of a run whose first program was not seen it is not known who descends from it. But under block the
-/// workload's own tree executes only what the candidate allows: another program came from outside.
-fn whose(known: Whose, behavior: &Behavior, seen: Sighting, frozen: &Frozen) -> Whose {
+/// workload's own tree executes only what the candidate allows: another program came from outside. So
+/// did one that has no path, as a container's runtime that joins in: no rule can allow it.
+fn whose(
+    known: Whose,
+    run: &RunProfile,
+    (behavior, seen): (&Behavior, Sighting),
+    frozen: &Frozen,
+) -> Whose {
     let is_blocked = frozen.freeze().blocked.is_some_and(|at| seen.first >= at);
-    match (&behavior.source, known) {
-        (Some(source), Whose::Unknown) if is_blocked => {
+    if known != Whose::Unknown || !is_blocked {
+        return known;
+    }
+    let may_be_own = match &behavior.source {
+        Some(source) => {
             let programs = frozen.candidate().programs();
-            match frozen.judge().may_run(source, &programs) {
-                true => Whose::Unknown,
-                false => Whose::Outside,
-            }
+            frozen.judge().may_run(source, &programs)
         }
-        _ => known,
+        // Some recordings name no programs at all.
+        None => run.seen.keys().all(|behavior| behavior.source.is_none()),
+    };
+    match may_be_own {
+        true => Whose::Unknown,
+        false => Whose::Outside,
     }
 }
 

@@ -42,7 +42,7 @@ fn boot(what: &str, settings: &[(&str, &str)]) -> Result<Option<String>, Failed>
 }
 
 /// What watching costs, in instructions, beside what bpftrace costs.
-pub(crate) fn overhead() -> Result<(), Failed> {
+fn overhead() -> Result<(), Failed> {
     let settings = [
         ("COUNTED", "1"),
         ("TESTS", "overhead"),
@@ -70,7 +70,7 @@ pub(crate) fn overhead() -> Result<(), Failed> {
 }
 
 /// Real programs under policies that were learned of them.
-pub(crate) fn real() -> Result<(), Failed> {
+fn real() -> Result<(), Failed> {
     let postgresql = super::real::packages().join(" ");
     let settings = [
         ("TESTS", "real"),
@@ -79,6 +79,18 @@ pub(crate) fn real() -> Result<(), Failed> {
         ("MEM", "3000"),
     ];
     boot("real programs, from learning to block", &settings).map(drop)
+}
+
+/// Both, in two machines at once: the one counts instructions, so the other does not disturb it.
+pub(crate) fn real_and_overhead() -> Result<(), Failed> {
+    std::thread::scope(|scope| {
+        let beside = scope.spawn(overhead);
+        let real = real();
+        let overhead = beside
+            .join()
+            .map_err(|_| "the other virtual machine's thread panicked")?;
+        real.and(overhead)
+    })
 }
 
 /// The same tests as on the host, on every rung: in two machines at once, since one of them keeps one

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use libtest_mimic::Failed;
 use nix::mount::{MsFlags, mount, umount};
@@ -64,7 +65,7 @@ fn start(host: &Host) -> Result<Child, Failed> {
         MsFlags::empty(),
         Some(options.as_str()),
     )?;
-    let child = Command::new("runc")
+    let child = Command::new("/usr/sbin/runc")
         .args(["run", "--no-pivot", "-b", BUNDLE, NAME])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -89,6 +90,8 @@ fn stop(host: &Host, mut child: Child) -> Result<(), Failed> {
 
 fn whole(host: &Host) -> Result<(), Failed> {
     let child = start(host)?;
+    // As long as the window that it is to be quiet.
+    std::thread::sleep(Duration::from_secs(2));
     stop(host, child)
 }
 
@@ -98,7 +101,7 @@ pub(crate) fn story(host: &mut Host) -> Result<(), Failed> {
     let child = start(host)?;
     host.held(NAME, 1)?;
     let enter = || {
-        Command::new("runc")
+        Command::new("/usr/sbin/runc")
             .args(["exec", NAME, "/bin/cat", "/etc/shadow"])
             .output()
     };
