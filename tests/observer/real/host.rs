@@ -155,17 +155,21 @@ impl Host {
         Ok(())
     }
 
-    /// How many runs of it have ended and are stored.
-    fn runs(&self, name: &str) -> Result<u64, Failed> {
-        let said = self.learner(&["runs", "-f", "json"])?;
+    /// The rows about it that a verb gives as JSON.
+    fn rows(&self, verb: &str, name: &str) -> Result<Vec<Value>, Failed> {
+        let said = self.learner(&[verb, "-f", "json"])?;
         let rows: Value = serde_json::from_slice(&said.stdout)?;
-        let rows = rows.as_array().ok_or("no rows")?;
-        let row = rows
-            .iter()
-            .find(|row| row["workload"].as_str().is_some_and(|of| of.contains(name)));
-        Ok(row.map_or(0, |row| {
-            row["runs"].as_u64().unwrap_or(0) - row["partial"].as_u64().unwrap_or(0)
-        }))
+        let rows = rows.as_array().ok_or("no rows")?.iter();
+        let is_its = |row: &&Value| row["workload"].as_str().is_some_and(|of| of.contains(name));
+        Ok(rows.filter(is_its).cloned().collect())
+    }
+
+    /// How many whole runs of it are stored.
+    fn runs(&self, name: &str) -> Result<u64, Failed> {
+        let rows = self.rows("runs", name)?;
+        let number = |row: &Value, key: &str| row[key].as_u64().unwrap_or(0);
+        let whole = |row: &Value| number(row, "runs") - number(row, "partial");
+        Ok(rows.first().map_or(0, whole))
     }
 
     /// Waits until the run that has just ended is stored as ended.
@@ -184,22 +188,13 @@ impl Host {
 
     /// Where it stands, by `learner status`.
     pub(crate) fn status(&self, name: &str) -> Result<Value, Failed> {
-        let said = self.learner(&["status", "-f", "json"])?;
-        let rows: Value = serde_json::from_slice(&said.stdout)?;
-        let rows = rows.as_array().ok_or("no rows")?;
-        let row = rows
-            .iter()
-            .find(|row| row["workload"].as_str().is_some_and(|of| of.contains(name)));
-        Ok(row.ok_or("it has no status")?.clone())
+        let row = self.rows("status", name)?.into_iter().next();
+        Ok(row.ok_or("it has no status")?)
     }
 
     /// The open alerts, by `learner alerts`.
     pub(crate) fn alerts(&self, name: &str) -> Result<Vec<Value>, Failed> {
-        let said = self.learner(&["alerts", "-f", "json"])?;
-        let rows: Value = serde_json::from_slice(&said.stdout)?;
-        let rows = rows.as_array().ok_or("no rows")?.iter();
-        let of_it = rows.filter(|row| row["workload"].as_str().is_some_and(|of| of.contains(name)));
-        Ok(of_it.cloned().collect())
+        self.rows("alerts", name)
     }
 
     /// `learner promote` for it alone; its line.
