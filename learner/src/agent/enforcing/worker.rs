@@ -45,7 +45,7 @@ struct Held {
 /// What could not be enforced, or let be.
 struct Unenforced {
     /// Of whom, if of one of several.
-    of: Option<Revision>,
+    of: Option<Box<Revision>>,
     error: EnforceError,
 }
 
@@ -272,7 +272,7 @@ impl Worker {
                 }
                 // The others are not to wait for it.
                 Err(error) => {
-                    let of = Some(revision.clone());
+                    let of = Some(Box::new(revision.clone()));
                     failed = failed.or(Some(Unenforced { of, error }));
                 }
             }
