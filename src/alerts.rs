@@ -64,7 +64,7 @@ pub(crate) fn run(global: &Global, args: &Alerts) -> Result<Verdict, Failure> {
 
 /// The alerts of a workload. Nothing is loaded of one that is not judged.
 fn of(court: &Court, workload: &Workload) -> Result<Vec<Shown>, Failure> {
-    if !court.is_judged(workload) {
+    if !court.ledger.is_judged(workload) {
         return Ok(Vec::new());
     }
     let evidence = court.own_evidence(workload)?;

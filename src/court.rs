@@ -84,11 +84,6 @@ impl Court {
             .filter(move |run| run.key.workload == *workload)
     }
 
-    /// Whether a candidate is frozen for any image of it.
-    pub(crate) fn is_judged(&self, workload: &Workload) -> bool {
-        self.ledger.is_judged(workload)
-    }
-
     /// The alerts of a workload by its [`Court::own_evidence`]; `None` if its latest image is not
     /// judged.
     pub(crate) fn hear(&self, workload: &Workload, evidence: &Evidence) -> Option<Hearing<'_>> {

@@ -1,4 +1,4 @@
-//! The hidden verb between `observe` and the command: stops itself, is put into its cgroup, and
+//! The hidden verb between `observe` or `run` and the command: stops itself, is put into its cgroup, and
 //! once continued executes the command. So nothing of the command happens unwatched.
 
 use std::convert::Infallible;
@@ -8,6 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use learner::session::{Plan, Subject, Watched, watch};
 use rustix::fs::{Access, access};
 use rustix::process::{Signal, getpid, kill_process};
 
@@ -31,6 +32,25 @@ pub(crate) enum LaunchError {
         /// What the kernel said.
         cause: std::io::Error,
     },
+}
+
+/// The command as what is watched, from its first exec: started by this program's hidden verb.
+pub(crate) fn subject(argv: &[OsString]) -> Result<Subject, Failure> {
+    let own = std::env::current_exe().map_err(Failure::Runtime)?;
+    let hidden = ["__launch", "--"].map(OsString::from);
+    Ok(Subject::Command {
+        launcher: [own.into_os_string()].into_iter().chain(hidden).collect(),
+        argv: argv.to_owned(),
+    })
+}
+
+/// Watches, until what is watched has ended.
+pub(crate) fn watched(plan: Plan) -> Result<Watched, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::Runtime)?;
+    Ok(runtime.block_on(watch(plan))?)
 }
 
 /// Stops, and when continued becomes the command: comes back only with why it could not.

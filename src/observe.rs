@@ -1,6 +1,6 @@
 //! `learner observe`.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
 
@@ -13,13 +13,14 @@ use learner::policy::names;
 use learner::posture::{Posture, Revision};
 use learner::profile::{DEFAULT_MAX_BEHAVIORS, Evidence, RunProfile};
 use learner::recommend::Criteria;
-use learner::session::{Plan, Subject, Watched, watch};
+use learner::session::{Plan, Subject, Watched};
 use learner::workload::{Labels, RunKey, Workload};
 
 use crate::answer::is_dash;
 use crate::args::{Global, Observe, RecordingFormat, RungName};
 use crate::export;
 use crate::failure::Failure;
+use crate::launch;
 use crate::policies;
 use crate::selection::{open_books, open_books_patiently, store_dir};
 use crate::talk::visible;
@@ -61,17 +62,13 @@ pub(crate) fn run(global: &Global, args: &Observe) -> Result<ExitCode, Failure> 
         takes_state,
         order: None,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Failure::Runtime)?;
     let is_command = matches!(plan.subject, Subject::Command { .. });
     let Watched {
         mut profile,
         status,
         cut_short,
         ..
-    } = runtime.block_on(watch(plan))?;
+    } = launch::watched(plan)?;
     profile.labels = labels(args, &workload);
     let run = args
         .run
@@ -122,16 +119,7 @@ fn subject(args: &Observe) -> Result<Subject, Failure> {
     if let Some(pid) = args.pid {
         return Ok(Subject::Process(pid));
     }
-    let own = std::env::current_exe().map_err(Failure::Runtime)?;
-    let launcher = vec![
-        own.into_os_string(),
-        OsString::from("__launch"),
-        OsString::from("--"),
-    ];
-    Ok(Subject::Command {
-        launcher,
-        argv: args.command.clone(),
-    })
+    launch::subject(&args.command)
 }
 
 fn default_workload(args: &Observe) -> Workload {

@@ -1,6 +1,5 @@
 //! `learner run` and `learner release`.
 
-use std::ffi::OsString;
 use std::process::ExitCode;
 
 use learner::digest::Digest;
@@ -12,13 +11,14 @@ use learner::policy::meaning::{
 };
 use learner::posture::{Posture as Stands, Revision};
 use learner::profile::{DEFAULT_MAX_BEHAVIORS, Evidence, RunProfile};
-use learner::session::{Order, Plan, Subject, Watched, watch};
+use learner::session::{Order, Plan, Watched};
 use learner::workload::{RunKey, Workload};
 
 use crate::Verdict;
 use crate::applied;
 use crate::args::{Global, Release, Run};
 use crate::failure::Failure;
+use crate::launch;
 use crate::observe::{keep, passed_through, report, run_name, usual_labels};
 use crate::selection::{open_books_patiently, store_dir};
 use crate::talk::visible;
@@ -115,17 +115,8 @@ fn order(enforced: &Enforced, digest: Digest, is_recorded: bool) -> Result<Optio
 }
 
 fn carry_out(args: &Run, order: Option<Order>) -> Result<Watched, Failure> {
-    let own = std::env::current_exe().map_err(Failure::Runtime)?;
-    let launcher = vec![
-        own.into_os_string(),
-        OsString::from("__launch"),
-        OsString::from("--"),
-    ];
-    let plan = Plan {
-        subject: Subject::Command {
-            launcher,
-            argv: args.command.clone(),
-        },
+    launch::watched(Plan {
+        subject: launch::subject(&args.command)?,
         limit: args.limit,
         settings: Settings {
             rung: args.rung.map(Rung::from),
@@ -134,12 +125,7 @@ fn carry_out(args: &Run, order: Option<Order>) -> Result<Watched, Failure> {
         max_behaviors: DEFAULT_MAX_BEHAVIORS,
         takes_state: false,
         order,
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Failure::Runtime)?;
-    Ok(runtime.block_on(watch(plan))?)
+    })
 }
 
 /// What was refused, or with no order would have been; and what of it could not be told.

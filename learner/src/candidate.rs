@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::act::Act;
-use crate::behavior::{Behavior, Op, Outcome};
+use crate::behavior::{Behavior, Op};
 use crate::digest::Digest;
 use crate::generalize::{Dialect, Tightness};
 use crate::mention::Mention;
@@ -183,33 +183,31 @@ impl Judge {
     /// Whether any of these programs may execute it.
     pub fn may_run(&self, program: &AbsPath, by: &BTreeSet<Option<AbsPath>>) -> bool {
         by.iter().any(|source| {
-            let exec = Behavior {
+            let act = Act {
                 op: Op::Exec,
                 path: program.clone(),
                 source: source.clone(),
-                uid: None,
-                owner: None,
-                upper: None,
+            };
+            let exec = Behavior {
                 tty: Some(false),
-                result: Outcome::Ok,
+                ..act.done()
             };
             self.judge(&exec) == Fate::Allowed
         })
     }
 
-    /// What becomes of it.
+    /// What becomes of it: of several enforcers the first decides that does not allow it.
     pub fn judge(&self, behavior: &Behavior) -> Fate {
         let operation = Operation::from(behavior);
-        let mut fate = Fate::Allowed;
-        for enforced in &self.0 {
+        let refuses = |enforced: &Enforced| {
             let judgement = enforced.judge(&operation);
             match judgement.verdict {
-                Verdict::Allowed => {}
-                Verdict::Denied => return Fate::Denied(judgement.why.to_string()),
-                Verdict::Unknown => fate = Fate::Unknown(judgement.why.to_string()),
+                Verdict::Allowed => None,
+                Verdict::Denied => Some(Fate::Denied(judgement.why.to_string())),
+                Verdict::Unknown => Some(Fate::Unknown(judgement.why.to_string())),
             }
-        }
-        fate
+        };
+        self.0.iter().find_map(refuses).unwrap_or(Fate::Allowed)
     }
 
     /// The fields of the rules that let it through: one for each thing that is asked.

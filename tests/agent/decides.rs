@@ -138,6 +138,13 @@ fn an_alert_is_in_the_log_once_as_soon_as_it_is_stored_and_learner_alerts_has_it
     assert!(agent.stop().success());
 }
 
+/// To block, by the job.
+fn promoted(world: &World) {
+    let gate = ["--window", "0s", "--min-runs", "1"];
+    let said = world.says(&[&["promote", "--enforcer", "bpf"][..], &gate].concat());
+    assert!(said.status.success(), "{said:?}");
+}
+
 #[test]
 fn a_denial_in_the_canary_takes_a_workload_back_at_once_and_after_never_does_not() {
     let Some(world) = world("canary") else { return };
@@ -148,16 +155,7 @@ fn a_denial_in_the_canary_takes_a_workload_back_at_once_and_after_never_does_not
     let script = format!("{known}; cat {} > /dev/null", new.display());
     frozen(&world, &agent, group.path(), &known);
     run(&agent, group.path(), &known);
-    let said = world.says(&[
-        "promote",
-        "--enforcer",
-        "bpf",
-        "--window",
-        "0s",
-        "--min-runs",
-        "1",
-    ]);
-    assert!(said.status.success(), "{said:?}");
+    promoted(&world);
     assert_eq!(posture(&world), "block");
     run(&agent, group.path(), &known);
     assert_eq!(posture(&world), "block");
@@ -191,16 +189,7 @@ fn a_denial_in_the_canary_takes_a_workload_back_at_once_and_after_never_does_not
     let said = world.says(&args);
     assert!(said.status.success(), "{said:?}");
     run(&agent, group.path(), &script);
-    let said = world.says(&[
-        "promote",
-        "--enforcer",
-        "bpf",
-        "--window",
-        "0s",
-        "--min-runs",
-        "1",
-    ]);
-    assert!(said.status.success(), "{said:?}");
+    promoted(&world);
     let script = format!(
         "cat {} > /dev/null; exec sleep 1000",
         world.file("newer").display()

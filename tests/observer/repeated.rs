@@ -40,7 +40,7 @@ fn repeated(rung: Rung) -> Result<(), Failed> {
     };
     let mut apply = |text: &str| kernel.apply(group, 11, [0, 0], &under(text, Posture::Block).1);
     let mut expect = |what: &str, line: &str, path: &Path, answer: i32| -> Result<(), Failed> {
-        // Twice: by the walk, and by what was kept of it.
+        // More than once: by the walk, and by what was kept of it.
         for turn in 0..3 {
             let given = attempts.attempt(&format!("{line} {}", path.display()))?;
             check(given == answer, || format!("{what}, turn {turn}: {given}"))?;

@@ -4,31 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Criteria, Lesson, NewInRun, Note, in_order};
 use crate::behavior::{Access, Behavior, Op, Outcome};
+use crate::candidate::{Fate, Judge};
 use crate::generalize::{Chosen, Dialect, Generalized, Need, Support};
 use crate::mention::Mention;
 use crate::path::AbsPath;
 use crate::policy::Policy;
-use crate::policy::meaning::{Enforced, Operation, Posture, Postures, Verdict};
 use crate::readiness::{self, LeftOut, Partial, Readiness};
 use crate::workload::Workload;
 
-/// A policy as the enforcers hold it, under block.
-pub(super) struct Held(Vec<Enforced>);
-
-impl Held {
-    pub(super) fn new(policy: &Policy, dialect: Dialect) -> Self {
-        let postures = Postures::all(Posture::Block);
-        let held = |enforcer: &_| Enforced::new(*enforcer, &[policy], postures);
-        Self(dialect.enforcers().iter().map(held).collect())
-    }
-
-    /// Why it is not allowed; whatever cannot be told counts as denied.
-    fn denies(&self, behavior: &Behavior) -> Option<String> {
-        let operation = Operation::from(behavior);
-        self.0.iter().find_map(|enforced| {
-            let judgement = enforced.judge(&operation);
-            (judgement.verdict != Verdict::Allowed).then(|| judgement.why.to_string())
-        })
+/// Why it is not allowed; whatever cannot be told counts as denied.
+fn denies(held: &Judge, behavior: &Behavior) -> Option<String> {
+    match held.judge(behavior) {
+        Fate::Allowed => None,
+        Fate::Denied(why) | Fate::Unknown(why) => Some(why),
     }
 }
 
@@ -39,7 +27,7 @@ pub(super) fn denied(
     policy: &Policy,
     dialect: Dialect,
 ) -> Option<Note> {
-    let held = Held::new(policy, dialect);
+    let held = Judge::of(policy, dialect);
     let left_out: BTreeSet<&Need> = rules.left_out.iter().map(|left| &left.need).collect();
     let mut operations = BTreeSet::new();
     for learned in &lesson.learned {
@@ -47,7 +35,7 @@ pub(super) fn denied(
         if needs.iter().any(|need| left_out.contains(need)) {
             continue;
         }
-        if let Some(why) = held.denies(learned.behavior) {
+        if let Some(why) = denies(&held, learned.behavior) {
             operations.insert(format!("{}: {why}", learned.behavior));
         }
     }
@@ -63,7 +51,7 @@ pub(super) fn forgotten(
     policy: &Policy,
     criteria: &Criteria,
 ) -> Option<Note> {
-    let held = Held::new(policy, criteria.enforcer);
+    let held = Judge::of(policy, criteria.enforcer);
     let sources: BTreeSet<Option<&AbsPath>> = rules
         .rules
         .iter()
@@ -81,8 +69,10 @@ pub(super) fn forgotten(
             result: Outcome::Ok,
         };
         match &mention.source {
-            Some(source) => held.denies(&attempt(Some(source))).is_none(),
-            None => sources.iter().any(|s| held.denies(&attempt(*s)).is_none()),
+            Some(source) => denies(&held, &attempt(Some(source))).is_none(),
+            None => sources
+                .iter()
+                .any(|s| denies(&held, &attempt(*s)).is_none()),
         }
     };
     let paths: BTreeSet<&AbsPath> = criteria
@@ -229,14 +219,14 @@ pub(super) fn readiness(
         .filter_map(|(number, (key, _))| {
             let others = lesson.rules(Some(*number), criteria).ok()?;
             let policy = lesson.policy(workload, &others);
-            let held = Held::new(&policy, criteria.enforcer);
+            let held = Judge::of(&policy, criteria.enforcer);
             let behaviors: BTreeSet<&Behavior> = lesson
                 .of_run(*number)
                 .map(|learned| learned.behavior)
                 .collect();
             let denied = behaviors
                 .iter()
-                .filter(|b| held.denies(b).is_some())
+                .filter(|b| denies(&held, b).is_some())
                 .count();
             Some(LeftOut {
                 run: (*key).clone(),

@@ -24,7 +24,7 @@ const AGAIN: Duration = Duration::from_secs(30);
 /// So many refusals are said one by one in a turn: who provokes them is not to fill the log.
 const SAID: usize = 20;
 /// Scopes of which it is kept whose they were.
-const MAX_SCOPES: usize = 8192;
+const MAX_WERE: usize = 8192;
 
 /// What the agent's thread tells.
 pub(super) enum Order {
@@ -64,8 +64,8 @@ pub(super) struct Worker {
     ledger: Arc<Ledger>,
     running: BTreeMap<RunKey, GroupId>,
     held: BTreeMap<u64, Held>,
-    /// Whose each scope was, also when it is held no more: what was refused may be told later.
-    scopes: BTreeMap<u32, Revision>,
+    /// Whose scopes were that are held no more: what was refused may be told later.
+    were: BTreeMap<u32, Revision>,
     /// Whether it is known of all that is held whose it is.
     all_have_begun: bool,
     next_scope: u32,
@@ -93,7 +93,7 @@ impl Worker {
             ledger: Arc::default(),
             running: BTreeMap::new(),
             held: BTreeMap::new(),
-            scopes: BTreeMap::new(),
+            were: BTreeMap::new(),
             all_have_begun: false,
             next_scope: 1,
             released: false,
@@ -218,11 +218,7 @@ impl Worker {
         }
         let enforced = self.held.values().filter_map(|held| held.of.clone());
         let enforced: BTreeSet<Revision> = enforced.collect();
-        let refused = self.refused.clone();
-        self.figures.set(|inner| {
-            inner.enforced = enforced;
-            inner.refused = refused;
-        });
+        self.figures.set(|inner| inner.enforced = enforced);
     }
 
     fn try_to_enforce(&mut self) -> Result<(), Unenforced> {
@@ -230,8 +226,10 @@ impl Worker {
             return Ok(());
         }
         let wanted = self.wanted();
-        let has_older = self.all_have_begun && enforcer::is_pinned_by_another(&self.instance)?;
-        if self.enforcer.is_none() && (!wanted.is_empty() || has_older) {
+        if self.enforcer.is_none()
+            && (!wanted.is_empty()
+                || (self.all_have_begun && enforcer::is_pinned_by_another(&self.instance)?))
+        {
             tracing::info!("the enforcing programs are loaded");
             self.enforcer = Some(Enforcer::open(&self.instance)?);
         }
@@ -248,7 +246,6 @@ impl Worker {
                     said(revision, frozen, "goes on being enforced");
                 }
                 held.of = Some(revision.clone());
-                self.scopes.insert(held.scope, revision.clone());
                 continue;
             }
             let scope = self.held.get(id).map_or(self.next_scope, |held| held.scope);
@@ -264,10 +261,6 @@ impl Worker {
                         of: Some(revision.clone()),
                     };
                     self.held.insert(*id, held);
-                    self.scopes.insert(scope, revision.clone());
-                    if self.scopes.len() > MAX_SCOPES {
-                        self.scopes.pop_first();
-                    }
                     said(revision, frozen, "is enforced from now on");
                 }
                 // The others are not to wait for it.
@@ -283,8 +276,12 @@ impl Worker {
         let over: Vec<u64> = over.map(|(id, _)| *id).collect();
         for id in over {
             enforcer.lift(id)?;
-            if let Some(Held { of, .. }) = self.held.remove(&id) {
-                let name = of.map(|revision| visible(&revision.workload.to_string()));
+            if let Some(Held { of, scope, .. }) = self.held.remove(&id) {
+                let name = of.as_ref().map(|of| visible(&of.workload.to_string()));
+                self.were.extend(of.map(|of| (scope, of)));
+                if self.were.len() > MAX_WERE {
+                    self.were.pop_first();
+                }
                 tracing::info!(
                     workload = name,
                     cgroup = id,
@@ -355,7 +352,9 @@ impl Worker {
     }
 
     fn note(&mut self, alert: &Alert, is_said: bool) {
-        let of = self.scopes.get(&alert.scope);
+        let mut held = self.held.values();
+        let held = held.find(|held| held.scope == alert.scope);
+        let of = held.map_or(self.were.get(&alert.scope), |held| held.of.as_ref());
         if let Some(revision) = of {
             let count = self.refused.entry(revision.clone()).or_default();
             *count = count.saturating_add(alert.count);
