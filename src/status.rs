@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use comfy_table::{Table, presets};
+use learner::agent;
 use learner::posture::{Posture, Standing};
 use learner::promotion::{At, Review, Verdict as Ruling, sentences};
 use learner::span::Shown;
@@ -47,14 +48,16 @@ fn once(global: &Global, args: &Status, before: &str) -> Result<Verdict, Failure
         reviews.extend(court.review(&workload, &court.evidence(&workload)?, &criteria));
     }
     let place = court.stored.dir.display().to_string();
+    let held: Vec<Held> = held_by(&court, &reviews);
     drop(court);
     let mut answer = Answer::begin();
     answer.print(before)?;
     match args.format {
         TableFormat::Table if reviews.is_empty() => {}
-        TableFormat::Table => answer.print(&table(&reviews, criteria.window))?,
+        TableFormat::Table => answer.print(&table(&reviews, &held, criteria.window))?,
         TableFormat::Json => {
-            let rows = reviews.iter().map(|review| row(review, criteria.window));
+            let rows = reviews.iter().zip(&held);
+            let rows = rows.map(|(review, held)| row(review, held, criteria.window));
             answer.print(&format!("{:#}\n", Value::Array(rows.collect())))?;
         }
     }
@@ -66,8 +69,65 @@ fn once(global: &Global, args: &Status, before: &str) -> Result<Verdict, Failure
     Ok(Verdict::Done)
 }
 
+/// Whether block is held to, and by whom.
+enum Held {
+    /// It does not stand under block.
+    NotBlocked,
+    /// By KubeArmor, which is not asked here.
+    ByAnother,
+    /// In so many cgroups at present.
+    ByUs(usize),
+    /// It cannot be told.
+    Unknown,
+}
+
+impl Held {
+    fn shown(&self) -> String {
+        match self {
+            Self::NotBlocked => "-".to_owned(),
+            Self::ByAnother => "by KubeArmor".to_owned(),
+            Self::ByUs(0) => "in none".to_owned(),
+            Self::ByUs(1) => "in 1 cgroup".to_owned(),
+            Self::ByUs(cgroups) => format!("in {cgroups} cgroups"),
+            Self::Unknown => "?".to_owned(),
+        }
+    }
+
+    fn json(&self) -> Value {
+        match self {
+            Self::NotBlocked => Value::Null,
+            Self::ByAnother => json!({"by": "kubearmor"}),
+            Self::ByUs(cgroups) => json!({"by": "learner", "cgroups": cgroups}),
+            Self::Unknown => json!({"by": "learner", "cgroups": null}),
+        }
+    }
+}
+
+fn held_by(court: &Court, reviews: &[Review]) -> Vec<Held> {
+    let mut asked = None;
+    let mut held = |review: &Review| {
+        let frozen = court.ledger.frozen(&review.revision);
+        let (Posture::Block, Some(frozen)) = (review.posture(), frozen) else {
+            return Held::NotBlocked;
+        };
+        if court.ledger.to_enforce(&review.revision).is_none() {
+            return Held::ByAnother;
+        }
+        let in_force = asked.get_or_insert_with(|| {
+            agent::in_force(&court.stored.dir).inspect_err(|error| {
+                tracing::warn!("whether block is enforced now cannot be told: {error}");
+            })
+        });
+        let hash = frozen.candidate().digest().words();
+        in_force.as_ref().map_or(Held::Unknown, |cgroups| {
+            Held::ByUs(cgroups.get(&hash).copied().unwrap_or(0))
+        })
+    };
+    reviews.iter().map(&mut held).collect()
+}
+
 /// What is next, or what holds it.
-fn held(review: &Review) -> String {
+fn next(review: &Review) -> String {
     match &review.verdict {
         Ruling::Promote => format!("nothing: {} is next", review.posture().next()),
         Ruling::NewImage => "a new image: audit is next".to_owned(),
@@ -76,15 +136,15 @@ fn held(review: &Review) -> String {
     }
 }
 
-fn table(reviews: &[Review], window: u64) -> String {
+fn table(reviews: &[Review], held: &[Held], window: u64) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header([
-        "WORKLOAD", "IMAGE", "POSTURE", "SINCE", "RUNS", "WHOLE", "RISK", "ALERTS", "QUIET",
-        "HELD BY",
+        "WORKLOAD", "IMAGE", "POSTURE", "ENFORCED", "SINCE", "RUNS", "WHOLE", "RISK", "ALERTS",
+        "QUIET", "HELD BY",
     ]);
     let shown = |micros| Shown(Duration::from_micros(micros));
     let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-    for review in reviews {
+    for (review, held) in reviews.iter().zip(held) {
         let figures = &review.figures;
         let is_judged = figures.quiet_from.is_some();
         let open = figures.alerts.as_ref().map_or(0, |open| open.alerts.count);
@@ -95,22 +155,23 @@ fn table(reviews: &[Review], window: u64) -> String {
             visible(&review.revision.workload.to_string()),
             or_none(image),
             review.posture().to_string(),
+            held.shown(),
             or_none(review.standing.as_ref().map(|s| At(s.since()).to_string())),
             figures.runs.to_string(),
             figures.whole.to_string(),
             or_none(risk),
             or_none(is_judged.then(|| open.to_string())),
             or_none(is_judged.then_some(quiet)),
-            visible(&held(review)),
+            visible(&next(review)),
         ]);
     }
     lines(&table)
 }
 
-fn row(review: &Review, window: u64) -> Value {
+fn row(review: &Review, held: &Held, window: u64) -> Value {
     let standing = review.standing.as_ref();
     let freeze = standing.and_then(Standing::freeze);
-    let held: Vec<Why> = reasons(&review.verdict).iter().map(Why::from).collect();
+    let why: Vec<Why> = reasons(&review.verdict).iter().map(Why::from).collect();
     let canary_until = match standing {
         Some(Standing::Block { canary_until, .. }) => Some(At(*canary_until).to_string()),
         _ => None,
@@ -119,12 +180,13 @@ fn row(review: &Review, window: u64) -> Value {
         "workload": review.revision.workload.to_string(),
         "image": review.revision.image,
         "posture": review.posture(),
+        "enforced": held.json(),
         "since": standing.map(|standing| At(standing.since()).to_string()),
         "candidate": freeze.map(|freeze| freeze.candidate),
         "canary_until": canary_until,
         "next": (review.posture() != Posture::Block).then(|| review.posture().next()),
         "verdict": word(&review.verdict),
-        "held": held,
+        "held": why,
         "window": window,
         "figures": review.figures,
     })

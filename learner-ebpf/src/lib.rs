@@ -218,6 +218,8 @@ pub mod flag {
     /// The kernel opens the file to execute it: a program, its interpreter, or its loader. Not known on
     /// the tracepoint rung.
     pub const FOR_EXEC: u32 = 1 << 10;
+    /// The process came into the scope from outside and has executed nothing since: a runtime.
+    pub const NEWCOMER: u32 = 1 << 11;
 }
 
 /// The segments after the head, in this order.
@@ -304,6 +306,14 @@ pub mod field {
     }
     fields! {
         TASK_MM = "task_struct.mm",
+        TASK_TGID = "task_struct.tgid",
+        TASK_LEADER = "task_struct.group_leader",
+        TASK_START = "task_struct.start_boottime",
+        TASK_CGROUPS = "task_struct.cgroups",
+        CSS_SET_GROUP = "css_set.dfl_cgrp",
+        CGROUP_SELF = "cgroup.self",
+        CGROUP_LEVEL = "cgroup.level",
+        CSS_PARENT = "cgroup_subsys_state.parent",
         TASK_REAL_PARENT = "task_struct.real_parent",
         TASK_SIGNAL = "task_struct.signal",
         TASK_FS = "task_struct.fs",
@@ -448,8 +458,8 @@ pub mod enforce {
         pub file: u32,
         /// 1: some programs have rules of their own, so that it matters who acts.
         pub sources: u32,
-        /// 0.
-        pub reserved: u32,
+        /// Level of the cgroup below the root of the hierarchy, plus one; 0: not known.
+        pub level: u32,
         /// The beginning of the policy's hash, for user space.
         pub hash: [u64; 2],
     }
@@ -505,13 +515,13 @@ pub mod enforce {
                 process,
                 file,
                 sources,
-                reserved,
+                level,
                 hash,
             } = self;
             [
                 pair(generation, scope),
                 pair(process, file),
-                pair(sources, reserved),
+                pair(sources, level),
                 hash[0],
                 hash[1],
             ]
@@ -521,14 +531,14 @@ pub mod enforce {
         pub const fn from_words(words: [u64; 5]) -> Self {
             let (generation, scope) = halves(words[0]);
             let (process, file) = halves(words[1]);
-            let (sources, reserved) = halves(words[2]);
+            let (sources, level) = halves(words[2]);
             Self {
                 generation,
                 scope,
                 process,
                 file,
                 sources,
-                reserved,
+                level,
                 hash: [words[3], words[4]],
             }
         }

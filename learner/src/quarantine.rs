@@ -459,6 +459,8 @@ struct Ancestry<'a> {
     starters: BTreeSet<&'a AbsPath>,
     /// Until when what the starters do belongs to the start.
     until: Moment,
+    /// The entries, by who executed them.
+    entered: BTreeMap<&'a AbsPath, Vec<(&'a AbsPath, Sighting)>>,
     /// The first program had a terminal.
     at_terminal: bool,
 }
@@ -542,6 +544,12 @@ impl<'a> Ancestry<'a> {
             .map(|(source, _)| *source)
             .chain(&first.source)
             .collect();
+        let mut entered: BTreeMap<&AbsPath, Vec<(&AbsPath, Sighting)>> = BTreeMap::new();
+        for (exec, seen) in execs(run).filter(|(exec, seen)| is_entry(exec, seen)) {
+            if let Some(source) = &exec.source {
+                entered.entry(source).or_default().push((&exec.path, *seen));
+            }
+        }
         let at_terminal =
             execs(run).any(|(exec, seen)| is_first(exec, seen) && exec.tty == Some(true));
         Some(Self {
@@ -550,6 +558,7 @@ impl<'a> Ancestry<'a> {
             own,
             starters,
             until,
+            entered,
             at_terminal,
         })
     }
@@ -559,10 +568,36 @@ impl<'a> Ancestry<'a> {
         let of_the_start = match behavior.op {
             Op::Exec => self.entries.contains(behavior) || self.orphans.contains(behavior),
             // The kernel opens the first program and its loader in a starter's name.
-            _ => self.starters.contains(source) && seen.first <= self.until,
+            _ => {
+                (self.starters.contains(source) && seen.first <= self.until)
+                    || self.is_of_an_entry(behavior, source, seen)
+            }
         };
         !of_the_start && !self.own.contains(source)
     }
+
+    /// Whether the kernel opened it for an entry, at any time: that program, or its loader, in the name of
+    /// who executed it.
+    fn is_of_an_entry(&self, behavior: &Behavior, source: &AbsPath, seen: Sighting) -> bool {
+        let Op::Open(Access::Read) = behavior.op else {
+            return false;
+        };
+        let path = &behavior.path;
+        let entered = self.entered.get(source).into_iter().flatten();
+        entered
+            .filter(|(program, _)| *program == path || is_loader(path))
+            .any(|(_, exec)| {
+                exec.first.0.saturating_sub(ENTRY_SPAN) <= seen.first.0
+                    && seen.last.0 <= exec.last.0.saturating_add(ENTRY_SPAN)
+            })
+    }
+}
+
+/// By its name, as ELF loaders are called: `ld-linux-x86-64.so.2`, `ld-musl-x86_64.so.1`, `ld64.so.2`.
+fn is_loader(path: &AbsPath) -> bool {
+    let name = path.as_path().file_name().unwrap_or_default();
+    let name = name.as_encoded_bytes();
+    name.starts_with(b"ld") && memchr::memmem::find(name, b".so").is_some()
 }
 
 /// Whose doing a behaviour was.

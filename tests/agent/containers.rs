@@ -3,7 +3,10 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+
+use learner::behavior::Op;
+use learner::profile::RunProfile;
 
 use crate::world::{World, read_below, wait_for, world};
 
@@ -46,32 +49,38 @@ fn works(tried: std::io::Result<Output>, what: &str) -> bool {
 
 const SCRIPT: &str = "cat /etc/motd > /dev/null; sleep 0.3; cat /etc/motd > /dev/null";
 
-#[test]
-fn a_container_of_runc_is_watched_from_its_first_exec_without_the_doings_of_runc() {
-    let Some(world) = world("runc") else { return };
-    if rootfs(&world).is_none() {
-        return;
-    }
+/// A container of busybox that runs a line of shell; None: there is no busybox.
+fn bundle(world: &World, line: &str) -> Option<PathBuf> {
+    rootfs(world)?;
     let bundle = world.join("bundle");
     let config = serde_json::json!({
         "ociVersion": "1.0.2",
         "process": {
             "terminal": false, "user": {"uid": 0, "gid": 0}, "cwd": "/",
-            "args": ["/bin/sh", "-c", SCRIPT], "env": ["PATH=/bin"],
+            "args": ["/bin/sh", "-c", line], "env": ["PATH=/bin"],
         },
         "root": {"path": "rootfs"},
         "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
         "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}]},
     });
     fs::write(bundle.join("config.json"), config.to_string()).expect("a bundle");
-    let id = format!("learner-test-{}", std::process::id());
-    let run = || {
-        Command::new("runc")
-            .args(["run", "-b"])
-            .arg(&bundle)
-            .arg(&id)
-            .output()
+    Some(bundle)
+}
+
+fn runc(bundle: &Path, id: &str) -> Command {
+    let mut command = Command::new("runc");
+    command.args(["run", "-b"]).arg(bundle).arg(id);
+    command
+}
+
+#[test]
+fn a_container_of_runc_is_watched_from_its_first_exec_without_the_doings_of_runc() {
+    let Some(world) = world("runc") else { return };
+    let Some(bundle) = bundle(&world, SCRIPT) else {
+        return;
     };
+    let id = format!("learner-test-{}", std::process::id());
+    let run = || runc(&bundle, &id).output();
     if !works(run(), "runc") {
         return;
     }
@@ -92,7 +101,11 @@ fn a_container_of_runc_is_watched_from_its_first_exec_without_the_doings_of_runc
         read_below(run, Path::new("/etc")),
         [(Path::new("/etc/motd"), 2)]
     );
-    let allowed = ["/bin", "/etc", "/dev", "/lib"];
+    nothing_is_of_runc(run);
+}
+
+fn nothing_is_of_runc(run: &RunProfile) {
+    let allowed = ["/bin", "/etc", "/dev", "/lib", "/stop"];
     for behavior in run.seen.keys() {
         let path = behavior.path.as_path();
         assert!(
@@ -100,6 +113,59 @@ fn a_container_of_runc_is_watched_from_its_first_exec_without_the_doings_of_runc
             "runc's, not the container's: {behavior:?}"
         );
     }
+}
+
+#[test]
+fn who_joins_a_container_shows_what_it_executes_and_not_how_it_came_in() {
+    let Some(world) = world("joins") else { return };
+    let Some(bundle) = bundle(
+        &world,
+        "cat /etc/motd > /dev/null; until [ -e /stop ]; do sleep 0.1; done",
+    ) else {
+        return;
+    };
+    let id = format!("learner-joins-{}", std::process::id());
+    let agent = world.agent(WATCH);
+    let run = runc(&bundle, &id).stdout(Stdio::null()).spawn();
+    let Ok(mut run) = run else {
+        eprintln!("skipped: runc: it cannot be run");
+        return;
+    };
+    let join = || {
+        Command::new("runc")
+            .args(["exec", &id, "/bin/cat", "/etc/motd"])
+            .output()
+    };
+    wait_for("the container to run", || {
+        agent.log().contains("a run is watched")
+    });
+    if !works(join(), "runc exec") {
+        let _ = run.kill();
+        return;
+    }
+    // What the kernel has told once it does not tell again.
+    assert!(works(join(), "runc exec, again"));
+    fs::write(bundle.join("rootfs/stop"), "").expect("a file");
+    assert!(run.wait().expect("its end").success());
+    wait_for("the run to end", || agent.log().contains("a run has ended"));
+    assert!(agent.stop().success());
+    let runs = world.stored();
+    let [(_, run)] = &runs[..] else {
+        panic!("{runs:#?}")
+    };
+    assert!(!run.is_partial(), "{run:#?}");
+    nothing_is_of_runc(run);
+    assert_eq!(
+        read_below(run, Path::new("/etc")),
+        [(Path::new("/etc/motd"), 3)]
+    );
+    let joined = run.seen.iter().filter(|(behavior, _)| {
+        let by = behavior.source.as_ref().map(|source| source.as_path());
+        behavior.op == Op::Exec && by.is_some_and(|by| by.ends_with("runc"))
+    });
+    // The container's own start, and twice who joined.
+    let times: u64 = joined.map(|(_, seen)| seen.count).sum();
+    assert_eq!(times, 3, "{run:#?}");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::{repeat, scope};
 pub(crate) const S_IFMT: u16 = 0o170_000;
 const S_IFDIR: u16 = 0o040_000;
 const SB_KERNMOUNT: u64 = 1 << 22;
-const MAX_ERRNO: u64 = 4095;
+pub(crate) const MAX_ERRNO: u64 = 4095;
 /// `__FMODE_EXEC`.
 const OPENED_TO_EXECUTE: u32 = 0x20;
 
@@ -183,7 +183,8 @@ pub(crate) fn report_open(record: Record, file: u64, errno: u32) -> Option<[u64;
         return None;
     }
     record.source(current_task());
-    let has_names = head.flags & flag::NO_PATH == 0 && head.len[segment::SOURCE] != 0;
+    let has_names =
+        head.flags & (flag::NO_PATH | flag::NEWCOMER) == 0 && head.len[segment::SOURCE] != 0;
     record.emit(true).filter(|_| has_names)
 }
 

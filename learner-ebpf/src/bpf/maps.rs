@@ -99,6 +99,11 @@ pub(crate) static AGAIN: HashMap<AgainKey, Again> = HashMap::with_max_entries(AG
 #[map]
 pub(crate) static ALLOWED: LruHashMap<AgainKey, Allowed> =
     LruHashMap::with_max_entries(AGAIN_MAX, 0);
+/// Processes that came into their cgroup from outside and have executed nothing since: the level of the
+/// deepest cgroup that they were in all the time, and the address of their memory when they came.
+#[map]
+pub(crate) static NEWCOMERS: LruHashMap<[u64; 2], [u64; 2]> =
+    LruHashMap::with_max_entries(16_384, 0);
 /// How the names and mounts stood when an entry of `AGAIN` was made last.
 #[map]
 pub(crate) static SEQUENCE: Array<u64> = Array::with_max_entries(1, 0);

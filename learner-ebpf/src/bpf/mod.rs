@@ -8,6 +8,7 @@ mod enforce;
 mod follow;
 mod hooks;
 mod maps;
+mod newcomer;
 mod read;
 mod record;
 mod repeat;

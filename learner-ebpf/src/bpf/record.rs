@@ -10,6 +10,7 @@ use super::atomic::{increment, swap};
 use super::maps::{
     CALLS, DATA_LIMIT, EVENTS, Image, PENDING, PENDING_MAX, SCRATCH, SEEN, SLOTS, Scratch, sip_key,
 };
+use super::newcomer;
 use super::read::{Location, current_task, executable, pointer, value};
 use super::scope::lose;
 use super::sip::{self, round, word};
@@ -86,6 +87,9 @@ impl Record {
         );
         if tty != 0 {
             head.flags |= flag::TTY;
+        }
+        if newcomer::is_in_scope() {
+            head.flags |= flag::NEWCOMER;
         }
     }
 

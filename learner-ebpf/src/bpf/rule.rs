@@ -9,6 +9,8 @@ pub(crate) mod verdict {
     pub(crate) const ALERT: u32 = 1;
     /// Refused and reported.
     pub(crate) const DENIED: u32 = 2;
+    /// Let be for who does it: it says nothing of others.
+    pub(crate) const PASSED: u32 = 3;
 }
 
 /// Who acts on what.

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use self::worker::{Order, Worker};
 use super::figures::Figures;
@@ -20,17 +21,30 @@ use crate::digest::Digest;
 use crate::kernel::Clock;
 use crate::kernel::cgroup::GroupId;
 use crate::kernel::enforcer::{self, EnforceError};
+use crate::posture::Revision;
 use crate::profile::RunProfile;
 use crate::workload::{RunKey, Workload};
 
 /// Tells the thread that enforces which cgroup is whose, and where each revision stands.
 pub(super) struct Enforcing {
-    orders: Option<Sender<Order>>,
-    worker: Option<JoinHandle<()>>,
+    state: State,
     missed: BTreeMap<u64, RunProfile>,
     ledger: Arc<Ledger>,
-    /// Why nothing is enforced, if so, and of how many revisions that was said.
-    off: Option<(String, usize)>,
+}
+
+enum State {
+    /// Nothing is enforced.
+    Off {
+        why: String,
+        /// Of how many revisions that was said.
+        said: usize,
+    },
+    On {
+        orders: Sender<Order>,
+        worker: JoinHandle<()>,
+    },
+    /// What is enforced stays so. None: it was waited for.
+    Left(Option<JoinHandle<()>>),
 }
 
 impl Enforcing {
@@ -47,11 +61,9 @@ impl Enforcing {
             );
         }
         Ok(Self {
-            orders: None,
-            worker: None,
+            state: State::Off { why, said: 0 },
             missed: BTreeMap::new(),
             ledger: Arc::default(),
-            off: Some((why, 0)),
         })
     }
 
@@ -67,12 +79,11 @@ impl Enforcing {
         let (orders, receiver) = channel();
         let mut worker = Worker::new(instance(store), clock, receiver, figures);
         let missed = worker.take_over()?;
+        let worker = std::thread::spawn(move || worker.work());
         Ok(Self {
-            orders: Some(orders),
-            worker: Some(std::thread::spawn(move || worker.work())),
+            state: State::On { orders, worker },
             missed,
             ledger: Arc::default(),
-            off: None,
         })
     }
 
@@ -83,7 +94,7 @@ impl Enforcing {
 
     /// Where all revisions stand from now on.
     pub(super) fn stands(&mut self, ledger: &Arc<Ledger>) {
-        if let Some((why, said)) = &mut self.off {
+        if let State::Off { why, said } = &mut self.state {
             let revisions = ledger.iter().map(|(revision, _)| revision);
             let blocked = revisions.filter(|of| ledger.to_enforce(of).is_some());
             let blocked = blocked.count();
@@ -104,6 +115,17 @@ impl Enforcing {
         self.ledger.is_judged(workload)
     }
 
+    /// A run of this workload is about to begin in the cgroup, which is new. Where the programs were at work
+    /// before, its revision's posture is applied at once, so that its first exec is held to it.
+    pub(super) fn awaited(&self, revision: Revision, group: GroupId) {
+        self.order(Order::Awaited(revision, group, Instant::now()));
+    }
+
+    /// Nothing is awaited in the cgroup any more.
+    pub(super) fn not_awaited(&self, group: GroupId) {
+        self.order(Order::NotAwaited(group));
+    }
+
     /// A run has begun, or is watched from now on. Its revision's posture is applied to its cgroup.
     pub(super) fn begun(&self, run: &RunKey, group: GroupId) {
         self.order(Order::Begun(run.clone(), group));
@@ -121,12 +143,17 @@ impl Enforcing {
 
     /// The agent ends: what is enforced from now on stays so.
     pub(super) fn leave(&mut self) {
-        self.orders = None;
+        let state = std::mem::replace(&mut self.state, State::Left(None));
+        self.state = match state {
+            State::On { worker, .. } => State::Left(Some(worker)),
+            other => other,
+        };
     }
 
     /// Waits until what is under way is done. [`Enforcing::leave`] comes before it.
     pub(super) fn join(&mut self) {
-        if let Some(worker) = self.worker.take()
+        if let State::Left(worker) = &mut self.state
+            && let Some(worker) = worker.take()
             && worker.join().is_err()
         {
             tracing::error!("the thread that enforces had panicked; what it enforced stays so");
@@ -134,12 +161,25 @@ impl Enforcing {
     }
 
     fn order(&self, order: Order) {
-        if let Some(orders) = &self.orders
+        if let State::On { orders, .. } = &self.state
             && orders.send(order).is_err()
         {
             tracing::error!("nothing is enforced anew: the thread that enforces has ended");
         }
     }
+}
+
+/// In how many cgroups each candidate is in force by the agents on this store, by the beginning of the
+/// candidate's hash, whether an agent runs or not. Empty where they enforce nothing.
+///
+/// # Errors
+/// [`EnforceError`] if it cannot be told: it takes root.
+pub fn in_force(store: &Path) -> Result<BTreeMap<[u64; 2], usize>, EnforceError> {
+    let mut cgroups = BTreeMap::new();
+    for applied in enforcer::in_force(&instance(store))? {
+        *cgroups.entry(applied.hash).or_default() += 1;
+    }
+    Ok(cgroups)
 }
 
 /// The name under which the agents on this store pin what they enforce: one at a time has the store open.

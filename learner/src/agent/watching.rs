@@ -11,6 +11,7 @@ use crate::kernel::{
 };
 use crate::observation::Moment;
 use crate::path::AbsPath;
+use crate::posture::Revision;
 use crate::profile::RunProfile;
 use crate::visible::visible;
 use crate::workload::RunKey;
@@ -247,7 +248,7 @@ impl Watching {
                 }
                 None => {}
             }
-            self.admit(candidate.clone(), group);
+            self.admit(candidate.clone(), group, enforcing);
             let directory = &candidate.directory;
             if made && !cgroup::is_populated(directory) && cgroup::has_run(directory) {
                 self.unseen += 1;
@@ -261,7 +262,7 @@ impl Watching {
     }
 
     /// Watches a cgroup from now on, also one that was watched under another scope until now.
-    fn admit(&mut self, candidate: Candidate, group: GroupId) {
+    fn admit(&mut self, candidate: Candidate, group: GroupId, enforcing: &Enforcing) {
         let scope = self.next_scope;
         self.next_scope = self.next_scope.checked_add(1).unwrap_or(1);
         let is_runtime = match candidate.what {
@@ -286,6 +287,13 @@ impl Watching {
             live::state(&own_programs, self.clock.moment())
         });
         let is_late = late.is_some();
+        // A service manager executes programs of its own there first.
+        if !is_late && !matches!(candidate.what, What::Unit(_)) {
+            let Described {
+                workload, image, ..
+            } = host::describe(&candidate.what, &self.selection.roots);
+            enforcing.awaited(Revision { workload, image }, group);
+        }
         self.tree.notice_end(&candidate.directory);
         tracing::debug!(cgroup = %name, scope, late = is_late, "watched from now on");
         let watched = Watched {
@@ -402,8 +410,11 @@ impl Watching {
         for watched in &ended {
             if !for_good && is_there(&watched.candidate.directory, watched.group) {
                 // The kernel goes over from one scope to the next without a gap.
-                self.admit(watched.candidate.clone(), watched.group);
-            } else if let Err(error) = self.sensor.unwatch(Target::Group(watched.group)) {
+                self.admit(watched.candidate.clone(), watched.group, enforcing);
+                continue;
+            }
+            enforcing.not_awaited(watched.group);
+            if let Err(error) = self.sensor.unwatch(Target::Group(watched.group)) {
                 let cgroup = visible(&watched.candidate.path);
                 tracing::error!(cgroup, "still watched by the kernel: {error}");
             }

@@ -1,5 +1,6 @@
 //! From the kernel's events and counts to what each scope's run did.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use learner_ebpf::{flag, op};
@@ -8,6 +9,7 @@ use super::clock::Clock;
 use super::decode::{Event, decode};
 use super::hook::Hook;
 use super::meaning::{Meaning, Reading};
+use super::process;
 use super::sensor::{Sensor, SensorError};
 use crate::behavior::Behavior;
 use crate::observation::{Loss, Moment};
@@ -17,8 +19,11 @@ use crate::profile::{RunProfile, Sighting};
 /// Keys beyond the limit of behaviours that are told apart, a scope. What comes beyond these counts
 /// as lost event by event.
 const MAX_BEYOND: usize = 131_072;
-/// Processes that execute something at once before the run has begun.
-const MAX_FOR_EXEC: usize = 1024;
+/// Events of a scope that wait for what their processes execute.
+const MAX_WAITING: usize = 65_536;
+/// So long a runtime may take from its first event in a container until it executes the program,
+/// microseconds. A process that does something later and has not is none.
+const PRELUDE: i64 = 10_000_000;
 
 /// What one key stands for.
 struct Known {
@@ -57,8 +62,10 @@ struct Gathered {
     /// None: the run has begun.
     awaited: Option<fn(&AbsPath) -> bool>,
     begun: Option<Begun>,
-    /// Opens for an exec that is under way, by process, until the run has begun.
-    for_exec: HashMap<u32, Vec<(Event, Moment)>>,
+    /// Whether who comes from outside is a runtime until it executes something.
+    has_runtime: bool,
+    /// What is told by what the process executes then, by process.
+    waiting: HashMap<u32, Vec<(Event, Moment)>>,
     known: HashMap<[u64; 2], Known>,
     /// Events by keys for which there was no room.
     beyond: HashMap<[u64; 2], u64>,
@@ -112,7 +119,8 @@ impl Collector {
             reading: Reading::new(self.fill_in),
             awaited,
             begun: None,
-            for_exec: HashMap::new(),
+            has_runtime: awaited.is_some(),
+            waiting: HashMap::new(),
             known: HashMap::new(),
             beyond: HashMap::new(),
             direct: BTreeMap::new(),
@@ -130,6 +138,10 @@ impl Collector {
     /// As [`Collector::profile`].
     pub fn look(&mut self, sensor: &mut Sensor) -> Result<(), SensorError> {
         self.skipped = sensor.skipped();
+        let now = self.clock.moment();
+        for gathered in self.scopes.values_mut() {
+            gathered.wait_no_longer(now, self.max_behaviors);
+        }
         sensor.gather()
     }
 
@@ -272,28 +284,52 @@ impl Gathered {
     }
 
     fn take(&mut self, event: &Event, at: Moment, max_behaviors: usize) {
+        if self.waits(event) {
+            return self.wait(event, at);
+        }
+        self.settle(event, at, max_behaviors);
+    }
+
+    /// Whether what the event is depends on what its process executes next: what the kernel opens for an
+    /// exec comes before the exec is known to be done, and what a runtime does before it is not the
+    /// run's doing.
+    fn waits(&self, event: &Event) -> bool {
+        (self.awaited.is_some() && event.has(flag::FOR_EXEC))
+            || (self.has_runtime && event.has(flag::NEWCOMER) && event.op != op::EXEC)
+    }
+
+    fn settle(&mut self, event: &Event, at: Moment, max_behaviors: usize) {
         let sighting = Sighting {
             count: 1,
             first: at,
             last: at,
         };
-        if self.awaited.is_some() && event.has(flag::FOR_EXEC) {
-            return self.wait_for_exec(event, at);
-        }
+        let had_begun = self.begun.is_some();
         let is_own = self.is_own(event);
-        if is_own && self.begun.is_none() {
-            let by_exec = event.op == op::EXEC && event.errno == 0;
-            let opened = self.for_exec.remove(&event.pid).filter(|_| by_exec);
-            self.for_exec = HashMap::new();
-            let opened = opened.unwrap_or_default();
+        let by_exec = event.op == op::EXEC && event.errno == 0;
+        let mut opened = Vec::new();
+        if event.op == op::EXEC {
+            opened = self.waiting.remove(&event.pid).unwrap_or_default();
+            opened.retain(|(before, _)| by_exec && is_own && before.has(flag::FOR_EXEC));
+        }
+        if is_own && !had_begun {
             let at = opened.first().map_or(at, |(_, first)| at.min(*first));
             self.begun = Some(Begun { at, by_exec });
-            for (event, at) in opened {
-                self.take(&event, at, max_behaviors);
-            }
-        } else if event.op == op::EXEC {
-            self.for_exec.remove(&event.pid);
         }
+        for (mut before, at) in opened {
+            if had_begun && event.has(flag::NEWCOMER) {
+                // Who joins is outside, whatever it calls itself there.
+                before.source.clone_from(&event.source);
+            }
+            self.settle(&before, at, max_behaviors);
+        }
+        let mut event = Cow::Borrowed(event);
+        if had_begun && event.has(flag::NEWCOMER) && event.has(flag::EXEC_DONE) {
+            // As above, of what is filled in.
+            let source = event.source.clone();
+            event.to_mut().to = source;
+        }
+        let event = &*event;
         if event.key != [0; 2]
             && let Some(known) = self.known.get_mut(&event.key)
         {
@@ -331,19 +367,45 @@ impl Gathered {
         }
     }
 
-    /// What the kernel opens to execute a program comes before the exec is known to be done, and in the
-    /// name of who executes it: whether it is the run's doing, that exec tells.
-    fn wait_for_exec(&mut self, event: &Event, at: Moment) {
+    fn wait(&mut self, event: &Event, at: Moment) {
         if event.errno != 0 {
             return;
         }
-        if self.for_exec.len() >= MAX_FOR_EXEC {
-            tracing::debug!("too many execs at once before the run has begun");
-            self.for_exec = HashMap::new();
-            self.lose("in-flight", 1);
+        let waiting: usize = self.waiting.values().map(Vec::len).sum();
+        if waiting >= MAX_WAITING {
+            tracing::debug!("too many execs at once");
+            self.lose("in-flight", waiting as u64);
+            self.waiting = HashMap::new();
         }
-        let opened = self.for_exec.entry(event.pid).or_default();
-        opened.push((event.clone(), at));
+        let events = self.waiting.entry(event.pid).or_default();
+        events.push((event.clone(), at));
+    }
+
+    /// A process that was moved into the scope and goes on there without executing anything is no
+    /// runtime.
+    fn wait_no_longer(&mut self, now: Moment, max_behaviors: usize) {
+        let is_over = |events: &[(Event, Moment)]| {
+            let first = events.first().map_or(now, |(_, first)| *first);
+            now.0.saturating_sub(first.0) > PRELUDE
+        };
+        let waiting = self.waiting.iter();
+        let over = waiting.filter(|(_, events)| is_over(events));
+        let mut over: Vec<u32> = over.map(|(pid, _)| *pid).collect();
+        over.sort_unstable();
+        for pid in over {
+            let events = self.waiting.remove(&pid).unwrap_or_default();
+            // One that has ended without executing anything has failed to join.
+            if !process::may_be_alive(pid) {
+                continue;
+            }
+            for (event, at) in events {
+                if self.begun.is_some() && event.source.is_none() {
+                    self.lose("no-path", 1);
+                } else {
+                    self.settle(&event, at, max_behaviors);
+                }
+            }
+        }
     }
 
     /// Whether the run has begun, with this event at the latest.

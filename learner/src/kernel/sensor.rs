@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::OnceLock;
 
 use aya::maps::{Array, HashMap, MapData, MapError, ProgramArray, RingBuf};
+use aya::programs::links::FdLink;
 use aya::programs::{BtfTracePoint, FExit, Lsm, ProgramError};
 use aya::{Btf, Ebpf, EbpfLoader};
 use learner_ebpf::{
@@ -13,6 +14,8 @@ use learner_ebpf::{
 use super::btf::{Layout, OffsetError, layout};
 use super::cgroup::GroupId;
 use super::hook::{Hook, Rung};
+use super::newcomers;
+use super::process;
 use super::repeats::{self, Repeats};
 use super::syscalls;
 use crate::observation::Loss;
@@ -101,6 +104,7 @@ pub enum Target {
 /// The attached programs and their maps. Dropping it detaches everything.
 pub struct Sensor {
     programs: Option<Ebpf>,
+    newcomers: Vec<(&'static str, FdLink)>,
     /// The kernel empties it when the last descriptor is closed.
     _stages: ProgramArray<MapData>,
     events: RingBuf<MapData>,
@@ -129,7 +133,7 @@ impl Sensor {
             uring_argument,
         } = layout()?;
         let mut settings_of_object = [0u32; setting::COUNT];
-        settings_of_object[setting::SELF] = own_pid();
+        settings_of_object[setting::SELF] = process::own();
         settings_of_object[setting::URING_ARGUMENT] = uring_argument;
         let sequences = repeats::sequences();
         let mut key = [0u8; 16];
@@ -161,6 +165,13 @@ impl Sensor {
         }
         let stages = load_stages(&mut ebpf, btf)?;
         attach_calls(&mut ebpf, btf, &served, offsets[field::KIOCB_OPCODE] != 0)?;
+        // After the hooks: who executes something is a newcomer until that is reported.
+        let newcomers = newcomers::attach(&mut ebpf, btf).unwrap_or_else(|cause| {
+            tracing::warn!(
+                "a runtime that joins a container is not told from the workload: {cause}"
+            );
+            Vec::new()
+        });
         let mut map = |name: &str| {
             ebpf.take_map(name)
                 .ok_or_else(|| SensorError::Load(format!("no map {name}")))
@@ -186,6 +197,7 @@ impl Sensor {
             scoping: Array::try_from(map("SCOPING")?)?,
             _stages: stages,
             programs: Some(ebpf),
+            newcomers,
             served,
             levels: [0; CGROUP_LEVELS as usize],
             in_namespaces: 0,
@@ -307,6 +319,7 @@ impl Sensor {
         if self.programs.is_some() {
             self.skipped = self.skipped();
             self.programs = None;
+            self.newcomers.clear();
             settle();
         }
     }
@@ -589,14 +602,6 @@ pub(super) fn types() -> Result<&'static Btf, String> {
     }
     let btf = Btf::from_sys_fs().map_err(|e| chain(&e))?;
     Ok(KNOWN.get_or_init(|| btf))
-}
-
-/// This process in the initial pid namespace, 0 if it is in another one and cannot tell.
-fn own_pid() -> u32 {
-    const INITIAL: &str = "pid:[4026531836]";
-    let is_initial =
-        std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == INITIAL);
-    if is_initial { std::process::id() } else { 0 }
 }
 
 /// An error with its causes on one line; a verifier log is cut to its end, where the reason is.

@@ -419,6 +419,36 @@ fn what_is_opened_to_start_the_run_is_learned_and_what_is_opened_to_enter_it_is_
     );
 }
 
+/// A probe that is executed every ten seconds, and at one time somebody else comes in.
+#[test]
+fn what_is_opened_to_execute_a_program_that_a_person_named_is_learned_with_it_and_nothing_else_is()
+{
+    let (probe, loader) = ("/usr/bin/pg_isready", "/lib64/ld.so");
+    let mut run = whole(&[exec(RUNC, NGINX)]);
+    let mut saw = |behavior: Behavior, first: i64, last: i64| {
+        let seen = Sighting {
+            count: 2,
+            first: Moment(first),
+            last: Moment(last),
+        };
+        run.seen.insert(behavior, seen);
+    };
+    saw(read(RUNC, probe), 9_999_900, 99_999_900);
+    saw(exec(RUNC, probe), 10_000_000, 100_000_000);
+    saw(read(RUNC, loader), 10_000_100, 100_000_100);
+    saw(read(RUNC, SH), 49_999_900, 49_999_900);
+    saw(exec(RUNC, SH), 50_000_000, 50_000_000);
+    let run = std::slice::from_ref(&run);
+    assert_eq!(sorted(run, &[]).1.len(), 5);
+    let (learned, held) = sorted(run, &["exec:/usr/bin/pg_isready"]);
+    assert_eq!(learned.len(), 4, "{learned:?}");
+    assert!(
+        matches!(&held[..], [exec, open] if exec.starts_with("exec /usr/bin/dash by /usr/bin/runc")
+            && open.starts_with("open /usr/bin/dash by /usr/bin/runc")),
+        "{held:?}"
+    );
+}
+
 #[test]
 fn an_exec_that_a_person_named_is_an_entry() {
     let (key, run) = (key("a"), entered());

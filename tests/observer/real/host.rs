@@ -16,6 +16,8 @@ use crate::check;
 /// For what is sure to come, on however slow a machine.
 const PATIENCE: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_millis(50);
+/// So many lines of a log are shown when something fails.
+const LAST: usize = 30;
 /// Where the workloads' cgroups are.
 const SHOP: &str = "/sys/fs/cgroup/shop";
 
@@ -61,13 +63,16 @@ impl Host {
         String::from_utf8_lossy(&log).into_owned()
     }
 
-    /// What the workloads have printed.
+    /// What the workloads have printed, and the agent last.
     pub(crate) fn output(&self) -> String {
-        let logs = ["nginx", "redis", "postgresql"].map(|name| {
+        let logs = ["nginx", "redis", "postgresql", "runc"].map(|name| {
             let log = fs::read(self.join(&format!("{name}.log"))).unwrap_or_default();
             format!("{name}: {}\n", String::from_utf8_lossy(&log))
         });
-        logs.concat()
+        let agent = self.log();
+        let said: Vec<&str> = agent.lines().filter(|l| !l.contains(" DEBUG ")).collect();
+        let last = said[said.len().saturating_sub(LAST)..].join("\n");
+        format!("{}agent: {last}\n", logs.concat())
     }
 
     /// Starts an agent on the same store.

@@ -21,6 +21,9 @@ const LOOK: Duration = Duration::from_millis(500);
 /// When what failed is tried again.
 const AGAIN: Duration = Duration::from_secs(30);
 
+/// So long after a cgroup was made it may be that it is noticed.
+const NOTICE: Duration = Duration::from_secs(1);
+
 /// So many refusals are said one by one in a turn: who provokes them is not to fill the log.
 const SAID: usize = 20;
 /// Scopes of which it is kept whose they were.
@@ -29,6 +32,9 @@ const MAX_WERE: usize = 8192;
 /// What the agent's thread tells.
 pub(super) enum Order {
     Stands(Arc<Ledger>),
+    /// Since when.
+    Awaited(Revision, GroupId, Instant),
+    NotAwaited(GroupId),
     Begun(RunKey, GroupId),
     Ended(RunKey),
     AllHaveBegun,
@@ -61,8 +67,12 @@ pub(super) struct Worker {
     orders: Receiver<Order>,
     figures: Arc<Figures>,
     enforcer: Option<Enforcer>,
+    /// When the programs were at work: who came into a cgroup before that, they do not know.
+    at_work: Option<Instant>,
     ledger: Arc<Ledger>,
     running: BTreeMap<RunKey, GroupId>,
+    /// Cgroups in which nothing has been executed yet, with whose run is to come.
+    awaited: BTreeMap<u64, (GroupId, Revision)>,
     held: BTreeMap<u64, Held>,
     /// Whose scopes were that are held no more: what was refused may be told later.
     were: BTreeMap<u32, Revision>,
@@ -90,8 +100,10 @@ impl Worker {
             orders,
             figures,
             enforcer: None,
+            at_work: None,
             ledger: Arc::default(),
             running: BTreeMap::new(),
+            awaited: BTreeMap::new(),
             held: BTreeMap::new(),
             were: BTreeMap::new(),
             all_have_begun: false,
@@ -110,6 +122,7 @@ impl Worker {
             return Ok(missed);
         }
         let enforcer = self.enforcer.insert(Enforcer::open(&self.instance)?);
+        self.at_work = Some(Instant::now());
         let mut groups = BTreeMap::new();
         for applied in enforcer.applied()? {
             self.next_scope = self.next_scope.max(applied.scope.saturating_add(1));
@@ -185,7 +198,16 @@ impl Worker {
     fn take(&mut self, order: Order) {
         match order {
             Order::Stands(ledger) => self.ledger = ledger,
+            Order::Awaited(revision, group, since) => {
+                // Without the programs, a runtime that is in the cgroup already would be taken for the workload.
+                let known = |at: Instant| since.saturating_duration_since(at) >= NOTICE;
+                if self.at_work.is_some_and(known) {
+                    self.awaited.insert(group.id, (group, revision));
+                }
+            }
+            Order::NotAwaited(group) => _ = self.awaited.remove(&group.id),
             Order::Begun(run, group) => {
+                self.awaited.remove(&group.id);
                 self.running.insert(run, group);
             }
             Order::Ended(run) => {
@@ -232,6 +254,7 @@ impl Worker {
         {
             tracing::info!("the enforcing programs are loaded");
             self.enforcer = Some(Enforcer::open(&self.instance)?);
+            self.at_work = Some(Instant::now());
         }
         let Some(enforcer) = &mut self.enforcer else {
             return Ok(());
@@ -302,12 +325,14 @@ impl Worker {
 
     /// The cgroups whose run stands under block with a candidate that is ours to enforce.
     fn wanted(&self) -> BTreeMap<u64, (GroupId, Revision, Arc<Frozen>)> {
-        let of = |(run, group): (&RunKey, &GroupId)| {
-            let revision = Revision::of(run);
+        let of = |(group, revision): (GroupId, Revision)| {
             let frozen = Arc::clone(self.ledger.to_enforce(&revision)?);
-            Some((group.id, (*group, revision, frozen)))
+            Some((group.id, (group, revision, frozen)))
         };
-        self.running.iter().filter_map(of).collect()
+        let awaited = self.awaited.values().cloned();
+        let running = self.running.iter();
+        let running = running.map(|(run, group)| (*group, Revision::of(run)));
+        awaited.chain(running).filter_map(of).collect()
     }
 
     /// Says what was refused, and what could not be told.
@@ -347,6 +372,8 @@ impl Worker {
         );
         self.released = true;
         self.enforcer = None;
+        self.at_work = None;
+        self.awaited.clear();
         self.held.clear();
         self.enforce();
     }

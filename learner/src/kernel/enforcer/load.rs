@@ -11,8 +11,8 @@ use learner_ebpf::setting;
 
 use super::error::EnforceError;
 use crate::kernel::btf::{Layout, layout};
-use crate::kernel::repeats;
 use crate::kernel::sensor::{OBJECT, active_lsms, chain, patiently, reason, types};
+use crate::kernel::{newcomers, repeats};
 
 /// Enough for alerts, which are sent once each.
 const RING: u32 = 1 << 20;
@@ -108,6 +108,16 @@ pub(super) fn load(directory: &Path) -> Result<(), EnforceError> {
                 cause: chain(&e),
             })?;
     }
+    match newcomers::attach(&mut ebpf, btf) {
+        Ok(links) => {
+            for (name, link) in links {
+                pin(link, directory, name)?;
+            }
+        }
+        Err(cause) => tracing::warn!(
+            "a runtime that joins a container under block is held to the policy too: {cause}"
+        ),
+    }
     for (name, hook) in PROGRAMS {
         let program: &mut Lsm = ebpf
             .program_mut(name)
@@ -128,12 +138,18 @@ pub(super) fn load(directory: &Path) -> Result<(), EnforceError> {
         let link = program
             .take_link(link)
             .map_err(|e| refused(name, reason(&e)))?;
-        FdLink::from(link)
-            .pin(directory.join(name))
-            .map_err(|e| EnforceError::Pins {
-                path: directory.join(name),
-                cause: chain(&e),
-            })?;
+        pin(FdLink::from(link), directory, name)?;
     }
     Ok(())
+}
+
+fn pin(link: FdLink, directory: &Path, name: &str) -> Result<(), EnforceError> {
+    let path = directory.join(name);
+    match link.pin(&path) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(EnforceError::Pins {
+            path,
+            cause: chain(&error),
+        }),
+    }
 }

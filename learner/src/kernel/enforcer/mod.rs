@@ -174,7 +174,7 @@ impl Enforcer {
             process: posture_word(tree.process),
             file: posture_word(tree.file),
             sources: u32::from(tree.has_sources()),
-            reserved: 0,
+            level: level.map_or(0, |level| level + 1),
             hash,
         };
         self.policies.insert(id, policy.words(), 0)?;
@@ -205,20 +205,7 @@ impl Enforcer {
     /// # Errors
     /// [`EnforceError`].
     pub fn applied(&self) -> Result<Vec<Applied>, EnforceError> {
-        let mut applied = Vec::new();
-        for entry in self.policies.iter() {
-            let (group, words) = entry?;
-            let policy = Policy::from_words(words);
-            applied.push(Applied {
-                group,
-                scope: policy.scope,
-                process: posture_of(policy.process),
-                file: posture_of(policy.file),
-                hash: policy.hash,
-            });
-        }
-        applied.sort_by_key(|applied| applied.group);
-        Ok(applied)
+        read(&self.policies)
     }
 
     /// Takes from the kernel what is reported, so that its ring buffer does not run full before
@@ -300,6 +287,38 @@ impl AsFd for Enforcer {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.alerts.as_fd()
     }
+}
+
+/// The policies that an instance has in force, of whichever version, without taking it over.
+///
+/// # Errors
+/// [`EnforceError`].
+pub fn in_force(instance: &str) -> Result<Vec<Applied>, EnforceError> {
+    let mut all = Vec::new();
+    for pinned in instances(Path::new(PINS))? {
+        if is_of(&pinned, instance) {
+            let policies = MapData::from_pin(pinned.join("POLICIES"))?;
+            all.extend(read(&HashMap::try_from(Map::HashMap(policies))?)?);
+        }
+    }
+    Ok(all)
+}
+
+fn read(policies: &HashMap<MapData, u64, [u64; 5]>) -> Result<Vec<Applied>, EnforceError> {
+    let mut applied = Vec::new();
+    for entry in policies.iter() {
+        let (group, words) = entry?;
+        let policy = Policy::from_words(words);
+        applied.push(Applied {
+            group,
+            scope: policy.scope,
+            process: posture_of(policy.process),
+            file: posture_of(policy.file),
+            hash: policy.hash,
+        });
+    }
+    applied.sort_by_key(|applied| applied.group);
+    Ok(applied)
 }
 
 /// Waits until every program that was running has ended.
