@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use comfy_table::{Table, presets};
-use learner::agent;
+use learner::kernel::enforcer;
 use learner::posture::{Posture, Standing};
 use learner::promotion::{At, Review, Verdict as Ruling, sentences};
 use learner::span::Shown;
@@ -114,13 +114,13 @@ fn held_by(court: &Court, reviews: &[Review]) -> Vec<Held> {
             return Held::ByAnother;
         }
         let in_force = asked.get_or_insert_with(|| {
-            agent::in_force(&court.stored.dir).inspect_err(|error| {
+            enforcer::in_force().inspect_err(|error| {
                 tracing::warn!("whether block is enforced now cannot be told: {error}");
             })
         });
         let hash = frozen.candidate().digest().words();
-        in_force.as_ref().map_or(Held::Unknown, |cgroups| {
-            Held::ByUs(cgroups.get(&hash).copied().unwrap_or(0))
+        in_force.as_ref().map_or(Held::Unknown, |applied| {
+            Held::ByUs(applied.iter().filter(|one| one.hash == hash).count())
         })
     };
     reviews.iter().map(&mut held).collect()

@@ -169,19 +169,6 @@ impl Enforcing {
     }
 }
 
-/// In how many cgroups each candidate is in force by the agents on this store, by the beginning of the
-/// candidate's hash, whether an agent runs or not. Empty where they enforce nothing.
-///
-/// # Errors
-/// [`EnforceError`] if it cannot be told: it takes root.
-pub fn in_force(store: &Path) -> Result<BTreeMap<[u64; 2], usize>, EnforceError> {
-    let mut cgroups = BTreeMap::new();
-    for applied in enforcer::in_force(&instance(store))? {
-        *cgroups.entry(applied.hash).or_default() += 1;
-    }
-    Ok(cgroups)
-}
-
 /// The name under which the agents on this store pin what they enforce: one at a time has the store open.
 fn instance(store: &Path) -> String {
     let real = store.canonicalize().unwrap_or_else(|_| store.to_owned());

@@ -22,5 +22,4 @@ mod shelf;
 pub mod socket;
 mod watching;
 
-pub use enforcing::in_force;
 pub use run::{AgentError, Places, run};

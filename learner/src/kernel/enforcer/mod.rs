@@ -289,17 +289,15 @@ impl AsFd for Enforcer {
     }
 }
 
-/// The policies that an instance has in force, of whichever version, without taking it over.
+/// The policies that all instances have in force, of whichever version, without taking them over.
 ///
 /// # Errors
 /// [`EnforceError`].
-pub fn in_force(instance: &str) -> Result<Vec<Applied>, EnforceError> {
+pub fn in_force() -> Result<Vec<Applied>, EnforceError> {
     let mut all = Vec::new();
     for pinned in instances(Path::new(PINS))? {
-        if is_of(&pinned, instance) {
-            let policies = MapData::from_pin(pinned.join("POLICIES"))?;
-            all.extend(read(&HashMap::try_from(Map::HashMap(policies))?)?);
-        }
+        let policies = MapData::from_pin(pinned.join("POLICIES"))?;
+        all.extend(read(&HashMap::try_from(Map::HashMap(policies))?)?);
     }
     Ok(all)
 }
