@@ -11,6 +11,7 @@ use super::crd::{MAX_DEPTH, MAX_DIR_BYTES, MAX_KEY_BYTES};
 use super::document::{Directory, Effect, PathRule, Policy, Source};
 use super::meaning::{Enforced, Enforcer, Posture, Postures};
 
+mod across;
 mod pairs;
 mod traps;
 
@@ -72,6 +73,7 @@ pub fn lint<P: Borrow<Policy>>(policies: &[P], enforcer: Enforcer) -> Vec<Lint> 
             traps::lint(policy, &mut lints);
         }
     }
+    across::lint(&policies, enforcer, &mut lints);
     if enforcer == Enforcer::Bpf {
         pairs::lint(&policies, &mut lints);
         lints.of_budget(&policies);

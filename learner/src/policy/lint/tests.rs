@@ -52,6 +52,7 @@ fn rules_that_never_match_under_bpf_are_named() {
             "p0: spec.file.matchPaths[1]: the path is 21 components deep, and 20 are followed, so it never matches",
             "p0: spec.file.matchDirectories[0]: the dir is 65 bytes long, and its children are found up to 64: it acts on the directory alone",
             "p0: spec.file.matchDirectories[1]: without a slash at its end it acts on the parent directory alone, and on nothing below",
+            "p0: spec.file: renaming a directory above what is blocked is not stopped, and no rule knows the new name",
         ]
     );
 }
@@ -70,7 +71,12 @@ fn a_list_of_files_is_looked_over_as_a_whole() {
     );
     let all = "  file: {matchDirectories: [{dir: /, recursive: true}]}\n  action: Allow\n";
     assert_eq!(said(all, Enforcer::Bpf), [""; 0]);
-    assert_eq!(said(spec, Enforcer::AppArmor), [""; 0]);
+    assert_eq!(
+        said(spec, Enforcer::AppArmor),
+        [
+            "p0: spec.file: where files alone are allowed, AppArmor's enforcer refuses all programs under block"
+        ]
+    );
 }
 
 #[test]
@@ -96,7 +102,8 @@ fn a_directory_and_the_same_path_write_one_key() {
     assert_eq!(
         said(spec, Enforcer::Bpf),
         [
-            "p0: spec.file.matchDirectories[0]: it writes over spec.file.matchPaths[0], which says something else of the same path"
+            "p0: spec.file: renaming a directory above what is blocked is not stopped, and no rule knows the new name",
+            "p0: spec.file.matchDirectories[0]: it writes over spec.file.matchPaths[0], which says something else of the same path",
         ]
     );
 }
@@ -177,4 +184,105 @@ fn what_kubearmors_programs_do_unexpectedly_is_named() {
     // Without a list that allows, nothing of it is so.
     let blocks = "  process: {matchPaths: [{path: /bin/a, action: Audit}, {path: /bin/c}]}\n  action: Block\n";
     assert_eq!(said(blocks, Enforcer::Bpf), [""; 0]);
+}
+
+#[test]
+fn a_program_whose_file_no_rule_allows_is_named() {
+    let spec = "  process:
+    matchPaths:
+    - {path: /bin/a}
+    - {path: /bin/b, fromSource: [{path: /bin/a}, {path: /bin/c}]}
+    - {path: /bin/d}
+    - {path: /bin/e2, action: Block}
+    - {execname: x}
+    matchDirectories: [{dir: /opt/, recursive: true}, {dir: /srv/}, {dir: /usr/bin/}]
+  file:
+    matchPaths:
+    - {path: /bin/b, fromSource: [{path: /bin/a}]}
+    - {path: /srv/tool}
+    - {path: /data, fromSource: [{path: /bin/z}, {path: /bin/b}]}
+    matchDirectories: [{dir: /usr/, recursive: true}]
+  action: Allow
+";
+    let lacks = |specs: &[&str], enforcer| -> Vec<String> {
+        let all = said_of(specs, enforcer).into_iter();
+        all.filter(|text| text.contains("is to open it"))
+            .map(|text| text[..text.find(" program").expect("of programs")].to_owned())
+            .collect()
+    };
+    for enforcer in [Enforcer::Bpf, Enforcer::Learner] {
+        let found = lacks(&[spec], enforcer);
+        assert_eq!(
+            found,
+            [
+                "p0: spec.process.matchPaths[0]: no rule for files allows the",
+                "p0: spec.process.matchPaths[1]: no rule for files allows the",
+                "p0: spec.process.matchPaths[2]: no rule for files allows the",
+                "p0: spec.process.matchDirectories[0]: no rule for files allows any",
+                "p0: spec.file.matchPaths[0].fromSource[0]: no rule for files allows this",
+                "p0: spec.file.matchPaths[2].fromSource[0]: no rule for files allows this",
+            ]
+        );
+    }
+    let all = said(spec, Enforcer::Bpf);
+    assert!(
+        all.iter()
+            .any(|text| text.contains("to /bin/c, and to execute")),
+        "{all:#?}"
+    );
+    // Another policy of the same container may name them, or allow files nothing at all.
+    let files = "  file: {matchDirectories: [{dir: /bin/, recursive: true}, {dir: /opt/, recursive: true}]}\n  action: Allow\n";
+    assert_eq!(lacks(&[spec, files], Enforcer::Bpf), [""; 0]);
+    let programs = "  process: {matchPaths: [{path: /bin/a}]}\n  action: Allow\n";
+    assert_eq!(lacks(&[programs], Enforcer::Bpf), [""; 0]);
+}
+
+#[test]
+fn what_is_blocked_below_a_directory_that_may_be_renamed_is_named() {
+    let text = "p0: spec.file: renaming a directory above what is blocked is not stopped, and no rule knows the new name";
+    let has = |spec: &str| said(spec, Enforcer::Bpf).iter().any(|found| found == text);
+    assert!(has(
+        "  file: {matchPaths: [{path: /data/keys/a}]}\n  action: Block\n"
+    ));
+    // Of the root nothing is renamed; what is blocked with all above it is held; so is a list's.
+    assert!(!has(
+        "  file: {matchPaths: [{path: /a}]}\n  action: Block\n"
+    ));
+    assert!(!has(
+        "  file: {matchDirectories: [{dir: /data/, recursive: true}]}\n  action: Block\n"
+    ));
+    assert!(!has(
+        "  file: {matchPaths: [{path: /data/keys/a}, {path: /data/b, action: Allow}]}\n  action: Block\n"
+    ));
+}
+
+#[test]
+fn under_apparmor_one_list_without_the_other_is_named() {
+    let programs = "  process: {matchPatterns: [{pattern: \"/bin/*\"}]}\n  action: Allow\n";
+    let files = "  file: {matchDirectories: [{dir: /srv/}]}\n  action: Allow\n";
+    assert_eq!(
+        said(programs, Enforcer::AppArmor),
+        [
+            "p0: spec.process: where programs alone are allowed, AppArmor's enforcer refuses all files under block"
+        ]
+    );
+    assert_eq!(
+        said(files, Enforcer::AppArmor),
+        [
+            "p0: spec.file: where files alone are allowed, AppArmor's enforcer refuses all programs under block"
+        ]
+    );
+    assert_eq!(said_of(&[programs, files], Enforcer::AppArmor), [""; 0]);
+}
+
+#[test]
+fn a_list_of_capabilities_on_an_overlay_is_named() {
+    let spec = "  capabilities: {matchCapabilities: [{capability: chown}]}\n";
+    let has = |spec: &str| {
+        said(spec, Enforcer::Bpf)
+            .iter()
+            .any(|text| text.starts_with("p0: spec.capabilities: an overlay root asks"))
+    };
+    assert!(has(&format!("{spec}  action: Allow\n")));
+    assert!(!has(&format!("{spec}  action: Block\n")));
 }

@@ -5,7 +5,7 @@
 use super::{LintKind, Lints};
 use crate::policy::Policy;
 use crate::policy::crd::MAX_DEPTH;
-use crate::policy::document::Effect;
+use crate::policy::document::{Capability, Effect};
 
 /// A rule, as far as the traps are about it.
 struct Rule<'p> {
@@ -117,6 +117,18 @@ pub(super) fn lint(policy: &Policy, lints: &mut Lints<'_>) {
             let text = "readOnly stops writing and appending; it lets files be removed, renamed, linked, truncated, mapped for writing and their modes be changed";
             lints.add(&section, MatchesMore, text);
         }
+    }
+    // capabilities-005 and -007, on an overlay
+    let capabilities = &policy.spec.capabilities;
+    let allows = |rule: &Capability| {
+        policy
+            .spec
+            .effect(capabilities.action.as_ref(), rule.action.as_ref())
+            == Effect::Allow
+    };
+    if capabilities.match_capabilities.iter().any(allows) {
+        let text = "an overlay root asks for capabilities in the program's name: reading and executing are reported under audit, and what is allowed may be refused under block";
+        lints.add("spec.capabilities", CopyUp, text);
     }
     // network-*
     for (index, rule) in policy.spec.network.match_protocols.iter().enumerate() {
