@@ -326,6 +326,35 @@ fn by_place(segment: &[u8], place: Place<'_>) -> Option<Class> {
     None
 }
 
+/// The segment with a number after a few letters, if that is all there is of any class in it: `v21.lock`
+/// is `v{number}.lock`. Longer ones are mixtures.
+///
+/// Many such names are a person's (`utf8`, `x86`), so they vary only where names of the same letters
+/// are in different runs ([`Form::is_numbered`]).
+pub(super) fn numbered(segment: &[u8]) -> Option<Found> {
+    let found = NUMBERED.captures(segment)?;
+    let (before, after) = (found.get(1)?, found.get(3)?);
+    let form = Form(
+        [
+            Some(Piece::Text(before.as_bytes().into())),
+            Some(Piece::Token(Class::Number)),
+            (!after.is_empty()).then(|| Piece::Text(after.as_bytes().into())),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
+    );
+    form.is_numbered().then_some(Found {
+        form,
+        strength: Class::Number.strength(),
+    })
+}
+
+/// Letters and digits, three of each at most, and no other digit in the segment.
+static NUMBERED: LazyLock<Regex> = LazyLock::new(|| {
+    regex(r"((?:[^0-9]*[^0-9A-Za-z])?[A-Za-z]{1,3})([0-9]{1,3})((?:[^0-9A-Za-z][^0-9]*)?)$")
+});
+
 /// At least two of upper case, lower case and digits, the way random names have them.
 fn is_random(segment: &[u8]) -> bool {
     let has = |kind: fn(&u8) -> bool| segment.iter().any(kind);

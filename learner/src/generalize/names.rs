@@ -108,19 +108,24 @@ impl Names {
         let mut varying: BTreeMap<&[u8], Form> =
             fan_out::directories(self, place).into_iter().collect();
         let mut forms: BTreeMap<Form, (Strength, Vec<Child<'_>>)> = BTreeMap::new();
+        let is_own = is_own(place);
         for (name, names) in &self.below {
             if varying.contains_key(&**name) {
                 continue;
             }
-            if let Some(Found { form, strength }) = class::form(name, place) {
+            // After a few letters a number is none of a class, unless the runs say so.
+            let numbered = || {
+                let may_be = is_own && !names.executed;
+                may_be.then(|| class::numbered(name)).flatten()
+            };
+            if let Some(Found { form, strength }) = class::form(name, place).or_else(numbered) {
                 let group = forms.entry(form).or_insert((strength, Vec::new()));
                 group.0 = group.0.max(strength);
                 group.1.push((name, names));
             }
         }
         for (form, (strength, group)) in forms {
-            let differs =
-                differs(&group) || (form.is_numbered() && is_own(place) && is_another(&group));
+            let differs = differs(&group) || (form.is_numbered() && is_own && is_another(&group));
             for (name, names) in &group {
                 let stable = self.runs.len() > 1 && names.runs == self.runs;
                 let varies = match strength {

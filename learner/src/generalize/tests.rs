@@ -172,6 +172,61 @@ fn a_number_varies_that_was_another_in_some_of_the_runs_that_have_one() {
 }
 
 #[test]
+fn a_number_after_a_few_letters_varies_as_one_that_stands_apart_does_and_in_fewer_places() {
+    let rules_for = |name: &dyn Fn(u32) -> String, enforcer| {
+        let runs = few(&[
+            (2, write(APP, &name(3))),
+            (3, write(APP, &name(3))),
+            (4, write(APP, &name(3))),
+            (5, write(APP, &name(3))),
+            (5, write(APP, &name(12))),
+        ]);
+        rules(&runs, Tightness::Balanced, enforcer)
+    };
+    let found = rules_for(&|n| format!("/srv/app/tags/v{n}.lock"), Dialect::AppArmor);
+    assert!(
+        has(&found, "File /srv/app/tags/v{number}.lock"),
+        "{:?}",
+        shown(&found)
+    );
+    let found = rules_for(&|n| format!("/srv/app/tags/v{n}"), Dialect::Bpf);
+    assert!(
+        has(&found, "File /srv/app/tags/* by /usr/bin/app"),
+        "{:?}",
+        shown(&found)
+    );
+    // Nor where the name may be a version, or has another number in it.
+    for place in [
+        "/etc/app/v",
+        "/root/app/v",
+        "/usr/lib/app/v",
+        "/dev/tty",
+        "/sys/devices/cpu",
+        "/srv/lib/libz.so.a",
+        "/srv/app/1.v",
+        "/srv/app/v1.v",
+    ] {
+        let found = rules_for(&|n| format!("{place}{n}"), Dialect::AppArmor);
+        let seen = format!("File {place}12 by {APP}");
+        assert!(has(&found, &seen), "{:?}", shown(&found));
+    }
+    // A program that is numbered so is none of many.
+    let program = |n| done(Op::Exec, APP, &format!("/srv/app/s{n}"));
+    let runs = few(&[
+        (2, program(3)),
+        (3, program(3)),
+        (5, program(3)),
+        (5, program(12)),
+    ]);
+    let found = rules(&runs, Tightness::Durable, Dialect::Bpf);
+    assert!(
+        has(&found, "Process /srv/app/s12 by /usr/bin/app"),
+        "{:?}",
+        shown(&found)
+    );
+}
+
+#[test]
 fn numbers_that_always_come_together_do_not_vary() {
     let optional = |n| [2, 4, 7].map(|run| (run, read(APP, &format!("/srv/app/module-{n}.conf"))));
     let runs = few(&[optional(1), optional(2)].concat());

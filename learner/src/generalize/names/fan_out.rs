@@ -15,14 +15,18 @@ const WIDEST: usize = 3;
 /// There are so many directories above a digest at most.
 const DEEPEST: usize = 3;
 
+/// So many directories that hold digests are a fan-out whatever the runs say: nobody names so many
+/// things in hexadecimal digits, and the names of digests vary by their class.
+const MANY: usize = 8;
+
 /// The names in a place that are directories of a fan-out, each with its form.
 ///
 /// Of all names of one length that hold digests every one is hexadecimal, and they have both letters
-/// and decimal digits, as words and counters have not. Not all runs have the same of them, and two at
-/// least have a digest of their own. Nothing below was executed, and the place is neither a package's
-/// nor one that others share.
+/// and decimal digits, as words and counters have not. There are [`MANY`] of them; or not all runs
+/// have the same, and two at least have a digest of their own. Nothing below was executed, and the
+/// place is neither a package's nor one that others share.
 pub(super) fn directories<'a>(names: &'a Names, place: Place<'_>) -> Vec<(&'a [u8], Form)> {
-    if names.runs.len() < 2 || !may_be(place) {
+    if !may_be(place) {
         return Vec::new();
     }
     let mut by_width: BTreeMap<usize, Vec<Child<'a>>> = BTreeMap::new();
@@ -54,7 +58,7 @@ fn is_fan_out(group: &[Child<'_>]) -> bool {
         .filter(|(_, below)| holds_digest(below, DEEPEST))
         .collect();
     let has = |kind: fn(&u8) -> bool| hold.iter().any(|(name, _)| name.iter().any(kind));
-    let runs: BTreeSet<&BTreeSet<Run>> = hold.iter().map(|(_, below)| &below.runs).collect();
+    let sets: BTreeSet<&BTreeSet<Run>> = hold.iter().map(|(_, below)| &below.runs).collect();
     let mut owners = BTreeSet::new();
     for (_, below) in &hold {
         add_owners(below, DEEPEST, &mut owners);
@@ -62,8 +66,7 @@ fn is_fan_out(group: &[Child<'_>]) -> bool {
     hold.iter().all(|(name, _)| is_hex(name))
         && has(u8::is_ascii_digit)
         && has(u8::is_ascii_alphabetic)
-        && runs.len() >= 2
-        && owners.len() >= 2
+        && (hold.len() >= MANY || sets.len() >= 2 && owners.len() >= 2)
         && !hold.iter().any(|(_, below)| below.executed)
 }
 

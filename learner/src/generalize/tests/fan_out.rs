@@ -201,3 +201,26 @@ fn ordinary_short_names_stay_what_they_are() {
         assert_eq!(wide, Vec::<String>::new());
     }
 }
+
+#[test]
+fn so_many_directories_of_digests_are_a_fan_out_that_the_runs_need_not_prove() {
+    // Each run reads all that there is, and only the last one has added to it.
+    let object = |n: usize| format!("/srv/store/{}/{}", two_digits(n), digest(n as u64));
+    let grown = |objects: usize, runs: usize| -> Vec<Vec<Behavior>> {
+        let all = |n: usize| (0..n).map(|n| read(APP, &object(n)));
+        let mut runs = vec![run(all(objects - 1)); runs];
+        runs.push(run(all(objects)));
+        runs
+    };
+    let is_widened = |runs: &[Vec<Behavior>]| {
+        let found = rules(runs, Tightness::Balanced, Dialect::AppArmor);
+        has(&found, "File /srv/store/{hex-digit}{hex-digit}/{hex}")
+    };
+    assert!(is_widened(&grown(8, 3)));
+    assert!(is_widened(&grown(8, 0)));
+    assert!(!is_widened(&grown(7, 3)));
+    // Programs are none of it, however many there are.
+    let mut runs = grown(8, 3);
+    runs[0].push(done(Op::Exec, APP, &object(2)));
+    assert!(!is_widened(&runs));
+}
