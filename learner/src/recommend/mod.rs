@@ -383,4 +383,6 @@ fn in_order<'l>(lesson: &'l Lesson<'_>) -> Vec<(u32, &'l RunKey)> {
 }
 
 #[cfg(test)]
+mod growth;
+#[cfg(test)]
 mod tests;
