@@ -9,7 +9,7 @@ use learner::kernel::enforcer;
 use learner::mention::Tombstones;
 use learner::observation::Moment;
 use learner::profile::Evidence;
-use learner::promotion::{self, Criteria, Docket, Hearing, Review, Rollback};
+use learner::promotion::{self, Criteria, Docket, Hearing, Interruption, Review, Rollback};
 use learner::quarantine::Include;
 use learner::store::Summary;
 use learner::workload::{RunKey, Workload};
@@ -33,6 +33,8 @@ pub(crate) struct Court {
     pub(crate) include: Include,
     /// Whether the bound on the risk is wanted where no criterion asks for it.
     pub(crate) risk: bool,
+    /// When KubeArmor's alerts may have been missed: of a workload, or of every one.
+    pub(crate) interruptions: Vec<(Option<Workload>, Interruption)>,
     runs: Vec<Summary>,
 }
 
@@ -50,6 +52,7 @@ impl Court {
             tightness: Tightness::default(),
             include: Include::default(),
             risk: true,
+            interruptions: Vec::new(),
         })
     }
 
@@ -97,7 +100,13 @@ impl Court {
         evidence: &Evidence,
         criteria: &Criteria,
     ) -> Option<Review> {
-        let docket = self.docket(evidence);
+        let all = self.interruptions.iter();
+        let of_it = all.filter(|(whose, _)| whose.as_ref().is_none_or(|whose| whose == workload));
+        let interruptions: Vec<Interruption> = of_it.map(|(_, one)| one.clone()).collect();
+        let docket = Docket {
+            interruptions: &interruptions,
+            ..self.docket(evidence)
+        };
         promotion::review(workload, &docket, criteria, Actor::Job, now())
     }
 
@@ -111,6 +120,7 @@ impl Court {
             unenforceable: self.unenforceable.as_deref(),
             tightness: self.tightness,
             include: &self.include,
+            interruptions: &[],
             risk: self.risk,
         }
     }

@@ -180,6 +180,7 @@ impl Story {
             unenforceable: None,
             tightness: Tightness::default(),
             include: &Include::default(),
+            interruptions: &[],
             risk: false,
         };
         let workload: Workload = NAME.parse().expect("a workload");

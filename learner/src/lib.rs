@@ -5,7 +5,7 @@
 //! [`path`], [`mention`], [`span`], [`digest`], [`visible`]), judgement ([`profile`], [`quarantine`],
 //! [`readiness`], [`policy`], [`generalize`], [`recommend`], [`report`], [`simulation`], [`mod@diff`],
 //! [`posture`], [`candidate`], [`alert`], [`promotion`], [`journal`]), edges ([`kernel`], [`host`],
-//! [`store`], [`recording`]), composition ([`session`], [`agent`], [`books`]). A module uses only what
+//! [`store`], [`recording`], [`telemetry`]), composition ([`session`], [`agent`], [`books`]). A module uses only what
 //! is below it, and edges do not use one another.
 #![forbid(unsafe_code)]
 
@@ -40,6 +40,7 @@ pub mod host;
 pub mod kernel;
 pub mod recording;
 pub mod store;
+pub mod telemetry;
 
 pub mod agent;
 pub mod books;

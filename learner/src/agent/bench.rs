@@ -222,6 +222,7 @@ impl Bench {
             unenforceable: terms.unenforceable.as_deref(),
             tightness: terms.tightness,
             include: &terms.include,
+            interruptions: &[],
             risk: promotes,
         };
         let now = self.clock.moment();

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::interruption::spans;
 use super::quiet::quiet;
 use super::reason::{Listed, Reason};
 use super::{Criteria, Docket};
@@ -40,6 +41,9 @@ pub struct Figures {
     pub quiet_from: Option<Moment>,
     /// Runs in this time that do not count, and why.
     pub unwatched: Listed,
+    /// When alerts may have been missed in this time, which does not count.
+    #[serde(default)]
+    pub interruptions: Listed,
     /// Rules of the candidate.
     pub rules: usize,
     /// Those of them that were used since the window began.
@@ -144,6 +148,7 @@ impl Figures {
         let last = opened.as_ref().map(|opened| opened.last);
         let quiet_from = freeze.window_from.max(last.unwrap_or(freeze.window_from));
         let watched = quiet(runs, quiet_from, now);
+        let heard = watched.spans.without(&spans(docket.interruptions));
         let (active, hit) = exercised(runs, frozen);
         let enforcer = frozen.candidate().paper().enforcer;
         let making = Making {
@@ -166,12 +171,17 @@ impl Figures {
             active,
             alerts: opened,
             dismissed: alerts.iter().filter(|alert| alert.dismissed).count(),
-            quiet: u64::try_from(watched.spans.total().as_micros()).unwrap_or(u64::MAX),
+            quiet: u64::try_from(heard.total().as_micros()).unwrap_or(u64::MAX),
             quiet_from: Some(quiet_from),
             unwatched: watched
                 .unwatched
                 .iter()
                 .map(|(key, why)| format!("{} {why}", key.run.escape_debug()))
+                .collect(),
+            interruptions: docket
+                .interruptions
+                .iter()
+                .filter(|one| one.to > quiet_from && one.from < now)
                 .collect(),
             rules: rules(frozen.candidate().policy()).len(),
             hit: hit.len(),
@@ -207,6 +217,7 @@ impl Figures {
                 quiet: self.quiet,
                 window: criteria.window,
                 unwatched: self.unwatched.clone(),
+                interruptions: self.interruptions.clone(),
             });
         }
         if self.active == 0 {

@@ -4,6 +4,7 @@
 //! the time. [`review`] reads the evidence, decides, and says what is to be written down.
 
 mod figures;
+mod interruption;
 mod quiet;
 mod reason;
 mod review;
@@ -16,6 +17,7 @@ use crate::observation::Moment;
 use crate::posture::{Posture, Standing};
 
 pub use figures::{Figures, Opened, Seen, still_allowed};
+pub use interruption::{Interruption, Missed};
 pub use quiet::{Quiet, TOLERANCE, Unwatched, quiet};
 pub use reason::{At, Listed, NAMED, Reason, sentences};
 pub use review::{

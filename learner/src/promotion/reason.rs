@@ -82,6 +82,9 @@ pub enum Reason {
         window: u64,
         /// Runs in this time that do not count, and why.
         unwatched: Listed,
+        /// When alerts may have been missed in this time.
+        #[serde(default)]
+        interruptions: Listed,
     },
     /// Nothing was seen of it since the window began.
     Idle {
@@ -226,12 +229,21 @@ impl fmt::Display for Reason {
                 quiet,
                 window,
                 unwatched,
+                interruptions,
             } => {
                 write!(f, "{} of {} quiet", span(*quiet), span(*window))?;
                 if unwatched.count > 0 {
                     let count = unwatched.count;
                     let what = plural(count, "run does", "runs do");
                     write!(f, ", {count} {what} not count {unwatched}")?;
+                }
+                if interruptions.count > 0 {
+                    let count = interruptions.count;
+                    let what = plural(count, "time", "times");
+                    write!(
+                        f,
+                        ", alerts may have been missed {count} {what} {interruptions}"
+                    )?;
                 }
                 Ok(())
             }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::figures::{Figures, undecided};
 use super::reason::Listed;
-use super::{Criteria, Verdict, decide};
+use super::{Criteria, Interruption, Verdict, decide};
 use crate::act::{Act, ActId};
 use crate::alert::{Alert, alerts};
 use crate::candidate::{Candidate, Fate, Frozen, Judge, Ledger, rules};
@@ -39,6 +39,8 @@ pub struct Docket<'a> {
     pub tightness: Tightness,
     /// What such a candidate learns although it is held.
     pub include: &'a Include,
+    /// When alerts of another enforcer may have been missed: that time is not quiet.
+    pub interruptions: &'a [Interruption],
     /// Whether the bound on the risk is wanted of what is judged, though no criterion asks for it. It
     /// takes most of the time of a review.
     pub risk: bool,

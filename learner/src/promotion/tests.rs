@@ -143,6 +143,7 @@ fn a_held_workload_is_told_why_with_the_numbers() {
         quiet: (6 * 3_600 + 12 * 60) * 1_000_000,
         window: 24 * 3_600 * 1_000_000,
         unwatched: Listed::default(),
+        interruptions: Listed::default(),
     };
     assert_eq!(quiet.to_string(), "6h 12m of 24h quiet");
 }

@@ -140,6 +140,7 @@ impl Story {
             unenforceable: None,
             tightness: Tightness::default(),
             include: &Include::default(),
+            interruptions: &[],
             risk: false,
         };
         let now = Moment(self.began.0 + at * SECOND);
@@ -308,6 +309,7 @@ fn an_alert_is_found_once_and_again_by_another_freeze_and_closed_by_a_person() {
         unenforceable: None,
         tightness: Tightness::default(),
         include: &Include::default(),
+        interruptions: &[],
         risk: false,
     };
     let revision = Revision::of(&key("", "1"));
