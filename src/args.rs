@@ -567,15 +567,32 @@ pub(crate) enum RecordingFormat {
 ///
 /// JSON Lines or Parquet, told apart by their content. All files or none: after an error the store
 /// is as it was. A run that the store has already counts once.
+///
+/// With --kubearmor, what KubeArmor says: its telemetry, one JSON object a line, in either of its
+/// encodings. Its alerts teach nothing. What cannot be read is said, and counts as lost. Such runs are
+/// partial: that telemetry does not show all that a policy governs.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
                   learner import node-1.jsonl node-2.parquet\n  \
-                  ssh node-1 learner export | learner import -\n\n\
-                  Exit code 1: the recordings are empty.")]
+                  ssh node-1 learner export | learner import -\n  \
+                  learner import --kubearmor -o web.jsonl events.json\n\n\
+                  Exit code 1: there is nothing in them, or with --kubearmor not all could be read; what\n\
+                  could is imported all the same.")]
 pub(crate) struct Import {
     /// Recordings; '-' is standard input
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
+    /// The files are what `karmor logs --json --logFilter all` prints, or what KubeArmor writes to its
+    /// own log
+    #[arg(long)]
+    pub(crate) kubearmor: bool,
+    /// Write one recording of them all, and leave the store alone; '-' is standard output. Only its
+    /// owner can read a file (mode 0600)
+    #[arg(short, long, value_name = "FILE|-")]
+    pub(crate) output: Option<PathBuf>,
+    /// How that recording is written
+    #[arg(short, long, value_enum, default_value_t = RecordingFormat::Jsonl, requires = "output")]
+    pub(crate) format: RecordingFormat,
 }
 
 /// Keep what was recorded from being learned, for good
@@ -713,6 +730,11 @@ pub(crate) struct Promote {
     /// slash for all below it, or OP:PATH; may be given several times
     #[arg(long, value_name = "[OP:]PATH", value_parser = mention(), help_heading = "How candidates are made")]
     pub(crate) include: Vec<Mention>,
+    /// KubeArmor's alerts, as `karmor logs --json` prints them; may be given several times: while it
+    /// says that it drops alerts of a workload, that one's window does not count. To have the alerts
+    /// themselves count, import them first ('learner import --kubearmor')
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) kubearmor: Vec<PathBuf>,
     /// Decide and say it, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -25,23 +25,39 @@ pub(crate) fn run(global: &Global, args: &Export) -> Result<Verdict, Failure> {
     let stored = Stored::open(global)?;
     let runs = stored.summaries(&args.which)?;
     let lines = |sink: Sink<'_>| each_stored(&stored, &runs, sink);
-    if is_dash(&args.output) {
-        let out = io::stdout();
-        if args.format == RecordingFormat::Parquet && out.is_terminal() {
-            return Err(Failure::BinaryOnTerminal);
-        }
-        let mut out = BufWriter::new(out.lock());
-        write(args.format, &mut out, lines)?;
-        out.flush().map_err(Failure::Answer)?;
-    } else {
-        to_file(args.format, &args.output, lines)?;
-    }
+    to(args.format, &args.output, lines)?;
     if runs.is_empty() {
         let place = stored.dir.display().to_string();
         tracing::warn!("{}", args.which.nothing_in(&place));
         return Ok(Verdict::No);
     }
     Ok(Verdict::Done)
+}
+
+fn to(
+    format: RecordingFormat,
+    output: &Path,
+    lines: impl FnOnce(Sink<'_>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    if !is_dash(output) {
+        return to_file(format, output, lines);
+    }
+    let out = io::stdout();
+    if format == RecordingFormat::Parquet && out.is_terminal() {
+        return Err(Failure::BinaryOnTerminal);
+    }
+    let mut out = BufWriter::new(out.lock());
+    write(format, &mut out, lines)?;
+    out.flush().map_err(Failure::Answer)
+}
+
+/// Writes evidence that is at hand to a file, or to standard output.
+pub(crate) fn evidence_to(
+    format: RecordingFormat,
+    output: &Path,
+    evidence: &Evidence,
+) -> Result<(), Failure> {
+    to(format, output, |sink| each(evidence, sink))
 }
 
 /// Writes evidence that is at hand to a file.

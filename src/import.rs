@@ -3,27 +3,56 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use learner::candidate::Ledger;
 use learner::profile::Evidence;
 use learner::recording::{self, Decoder};
 
 use crate::Verdict;
 use crate::answer::is_dash;
 use crate::args::{Global, Import};
-use crate::decode;
 use crate::failure::Failure;
-use crate::selection::{open_books, store_dir};
+use crate::selection::{Stored, open_books, store_dir};
 use crate::talk::progress;
+use crate::{decode, export, telemetry};
 
 pub(crate) fn run(global: &Global, args: &Import) -> Result<Verdict, Failure> {
     // All is read before anything is stored, so that a bad line in the last file leaves no trace.
-    let evidence = read_all(global, &args.files)?;
+    let (evidence, is_whole) = match args.kubearmor {
+        true => telemetry::read_all(global, &args.files, &ledger(global, args)?)?,
+        false => (read_all(global, &args.files)?, true),
+    };
+    if let Some(output) = &args.output {
+        export::evidence_to(args.format, output, &evidence)?;
+    }
     let runs = evidence.runs().len();
     if runs == 0 {
-        tracing::warn!("nothing to import: the recordings are empty");
+        tracing::warn!(
+            "nothing to import: {} empty",
+            match args.kubearmor {
+                true => "no message tells what a container did, so the recording is",
+                false => "the recordings are",
+            }
+        );
         return Ok(Verdict::No);
     }
+    if args.output.is_none() {
+        store(global, &evidence)?;
+    }
+    Ok(if is_whole { Verdict::Done } else { Verdict::No })
+}
+
+/// What is decided of the runs in the store; a recording knows of no posture.
+fn ledger(global: &Global, args: &Import) -> Result<Ledger, Failure> {
+    match args.output {
+        None => Stored::open(global)?.ledger(),
+        Some(_) => Ok(Ledger::default()),
+    }
+}
+
+fn store(global: &Global, evidence: &Evidence) -> Result<(), Failure> {
+    let runs = evidence.runs().len();
     let dir = store_dir(global)?;
-    let folded = open_books(global, &dir)?.fold_all(&evidence)?;
+    let folded = open_books(global, &dir)?.fold_all(evidence)?;
     if folded.over > 0 {
         tracing::warn!(
             "{} events are beyond the store's limit of distinct behaviours and were counted as lost",
@@ -36,7 +65,7 @@ pub(crate) fn run(global: &Global, args: &Import) -> Result<Verdict, Failure> {
     } else {
         tracing::info!("{runs} runs read and stored in {store}");
     }
-    Ok(Verdict::Done)
+    Ok(())
 }
 
 /// What the recordings tell, together. A run that stands in two of them counts once.

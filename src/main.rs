@@ -35,6 +35,7 @@ mod selection;
 mod simulate;
 mod status;
 mod talk;
+mod telemetry;
 
 use std::process::ExitCode;
 

@@ -11,15 +11,17 @@ use serde::Serialize;
 use crate::Verdict;
 use crate::answer::Answer;
 use crate::args::{Global, Promote, TableFormat};
-use crate::court::Court;
+use crate::court::{Court, now};
 use crate::failure::Failure;
 use crate::talk::visible;
+use crate::telemetry;
 
 pub(crate) fn run(global: &Global, args: &Promote) -> Result<Verdict, Failure> {
     let mut court = Court::open(global)?;
     court.enforcer = args.enforcer;
     court.tightness = args.tightness.unwrap_or_default();
     court.include = Include::from(args.include.clone());
+    court.interruptions = telemetry::interruptions(global, &args.kubearmor, now())?;
     let criteria = args.gate.criteria();
     let mut rows = Vec::new();
     let mut answer = Answer::begin();
