@@ -569,23 +569,41 @@ pub(crate) enum RecordingFormat {
 /// is as it was. A run that the store has already counts once.
 ///
 /// With --kubearmor, what KubeArmor says: its telemetry, one JSON object a line, in either of its
-/// encodings. Its alerts teach nothing. What cannot be read is said, and counts as lost. Such runs are
+/// encodings; with --gRPC the same from its relay, as it comes, stored at the end. Its alerts teach nothing. What cannot be read is said, and counts as lost. Such runs are
 /// partial: that telemetry does not show all that a policy governs.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
                   learner import node-1.jsonl node-2.parquet\n  \
                   ssh node-1 learner export | learner import -\n  \
-                  learner import --kubearmor -o web.jsonl events.json\n\n\
+                  learner import --kubearmor -o web.jsonl events.json\n  \
+                  learner import --gRPC localhost:32767 --for 10m -o web.jsonl\n\n\
                   Exit code 1: there is nothing in them, or with --kubearmor not all could be read; what\n\
                   could is imported all the same.")]
 pub(crate) struct Import {
     /// Recordings; '-' is standard input
-    #[arg(required = true, value_name = "FILE")]
+    #[arg(
+        required_unless_present = "grpc",
+        value_name = "FILE",
+        conflicts_with = "grpc"
+    )]
     pub(crate) files: Vec<PathBuf>,
     /// The files are what `karmor logs --json --logFilter all` prints, or what KubeArmor writes to its
     /// own log
     #[arg(long)]
     pub(crate) kubearmor: bool,
+    /// Listen to KubeArmor's relay instead, until Ctrl-C, or as long as --for says [default address:
+    /// $KUBEARMOR_SERVICE, else in a pod kubearmor.kubearmor:32767, else localhost:32767]
+    #[arg(
+        id = "grpc",
+        long = "gRPC",
+        value_name = "HOST:PORT",
+        num_args = 0..=1,
+        default_missing_value = "",
+        help_heading = RELAY
+    )]
+    pub(crate) grpc: Option<String>,
+    #[command(flatten)]
+    pub(crate) relay: Relay,
     /// Write one recording of them all, and leave the store alone; '-' is standard output. Only its
     /// owner can read a file (mode 0600)
     #[arg(short, long, value_name = "FILE|-")]
@@ -593,6 +611,30 @@ pub(crate) struct Import {
     /// How that recording is written
     #[arg(short, long, value_enum, default_value_t = RecordingFormat::Jsonl, requires = "output")]
     pub(crate) format: RecordingFormat,
+}
+
+/// Heading of the options for KubeArmor's relay.
+const RELAY: &str = "KubeArmor's relay";
+
+/// How KubeArmor's relay is listened to; the options are karmor's, but for --for.
+#[derive(Debug, Args)]
+#[command(next_help_heading = RELAY)]
+pub(crate) struct Relay {
+    /// How long it is listened to, as in 30s, 10m or 1h30m
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration, requires = "grpc")]
+    pub(crate) limit: Option<std::time::Duration>,
+    /// Connect by TLS
+    #[arg(long, requires = "grpc")]
+    pub(crate) secure: bool,
+    /// The directory with ca.crt, and with client.crt and client.key if the relay asks for them
+    #[arg(
+        id = "tls_cert_path",
+        long = "tlsCertPath",
+        value_name = "DIR",
+        default_value = "/var/lib/kubearmor/tls",
+        requires = "secure"
+    )]
+    pub(crate) tls_cert_path: PathBuf,
 }
 
 /// Keep what was recorded from being learned, for good

@@ -9,6 +9,7 @@ use learner::books::BooksError;
 use learner::policy::BadPolicy;
 use learner::recording::RecordingError;
 use learner::session::SessionError;
+use learner::telemetry::RelayError;
 
 use crate::launch::LaunchError;
 
@@ -24,6 +25,9 @@ pub(crate) enum Failure {
     /// A run could not be watched.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// KubeArmor's relay could not be listened to.
+    #[error(transparent)]
+    Relay(#[from] RelayError),
     /// The agent could not run.
     #[error(transparent)]
     Agent(#[from] AgentError),

@@ -17,9 +17,12 @@ use crate::{decode, export, telemetry};
 
 pub(crate) fn run(global: &Global, args: &Import) -> Result<Verdict, Failure> {
     // All is read before anything is stored, so that a bad line in the last file leaves no trace.
-    let (evidence, is_whole) = match args.kubearmor {
-        true => telemetry::read_all(global, &args.files, &ledger(global, args)?)?,
-        false => (read_all(global, &args.files)?, true),
+    let ledger = || ledger(global, args);
+    let is_kubearmor = args.kubearmor || args.grpc.is_some();
+    let (evidence, is_whole) = match &args.grpc {
+        Some(address) => telemetry::listen(address, &args.relay, &ledger()?)?,
+        None if is_kubearmor => telemetry::read_all(global, &args.files, &ledger()?)?,
+        None => (read_all(global, &args.files)?, true),
     };
     if let Some(output) = &args.output {
         export::evidence_to(args.format, output, &evidence)?;
@@ -28,7 +31,7 @@ pub(crate) fn run(global: &Global, args: &Import) -> Result<Verdict, Failure> {
     if runs == 0 {
         tracing::warn!(
             "nothing to import: {} empty",
-            match args.kubearmor {
+            match is_kubearmor {
                 true => "no message tells what a container did, so the recording is",
                 false => "the recordings are",
             }

@@ -1,6 +1,6 @@
 //! KubeArmor's messages, read for the verbs that take them, and what is said of them.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
@@ -10,11 +10,12 @@ use learner::observation::Moment;
 use learner::posture::Revision;
 use learner::profile::Evidence;
 use learner::promotion::{Interruption, Missed};
-use learner::telemetry::{Account, Gathered, Gatherer, messages};
+use learner::telemetry::{Account, Gathered, Gatherer, Heard, Relay, Tls, messages};
 use learner::workload::{RunKey, Workload};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::answer::is_dash;
-use crate::args::Global;
+use crate::args::{self, Global};
 use crate::failure::Failure;
 use crate::talk::{progress, visible};
 
@@ -38,12 +39,109 @@ pub(crate) fn read_all(
             all.insert(key, run);
         }
     }
-    if !all.runs().is_empty() {
+    say_partial(&all);
+    Ok((all, is_whole))
+}
+
+fn say_partial(evidence: &Evidence) {
+    if !evidence.runs().is_empty() {
         tracing::info!(
             "KubeArmor's telemetry does not show all that a policy governs: its runs are partial"
         );
     }
-    Ok((all, is_whole))
+}
+
+/// What KubeArmor's relay tells until Ctrl-C, SIGTERM or the limit, and whether all of it could be heard.
+pub(crate) fn listen(
+    address: &str,
+    args: &args::Relay,
+    ledger: &Ledger,
+) -> Result<(Evidence, bool), Failure> {
+    let address = address_of(address);
+    let relay = Relay {
+        address: address.clone(),
+        tls: args.secure.then(|| tls(&args.tls_cert_path)).transpose()?,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::Runtime)?;
+    let name = visible(&address);
+    let is_judged = |run: &RunKey, at: Moment| is_judged(ledger, run, at);
+    let mut gatherer = Gatherer::new(is_runtime, &is_judged);
+    let mut number = 0;
+    let mut is_whole = true;
+    runtime.block_on(async {
+        let mut terminated = signal(SignalKind::terminate()).map_err(Failure::Runtime)?;
+        let limit = async {
+            match args.limit {
+                Some(limit) => tokio::time::sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        let until = async {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminated.recv() => {}
+                () = limit => {}
+            }
+        };
+        tracing::info!("{name}: listening");
+        let mut sink = |heard| match heard {
+            Heard::Message(message) => {
+                number += 1;
+                gatherer.take(number, Ok(*message));
+            }
+            Heard::Interrupted(interruption) => {
+                is_whole = false;
+                tracing::warn!("{name}: {interruption}");
+                gatherer.interrupted(interruption);
+            }
+        };
+        Ok::<(), Failure>(relay.listen(until, &mut sink).await?)
+    })?;
+    let Gathered {
+        evidence, account, ..
+    } = gatherer.finish();
+    say(&name, &account);
+    say_partial(&evidence);
+    Ok((evidence, is_whole && account.nobodys() == 0))
+}
+
+/// As told, or where karmor and pods find the relay.
+fn address_of(told: &str) -> String {
+    let named = std::env::var("KUBEARMOR_SERVICE").ok();
+    let is_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+    let told = Some(told.to_owned()).filter(|told| !told.is_empty());
+    told.or(named.filter(|named| !named.is_empty()))
+        .unwrap_or_else(|| match is_pod {
+            true => "kubearmor.kubearmor:32767".to_owned(),
+            false => "localhost:32767".to_owned(),
+        })
+}
+
+/// The certificates in a directory, by the names that karmor has for them.
+fn tls(directory: &Path) -> Result<Tls, Failure> {
+    let read = |name| {
+        let path = directory.join(name);
+        fs::read(&path).map_err(|e| Failure::file(&path, "reading", e))
+    };
+    let certificate = directory.join("client.crt");
+    let has_one = certificate
+        .try_exists()
+        .map_err(|e| Failure::file(&certificate, "looking for it", e))?;
+    Ok(Tls {
+        ca: read("ca.crt")?,
+        identity: match has_one {
+            true => Some((read("client.crt")?, read("client.key")?)),
+            false => None,
+        },
+    })
+}
+
+fn is_judged(ledger: &Ledger, run: &RunKey, at: Moment) -> bool {
+    let frozen = ledger.frozen(&Revision::of(run));
+    frozen.is_some_and(|frozen| frozen.freeze().judges(at))
 }
 
 /// When KubeArmor's alerts may have been missed, of a workload or of every one, as these files tell: it
@@ -87,10 +185,7 @@ fn read(global: &Global, file: &Path, name: &str, ledger: &Ledger) -> Result<Gat
         false => Box::new(BufReader::new(File::open(file).map_err(failed("opening"))?)),
     };
     let bar = progress(global, name);
-    let is_judged = |run: &RunKey, at: Moment| {
-        let frozen = ledger.frozen(&Revision::of(run));
-        frozen.is_some_and(|frozen| frozen.freeze().judges(at))
-    };
+    let is_judged = |run: &RunKey, at: Moment| is_judged(ledger, run, at);
     let mut gatherer = Gatherer::new(is_runtime, &is_judged);
     let end = messages(reader, &mut |number, message| {
         bar.inc(1);

@@ -374,3 +374,37 @@ fn a_recording_can_be_written_in_place_of_the_store() {
     let back = world.learner(&["import", "-o", "-", "web.parquet"]);
     assert_eq!(back.out, converted(&world).out);
 }
+
+#[test]
+fn a_relay_that_is_not_there_is_an_error_that_names_it() {
+    let world = World::new();
+    // A port that was free a moment ago.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = free.local_addr().expect("an address").to_string();
+    drop(free);
+    let said = world.learner(&["import", "--gRPC", &address]);
+    assert_eq!(said.code, 2);
+    let error = format!("error: {address}: connecting to KubeArmor's relay failed");
+    assert!(said.err.contains(&error), "{}", said.err);
+    let said = world.learner(&[
+        "import",
+        "--gRPC",
+        &address,
+        "--secure",
+        "--tlsCertPath",
+        "none",
+    ]);
+    assert_eq!(said.code, 2);
+    assert!(
+        said.err.starts_with("error: none/ca.crt: reading failed"),
+        "{}",
+        said.err
+    );
+    for args in [
+        &["import", "--secure", "x"][..],
+        &["import", "--gRPC", &address, "x", "y"],
+    ] {
+        assert_eq!(world.learner(args).code, 2, "{args:?}");
+    }
+    assert!(!world.path().join("store").exists());
+}

@@ -182,10 +182,10 @@ proptest! {
     }
 
     #[test]
-    fn a_flipped_byte_is_never_a_panic(line in message(), at in any::<prop::sample::Index>(), bit in 0..8) {
+    fn a_flipped_byte_is_never_a_panic(line in message(), at in any::<prop::sample::Index>(), bit in 0..8u32) {
         let mut bytes = line.into_bytes();
         let at = at.index(bytes.len());
-        bytes[at] ^= 1 << bit;
+        bytes[at] ^= 1u8 << bit;
         let (evidence, _) = gathered(&bytes);
         let back = again(&evidence);
         prop_assert_eq!(back.runs(), evidence.runs());

@@ -4,17 +4,12 @@ use super::error::Unreadable;
 use super::event::{Beside, Channel, Deed, Event, Gap, Throttle};
 use super::message::Message;
 use super::outcome::outcome;
+use super::place::{program, resolved, with_slash, without_slash};
 use super::whose::{names_somebody, whose};
 use crate::behavior::{Access, Behavior, Op, Outcome};
 use crate::observation::Moment;
 use crate::path::AbsPath;
 
-/// Longest path of Linux, bytes, without the NUL at its end.
-const MAX_PATH: usize = 4_095;
-/// KubeArmor's BPF LSM programs cut paths off at so many bytes.
-const LSM_PATH: usize = 199;
-/// They follow so many components, and leave out what is before them.
-const LSM_DEPTH: usize = 20;
 /// How long alerts are dropped by default, in seconds.
 const THROTTLE: i32 = 30;
 /// `AT_FDCWD`: a relative path is relative to the working directory.
@@ -169,13 +164,13 @@ fn process(message: &Message, is_runtime: fn(&AbsPath) -> bool) -> Result<Act, U
         Means::Other => return Ok(Act::Unknown(Gap::HalfTold)),
     }
     let result = result(message)?;
-    let program = message.process_name.as_str();
+    let executed = message.process_name.as_str();
     let line = message.resource.as_str();
     // Of a system call that failed, the process is still what it was before.
-    let (text, gap) = if means.is_lsm() || begins_with(line, program) {
-        (program, None)
-    } else if result == Outcome::Ok && !program.is_empty() {
-        (program, Some(Gap::Renamed))
+    let (text, gap) = if means.is_lsm() || begins_with(line, executed) {
+        (executed, None)
+    } else if result == Outcome::Ok && !executed.is_empty() {
+        (executed, Some(Gap::Renamed))
     } else {
         (line.split(' ').next().unwrap_or(line), None)
     };
@@ -189,7 +184,7 @@ fn process(message: &Message, is_runtime: fn(&AbsPath) -> bool) -> Result<Act, U
         "" => &message.source,
         parent => parent,
     };
-    let source = program_of(parent, means.is_lsm()).filter(|parent| !is_runtime(parent));
+    let source = program(parent, means.is_lsm()).filter(|parent| !is_runtime(parent));
     let behavior = behavior(message, Op::Exec, path, source, result)?;
     Ok(match gap {
         None => Act::Done(behavior),
@@ -259,9 +254,9 @@ fn file(message: &Message, is_runtime: fn(&AbsPath) -> bool) -> Result<Act, Unre
     let acting = match message.process_name.as_str() {
         "" if message.source.contains(' ') => "",
         "" => &message.source,
-        program => program,
+        named => named,
     };
-    let source = program_of(acting, means.is_lsm());
+    let source = program(acting, means.is_lsm());
     if source.as_ref().is_some_and(is_runtime) {
         return Ok(Act::Beside(Beside::Runtime));
     }
@@ -356,57 +351,4 @@ fn behavior(
         tty: (!message.tty.is_empty()).then_some(true),
         result,
     })
-}
-
-/// A path that is whole and resolved as far as its text tells: symbolic links are not followed.
-fn resolved(text: &str, is_lsm: bool) -> Result<AbsPath, Gap> {
-    let deepest = text.split('/').filter(|component| !component.is_empty());
-    match text {
-        _ if text.contains([char::REPLACEMENT_CHARACTER, '\0']) => Err(Gap::Garbled),
-        _ if text.len() > MAX_PATH || is_lsm && text.len() >= LSM_PATH => Err(Gap::TooLong),
-        _ if is_lsm && deepest.count() >= LSM_DEPTH => Err(Gap::TooDeep),
-        _ if !text.starts_with('/') => Err(Gap::Unresolved),
-        _ if text.split('/').any(|component| component == "..") => Err(Gap::Unresolved),
-        _ => {
-            let is_directory = text.ends_with('/') || text.ends_with("/.");
-            let components = text.split('/');
-            let mut plain = String::with_capacity(text.len());
-            for component in components.filter(|component| !matches!(*component, "" | ".")) {
-                plain.push('/');
-                plain.push_str(component);
-            }
-            if is_directory || plain.is_empty() {
-                plain.push('/');
-            }
-            AbsPath::new(plain).map_err(|_| Gap::Garbled)
-        }
-    }
-}
-
-/// An executable, where it is known for certain.
-fn program_of(text: &str, is_lsm: bool) -> Option<AbsPath> {
-    if text.ends_with(" (deleted)") {
-        return None;
-    }
-    resolved(text, is_lsm).ok().and_then(|path| {
-        // A program is no directory.
-        (!path.as_bytes().ends_with(b"/")).then_some(path)
-    })
-}
-
-fn with_slash(path: AbsPath) -> Option<AbsPath> {
-    let mut bytes: Vec<u8> = path.into();
-    if !bytes.ends_with(b"/") {
-        bytes.push(b'/');
-    }
-    AbsPath::new(bytes).ok()
-}
-
-/// `None` for the root.
-fn without_slash(path: AbsPath) -> Option<AbsPath> {
-    let mut bytes: Vec<u8> = path.into();
-    if bytes.ends_with(b"/") {
-        bytes.pop();
-    }
-    AbsPath::new(bytes).ok()
 }

@@ -46,6 +46,7 @@ pub struct Gatherer<'j> {
     /// Of containers that have not.
     held: BTreeMap<String, Vec<(Moment, Said)>>,
     held_count: usize,
+    broken: u64,
     interruptions: Vec<(Option<Workload>, Interruption)>,
 }
 
@@ -74,6 +75,7 @@ impl<'j> Gatherer<'j> {
             containers: BTreeMap::new(),
             held: BTreeMap::new(),
             held_count: 0,
+            broken: 0,
         }
     }
 
@@ -93,7 +95,7 @@ impl<'j> Gatherer<'j> {
                     Some(Whose::Container(_)) | None => None,
                 };
                 let why = Missed::Throttled;
-                self.interrupted(
+                self.note(
                     workload,
                     Interruption {
                         from: at,
@@ -110,11 +112,15 @@ impl<'j> Gatherer<'j> {
         }
     }
 
-    /// Notes that alerts may have been missed: of a workload, or of every one.
-    ///
+    /// Takes that for a while nothing could be heard of any workload: every run may lack something.
+    pub fn interrupted(&mut self, interruption: Interruption) {
+        self.broken += 1;
+        self.note(None, interruption);
+    }
+
     /// Those beyond [`MAX_INTERRUPTIONS`] are joined with the last of them, which then is of every
     /// workload.
-    pub fn interrupted(&mut self, workload: Option<Workload>, interruption: Interruption) {
+    fn note(&mut self, workload: Option<Workload>, interruption: Interruption) {
         if self.interruptions.len() < MAX_INTERRUPTIONS {
             self.interruptions.push((workload, interruption));
         } else if let Some((whose, last)) = self.interruptions.last_mut() {
@@ -140,6 +146,7 @@ impl<'j> Gatherer<'j> {
             ("kubearmor-unreadable", self.account.unreadable),
             ("kubearmor-unattributed", self.account.unattributed),
             ("kubearmor-runs", self.account.beyond),
+            ("kubearmor-interrupted", self.broken),
             (UNSEEN, 1),
         ];
         let runs: Vec<RunKey> = self.evidence.runs().keys().cloned().collect();

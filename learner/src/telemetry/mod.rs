@@ -15,10 +15,13 @@ mod account;
 mod act;
 mod error;
 mod event;
+mod feeder;
 mod gather;
 mod lines;
 mod message;
 mod outcome;
+mod place;
+mod relay;
 mod whose;
 
 #[cfg(test)]
@@ -30,6 +33,7 @@ pub use event::{Beside, Channel, Deed, Event, Gap, Throttle, Whose};
 pub use gather::{Gathered, Gatherer, MAX_HELD, MAX_INTERRUPTIONS, MAX_RUNS};
 pub use lines::{MAX_LINE, messages};
 pub use message::{Message, Owner};
+pub use relay::{Heard, Relay, RelayError, Tls};
 
 /// Loss reason of every run that KubeArmor's telemetry tells of: what it never shows. Its count is 1,
 /// and means at least one.

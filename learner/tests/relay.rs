@@ -1,0 +1,440 @@
+//! KubeArmor's relay, as a server that speaks its protocol, well and badly.
+//!
+//! The bytes of messages are put together here by the numbers that KubeArmor's protobuf publishes, not by
+//! the library's own types.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use http::{HeaderMap, Response};
+use learner::promotion::Missed;
+use learner::telemetry::{Heard, MAX_LINE, Relay, RelayError};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+
+/// A field of protobuf that holds text.
+fn text(number: u32, value: &str) -> Vec<u8> {
+    let mut field = varint(u64::from(number << 3 | 2));
+    field.extend(varint(value.len() as u64));
+    field.extend(value.as_bytes());
+    field
+}
+
+/// A field that holds a number.
+fn number(number: u32, value: i64) -> Vec<u8> {
+    let mut field = varint(u64::from(number << 3));
+    field.extend(varint(value.cast_unsigned()));
+    field
+}
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
+}
+
+/// `feeder.Alert`, each field by its number.
+fn alert() -> Vec<u8> {
+    let owner = [text(1, "Deployment"), text(2, "web"), text(3, "shop")].concat();
+    let owner = String::from_utf8(owner).expect("text");
+    [
+        number(1, 1_700_000_000),
+        text(2, "2026-11-28T01:02:03.000001Z"),
+        text(3, "default"),
+        text(4, "node"),
+        text(5, "shop"),
+        text(31, &owner),
+        text(6, "web-1"),
+        text(29, "app=web"),
+        text(7, "5d1f"),
+        text(8, "web"),
+        text(24, "web:1"),
+        number(12, -2),
+        text(25, "/parent"),
+        text(26, "/program"),
+        text(13, "DefaultPosture"),
+        text(17, "MatchedPolicy"),
+        text(18, "/program a"),
+        text(19, "File"),
+        text(20, "/etc/x"),
+        text(21, "lsm=FILE_OPEN"),
+        text(28, "BPFLSM"),
+        text(22, "Audit"),
+        text(23, "Passed"),
+        text(32, "/cwd/"),
+        text(33, "pts0"),
+        number(34, 10),
+        number(35, 30),
+        text(999, "a newer field"),
+    ]
+    .concat()
+}
+
+/// `feeder.Log`.
+fn log() -> Vec<u8> {
+    let owner = [text(1, "Deployment"), text(2, "web")].concat();
+    let owner = String::from_utf8(owner).expect("text");
+    [
+        number(1, 1_700_000_000),
+        text(2, "2026-11-28T01:02:03.000001Z"),
+        text(5, "shop"),
+        text(24, &owner),
+        text(6, "web-1"),
+        text(23, "app=web"),
+        text(7, "5d1f"),
+        text(8, "web"),
+        text(19, "web:1"),
+        number(12, 100),
+        text(20, "/parent"),
+        text(21, "/program"),
+        text(13, "ContainerLog"),
+        text(14, "/program a"),
+        text(15, "File"),
+        text(16, "/etc/x"),
+        text(17, "syscall=SYS_OPEN flags=O_RDONLY"),
+        text(18, "Passed"),
+        text(25, "/cwd/"),
+        text(26, "pts0"),
+    ]
+    .concat()
+}
+
+/// As gRPC frames a message: not compressed, four bytes of length.
+fn framed(message: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0];
+    frame.extend((message.len() as u32).to_be_bytes());
+    frame.extend(message);
+    frame
+}
+
+/// How a server behaves on its n-th connection, from 0.
+#[derive(Clone, Copy, Debug)]
+enum Manner {
+    /// One alert and one log, then silence.
+    Well,
+    /// An alert, and no answer at all to who wants logs, as a server in Go.
+    OnlyAlerts,
+    /// The streams end after a message.
+    Ends,
+    /// The connection is dropped after a message.
+    Drops,
+    /// What is framed is no protobuf.
+    Malformed,
+    /// A message that is longer than any.
+    Huge,
+    /// Alerts without end.
+    Endless,
+    /// Another number than was asked.
+    Unwell,
+    /// Not HTTP/2.
+    Garbage,
+}
+
+struct Server {
+    address: SocketAddr,
+    /// Messages that were sent, of an endless stream.
+    sent: Arc<AtomicUsize>,
+    /// Told of every connection but the first.
+    again: Arc<Notify>,
+}
+
+impl Server {
+    /// The last manner is that of all further connections.
+    async fn with(manners: &'static [Manner]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let sent = Arc::new(AtomicUsize::new(0));
+        let counter = sent.clone();
+        let again = Arc::new(Notify::new());
+        let told = again.clone();
+        tokio::spawn(async move {
+            for connection in 0.. {
+                let (socket, _) = listener.accept().await.expect("a connection");
+                let manner = manners[connection.min(manners.len() - 1)];
+                if connection > 0 {
+                    told.notify_one();
+                }
+                tokio::spawn(serve(socket, manner, counter.clone()));
+            }
+        });
+        Self {
+            address,
+            sent,
+            again,
+        }
+    }
+
+    fn relay(&self) -> Relay {
+        Relay {
+            address: self.address.to_string(),
+            tls: None,
+        }
+    }
+}
+
+async fn serve(socket: TcpStream, manner: Manner, sent: Arc<AtomicUsize>) {
+    if matches!(manner, Manner::Garbage) {
+        socket.writable().await.ok();
+        socket.try_write(b"SSH-2.0-odd\r\n").ok();
+        return;
+    }
+    let dropped = Arc::new(Notify::new());
+    let Ok(mut connection) = h2::server::handshake(socket).await else {
+        return;
+    };
+    loop {
+        tokio::select! {
+            () = dropped.notified() => return,
+            next = connection.accept() => {
+                let Some(Ok((request, respond))) = next else {
+                    return;
+                };
+                let path = request.uri().path().to_owned();
+                tokio::spawn(answer(path, request.into_body(), respond, manner, sent.clone(), dropped.clone()));
+            }
+        }
+    }
+}
+
+async fn answer(
+    path: String,
+    mut body: h2::RecvStream,
+    mut respond: SendResponse<Bytes>,
+    manner: Manner,
+    sent: Arc<AtomicUsize>,
+    dropped: Arc<Notify>,
+) {
+    let mut asked = Vec::new();
+    while let Some(Ok(data)) = body.data().await {
+        body.flow_control().release_capacity(data.len()).ok();
+        asked.extend(data);
+    }
+    let headers = Response::builder().header("content-type", "application/grpc");
+    let open = || {
+        respond
+            .send_response(headers.body(()).expect("headers"), false)
+            .expect("a stream")
+    };
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", "0".parse().expect("a value"));
+    match (path.as_str(), manner) {
+        ("/feeder.LogService/HealthCheck", _) => {
+            // Both have one number, at the same place.
+            let mut reply = asked[5..].to_vec();
+            if matches!(manner, Manner::Unwell) {
+                reply = number(1, 1);
+            }
+            let mut stream = open();
+            stream
+                .send_data(framed(&reply).into(), false)
+                .expect("sent");
+            stream.send_trailers(trailers).expect("sent");
+        }
+        ("/feeder.LogService/WatchLogs", Manner::Well) => {
+            assert_eq!(asked, framed(&text(1, "all")));
+            let mut stream = open();
+            stream
+                .send_data(framed(&log()).into(), false)
+                .expect("sent");
+            std::future::pending::<()>().await;
+        }
+        ("/feeder.LogService/WatchAlerts", manner) => {
+            assert_eq!(asked, framed(&text(1, "all")));
+            let mut stream = open();
+            let first = match manner {
+                Manner::Malformed => framed(&[0xff; 40]),
+                Manner::Huge => framed(&text(20, &"a".repeat(MAX_LINE))),
+                _ => framed(&alert()),
+            };
+            // Half of it, and after a while the rest.
+            let (one, other) = first.split_at(first.len() / 2);
+            stream
+                .send_data(Bytes::copy_from_slice(one), false)
+                .expect("sent");
+            tokio::task::yield_now().await;
+            stream.send_data(Bytes::copy_from_slice(other), false).ok();
+            match manner {
+                Manner::Ends => stream.send_trailers(trailers).expect("sent"),
+                Manner::Drops => {
+                    // Once it has been taken.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    dropped.notify_one();
+                }
+                Manner::Endless => loop {
+                    stream.reserve_capacity(1 << 14);
+                    let capacity =
+                        std::future::poll_fn(|context| stream.poll_capacity(context)).await;
+                    if !matches!(capacity, Some(Ok(_))) {
+                        return;
+                    }
+                    stream.send_data(framed(&alert()).into(), false).ok();
+                    sent.fetch_add(1, Ordering::Relaxed);
+                },
+                _ => std::future::pending().await,
+            }
+        }
+        _ => std::future::pending().await,
+    }
+}
+
+/// What is heard until `enough` says so.
+async fn heard(relay: &Relay, enough: impl Fn(&[Heard]) -> bool) -> Vec<Heard> {
+    let mut all = Vec::new();
+    let done = Notify::new();
+    let mut sink = |one| {
+        all.push(one);
+        if enough(&all) {
+            done.notify_one();
+        }
+    };
+    let end = relay.listen(done.notified(), &mut sink).await;
+    end.expect("it is a relay");
+    all
+}
+
+fn missed(all: &[Heard]) -> Vec<&Missed> {
+    let interruptions = all.iter().filter_map(|one| match one {
+        Heard::Interrupted(interruption) => {
+            assert!(interruption.from <= interruption.to);
+            Some(&interruption.why)
+        }
+        Heard::Message(_) => None,
+    });
+    interruptions.collect()
+}
+
+fn messages(all: &[Heard]) -> usize {
+    all.iter()
+        .filter(|one| matches!(one, Heard::Message(_)))
+        .count()
+}
+
+#[tokio::test]
+async fn alerts_and_telemetry_are_the_same_messages_as_in_json() {
+    let server = Server::with(&[Manner::Well]).await;
+    let all = heard(&server.relay(), |all| all.len() == 2).await;
+    let json = |fields: &str| {
+        let text = format!(
+            r#"{{"Timestamp":1700000000,"UpdatedTime":"2026-11-28T01:02:03.000001Z","NamespaceName":"shop",
+            "Owner":{{"Ref":"Deployment","Name":"web"}},"PodName":"web-1","Labels":"app=web","ContainerID":"5d1f",
+            "ContainerName":"web","ContainerImage":"web:1","ParentProcessName":"/parent","ProcessName":"/program",
+            "Source":"/program a","Operation":"File","Resource":"/etc/x","Result":"Passed","Cwd":"/cwd/",
+            "TTY":"pts0",{fields}}}"#
+        );
+        learner::telemetry::Message::parse(text.as_bytes()).expect("a message")
+    };
+    let alert = json(
+        r#""UID":-2,"PolicyName":"DefaultPosture","Type":"MatchedPolicy","Data":"lsm=FILE_OPEN",
+        "Action":"Audit","DroppingAlertsInterval":30"#,
+    );
+    let log = json(r#""UID":100,"Type":"ContainerLog","Data":"syscall=SYS_OPEN flags=O_RDONLY""#);
+    for message in [alert, log] {
+        assert!(
+            all.contains(&Heard::Message(Box::new(message.clone()))),
+            "{message:?}: {all:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn alerts_are_heard_though_there_is_no_telemetry() {
+    let server = Server::with(&[Manner::OnlyAlerts]).await;
+    let all = heard(&server.relay(), |all| !all.is_empty()).await;
+    assert_eq!(messages(&all), 1);
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_or_breaks_is_opened_again_and_the_time_between_is_told() {
+    for (manners, ended) in [
+        (&[Manner::Ends, Manner::Well][..], true),
+        (&[Manner::Drops, Manner::Well], false),
+        (&[Manner::Malformed, Manner::Well], false),
+        (&[Manner::Huge, Manner::Well], false),
+        // While it is connected again, too.
+        (&[Manner::Drops, Manner::Garbage, Manner::Well], false),
+    ] {
+        let server = Server::with(manners).await;
+        let all = heard(&server.relay(), |all| {
+            matches!(all, [.., Heard::Message(_)]) && !missed(all).is_empty()
+        })
+        .await;
+        let missed = missed(&all);
+        assert_eq!(missed.len(), 1, "{manners:?}: {all:?}");
+        assert_eq!(*missed[0] == Missed::Ended, ended, "{manners:?}: {all:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_end_while_nothing_can_be_heard_is_an_interruption() {
+    let server = Server::with(&[Manner::Ends, Manner::Garbage]).await;
+    let mut all = Vec::new();
+    let until = server.again.notified();
+    let end = server.relay().listen(until, &mut |one| all.push(one)).await;
+    assert_eq!(end, Ok(()));
+    assert!(
+        matches!(all[..], [Heard::Message(_), Heard::Interrupted(_)]),
+        "{all:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_endless_stream_ends_when_it_is_to_and_is_not_kept() {
+    let server = Server::with(&[Manner::Endless]).await;
+    let mut taken = 0usize;
+    let done = Notify::new();
+    let mut sink = |_| {
+        taken += 1;
+        if taken == 5_000 {
+            done.notify_one();
+        }
+    };
+    let end = server.relay().listen(done.notified(), &mut sink).await;
+    end.expect("a relay");
+    // What waits is bounded, so the server had to wait as well.
+    let sent = server.sent.load(Ordering::Relaxed);
+    assert!(taken >= 5_000 && sent < taken + 20_000, "{taken} of {sent}");
+}
+
+#[tokio::test]
+async fn what_is_no_relay_is_an_error_that_names_it() {
+    let server = Server::with(&[Manner::Unwell]).await;
+    let listen = async |relay: Relay| relay.listen(std::future::pending(), &mut |_| {}).await;
+    let error = listen(server.relay()).await.expect_err("not well");
+    assert!(matches!(error, RelayError::Unwell { .. }), "{error}");
+    assert!(
+        error.to_string().contains(&server.address.to_string()),
+        "{error}"
+    );
+
+    let server = Server::with(&[Manner::Garbage]).await;
+    listen(server.relay()).await.expect_err("no HTTP/2");
+
+    let nobody = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = nobody.local_addr().expect("an address").to_string();
+    drop(nobody);
+    let error = listen(Relay {
+        address: address.clone(),
+        tls: None,
+    })
+    .await
+    .expect_err("nobody");
+    assert!(error.to_string().starts_with(&address), "{error}");
+
+    let odd = "no address\u{1b}[31m".to_owned();
+    let error = listen(Relay {
+        address: odd,
+        tls: None,
+    })
+    .await
+    .expect_err("no address");
+    assert!(matches!(error, RelayError::Address { .. }), "{error}");
+    assert!(!error.to_string().contains('\u{1b}'));
+}
