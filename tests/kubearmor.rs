@@ -1,8 +1,17 @@
 //! KubeArmor's own alerts and telemetry, from the command line.
 
+#[path = "../learner/tests/relay/server.rs"]
+#[expect(
+    dead_code,
+    reason = "how else a server can behave is for the library's own test"
+)]
+mod server;
 mod world;
 
+use std::process::{Command, Stdio};
+
 use serde_json::{Value, json};
+use server::{Manner, Server};
 use world::{Said, World};
 
 /// What every message about the web server says of it, as `karmor logs --json` prints it.
@@ -407,4 +416,42 @@ fn a_relay_that_is_not_there_is_an_error_that_names_it() {
         assert_eq!(world.learner(args).code, 2, "{args:?}");
     }
     assert!(!world.path().join("store").exists());
+}
+
+#[tokio::test]
+async fn what_the_relay_tells_is_written_when_it_is_asked_to_end_with_what_was_missed() {
+    let world = World::new();
+    let server = Server::with(&[Manner::Ends, Manner::Garbage]).await;
+    let child = Command::new(env!("CARGO_BIN_EXE_learner"))
+        .args(["import", "--gRPC", &server.address.to_string(), "-o", "-"])
+        .current_dir(world.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("learner");
+    // It has taken what there was before it connects again.
+    server.again.notified().await;
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+    let end = tokio::task::spawn_blocking(|| child.wait_with_output());
+    let end = end.await.expect("a thread").expect("its end");
+    let (out, err) = (
+        String::from_utf8_lossy(&end.stdout),
+        String::from_utf8_lossy(&end.stderr),
+    );
+    assert_eq!(end.status.code(), Some(1), "{err}");
+    assert!(err.contains("KubeArmor's alerts ended from "), "{err}");
+    let mut lost: Vec<Value> = out
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON")["reason"].clone())
+        .collect();
+    lost.sort_by_key(ToString::to_string);
+    assert_eq!(
+        lost,
+        [
+            "kubearmor-audited",
+            "kubearmor-interrupted",
+            "kubearmor-unseen"
+        ]
+    );
 }

@@ -1,4 +1,4 @@
-//! KubeArmor's relay, as a server that speaks its protocol, well and badly.
+//! A server that speaks the protocol of KubeArmor's relay, well and badly.
 //!
 //! The bytes of messages are put together here by the numbers that KubeArmor's protobuf publishes, not by
 //! the library's own types.
@@ -11,8 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use http::{HeaderMap, Response};
-use learner::promotion::Missed;
-use learner::telemetry::{Heard, MAX_LINE, Relay, RelayError};
+use learner::telemetry::MAX_LINE;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
@@ -117,7 +117,7 @@ fn framed(message: &[u8]) -> Vec<u8> {
 
 /// How a server behaves on its n-th connection, from 0.
 #[derive(Clone, Copy, Debug)]
-enum Manner {
+pub(crate) enum Manner {
     /// One alert and one log, then silence.
     Well,
     /// An alert, and no answer at all to who wants logs, as a server in Go.
@@ -138,17 +138,29 @@ enum Manner {
     Garbage,
 }
 
-struct Server {
-    address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     /// Messages that were sent, of an endless stream.
-    sent: Arc<AtomicUsize>,
+    pub(crate) sent: Arc<AtomicUsize>,
     /// Told of every connection but the first.
-    again: Arc<Notify>,
+    pub(crate) again: Arc<Notify>,
 }
 
 impl Server {
     /// The last manner is that of all further connections.
-    async fn with(manners: &'static [Manner]) -> Self {
+    pub(crate) async fn with(manners: &'static [Manner]) -> Self {
+        Self::over(manners, |socket| std::future::ready(Some(socket))).await
+    }
+
+    /// As [`Server::with`], over what is made of each connection, if anything.
+    pub(crate) async fn over<S, F>(
+        manners: &'static [Manner],
+        accept: impl Fn(TcpStream) -> F + Send + 'static,
+    ) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        F: Future<Output = Option<S>> + Send,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let sent = Arc::new(AtomicUsize::new(0));
@@ -162,7 +174,9 @@ impl Server {
                 if connection > 0 {
                     told.notify_one();
                 }
-                tokio::spawn(serve(socket, manner, counter.clone()));
+                if let Some(socket) = accept(socket).await {
+                    tokio::spawn(serve(socket, manner, counter.clone()));
+                }
             }
         });
         Self {
@@ -171,19 +185,14 @@ impl Server {
             again,
         }
     }
-
-    fn relay(&self) -> Relay {
-        Relay {
-            address: self.address.to_string(),
-            tls: None,
-        }
-    }
 }
 
-async fn serve(socket: TcpStream, manner: Manner, sent: Arc<AtomicUsize>) {
+async fn serve<S>(mut socket: S, manner: Manner, sent: Arc<AtomicUsize>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     if matches!(manner, Manner::Garbage) {
-        socket.writable().await.ok();
-        socket.try_write(b"SSH-2.0-odd\r\n").ok();
+        socket.write_all(b"SSH-2.0-odd\r\n").await.ok();
         return;
     }
     let dropped = Arc::new(Notify::new());
@@ -283,158 +292,4 @@ async fn answer(
         }
         _ => std::future::pending().await,
     }
-}
-
-/// What is heard until `enough` says so.
-async fn heard(relay: &Relay, enough: impl Fn(&[Heard]) -> bool) -> Vec<Heard> {
-    let mut all = Vec::new();
-    let done = Notify::new();
-    let mut sink = |one| {
-        all.push(one);
-        if enough(&all) {
-            done.notify_one();
-        }
-    };
-    let end = relay.listen(done.notified(), &mut sink).await;
-    end.expect("it is a relay");
-    all
-}
-
-fn missed(all: &[Heard]) -> Vec<&Missed> {
-    let interruptions = all.iter().filter_map(|one| match one {
-        Heard::Interrupted(interruption) => {
-            assert!(interruption.from <= interruption.to);
-            Some(&interruption.why)
-        }
-        Heard::Message(_) => None,
-    });
-    interruptions.collect()
-}
-
-fn messages(all: &[Heard]) -> usize {
-    all.iter()
-        .filter(|one| matches!(one, Heard::Message(_)))
-        .count()
-}
-
-#[tokio::test]
-async fn alerts_and_telemetry_are_the_same_messages_as_in_json() {
-    let server = Server::with(&[Manner::Well]).await;
-    let all = heard(&server.relay(), |all| all.len() == 2).await;
-    let json = |fields: &str| {
-        let text = format!(
-            r#"{{"Timestamp":1700000000,"UpdatedTime":"2026-11-28T01:02:03.000001Z","NamespaceName":"shop",
-            "Owner":{{"Ref":"Deployment","Name":"web"}},"PodName":"web-1","Labels":"app=web","ContainerID":"5d1f",
-            "ContainerName":"web","ContainerImage":"web:1","ParentProcessName":"/parent","ProcessName":"/program",
-            "Source":"/program a","Operation":"File","Resource":"/etc/x","Result":"Passed","Cwd":"/cwd/",
-            "TTY":"pts0",{fields}}}"#
-        );
-        learner::telemetry::Message::parse(text.as_bytes()).expect("a message")
-    };
-    let alert = json(
-        r#""UID":-2,"PolicyName":"DefaultPosture","Type":"MatchedPolicy","Data":"lsm=FILE_OPEN",
-        "Action":"Audit","DroppingAlertsInterval":30"#,
-    );
-    let log = json(r#""UID":100,"Type":"ContainerLog","Data":"syscall=SYS_OPEN flags=O_RDONLY""#);
-    for message in [alert, log] {
-        assert!(
-            all.contains(&Heard::Message(Box::new(message.clone()))),
-            "{message:?}: {all:?}"
-        );
-    }
-}
-
-#[tokio::test]
-async fn alerts_are_heard_though_there_is_no_telemetry() {
-    let server = Server::with(&[Manner::OnlyAlerts]).await;
-    let all = heard(&server.relay(), |all| !all.is_empty()).await;
-    assert_eq!(messages(&all), 1);
-}
-
-#[tokio::test]
-async fn a_stream_that_ends_or_breaks_is_opened_again_and_the_time_between_is_told() {
-    for (manners, ended) in [
-        (&[Manner::Ends, Manner::Well][..], true),
-        (&[Manner::Drops, Manner::Well], false),
-        (&[Manner::Malformed, Manner::Well], false),
-        (&[Manner::Huge, Manner::Well], false),
-        // While it is connected again, too.
-        (&[Manner::Drops, Manner::Garbage, Manner::Well], false),
-    ] {
-        let server = Server::with(manners).await;
-        let all = heard(&server.relay(), |all| {
-            matches!(all, [.., Heard::Message(_)]) && !missed(all).is_empty()
-        })
-        .await;
-        let missed = missed(&all);
-        assert_eq!(missed.len(), 1, "{manners:?}: {all:?}");
-        assert_eq!(*missed[0] == Missed::Ended, ended, "{manners:?}: {all:?}");
-    }
-}
-
-#[tokio::test]
-async fn an_end_while_nothing_can_be_heard_is_an_interruption() {
-    let server = Server::with(&[Manner::Ends, Manner::Garbage]).await;
-    let mut all = Vec::new();
-    let until = server.again.notified();
-    let end = server.relay().listen(until, &mut |one| all.push(one)).await;
-    assert_eq!(end, Ok(()));
-    assert!(
-        matches!(all[..], [Heard::Message(_), Heard::Interrupted(_)]),
-        "{all:?}"
-    );
-}
-
-#[tokio::test]
-async fn an_endless_stream_ends_when_it_is_to_and_is_not_kept() {
-    let server = Server::with(&[Manner::Endless]).await;
-    let mut taken = 0usize;
-    let done = Notify::new();
-    let mut sink = |_| {
-        taken += 1;
-        if taken == 5_000 {
-            done.notify_one();
-        }
-    };
-    let end = server.relay().listen(done.notified(), &mut sink).await;
-    end.expect("a relay");
-    // What waits is bounded, so the server had to wait as well.
-    let sent = server.sent.load(Ordering::Relaxed);
-    assert!(taken >= 5_000 && sent < taken + 20_000, "{taken} of {sent}");
-}
-
-#[tokio::test]
-async fn what_is_no_relay_is_an_error_that_names_it() {
-    let server = Server::with(&[Manner::Unwell]).await;
-    let listen = async |relay: Relay| relay.listen(std::future::pending(), &mut |_| {}).await;
-    let error = listen(server.relay()).await.expect_err("not well");
-    assert!(matches!(error, RelayError::Unwell { .. }), "{error}");
-    assert!(
-        error.to_string().contains(&server.address.to_string()),
-        "{error}"
-    );
-
-    let server = Server::with(&[Manner::Garbage]).await;
-    listen(server.relay()).await.expect_err("no HTTP/2");
-
-    let nobody = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = nobody.local_addr().expect("an address").to_string();
-    drop(nobody);
-    let error = listen(Relay {
-        address: address.clone(),
-        tls: None,
-    })
-    .await
-    .expect_err("nobody");
-    assert!(error.to_string().starts_with(&address), "{error}");
-
-    let odd = "no address\u{1b}[31m".to_owned();
-    let error = listen(Relay {
-        address: odd,
-        tls: None,
-    })
-    .await
-    .expect_err("no address");
-    assert!(matches!(error, RelayError::Address { .. }), "{error}");
-    assert!(!error.to_string().contains('\u{1b}'));
 }
