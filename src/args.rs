@@ -79,6 +79,7 @@ pub(crate) enum Verb {
     Alerts(Alerts),
     Accept(Accept),
     Journal(Journal),
+    Crd(Crd),
     Completions(Completions),
 }
 
@@ -929,6 +930,15 @@ pub(crate) struct Journal {
     #[arg(short, long, value_enum, default_value_t = TableFormat::Table)]
     pub(crate) format: TableFormat,
 }
+
+/// Print the definitions of Learner's resources for a cluster
+///
+/// WorkloadEvidence holds what one node has seen of a workload at one image, and WorkloadPosture how far a
+/// workload is on its way. Applying them again is an upgrade.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  \
+                  learner crd | kubectl apply -f -")]
+pub(crate) struct Crd {}
 
 /// Write a completion script for a shell
 #[derive(Debug, Args)]

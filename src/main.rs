@@ -12,6 +12,7 @@ mod applied;
 mod args;
 mod completions;
 mod court;
+mod crd;
 mod decode;
 mod demote;
 mod diff;
@@ -86,6 +87,7 @@ fn main() -> ExitCode {
         Verb::Alerts(args) => alerts::run(&global, &args),
         Verb::Accept(args) => accept::run(&global, &args),
         Verb::Journal(args) => journal::run(&global, &args),
+        Verb::Crd(_) => crd::run(),
         Verb::Completions(args) => completions::run(&args),
     };
     match verdict {

@@ -11,9 +11,15 @@ use learner::generalize::{Dialect, Target, Tightness};
 use learner::mention::Tombstones;
 use learner::path::AbsPath;
 use learner::policy::meaning::{Enforced, Enforcer, Operation, Posture, Postures, Verdict};
+use learner::policy::to_yaml;
+use learner::posture::Revision;
 use learner::profile::Evidence;
 use learner::quarantine::{Held, Include, Sorted, entries, sort};
-use learner::recommend::{Criteria, Grant, Note, Recommendation, Refusal, recommend};
+use learner::readiness::Readiness;
+use learner::recommend::{
+    Criteria, Grant, Note, Recommendation, Refusal, recommend, recommend_merged,
+};
+use learner::shared::{Joint, Merged, Part};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -446,6 +452,56 @@ fn exims_message_ids_are_one_pattern_and_not_one_for_each() {
     for (criteria, made) in made {
         if criteria.enforcer == Dialect::AppArmor && criteria.tightness != Tightness::Exact {
             assert!(made.rules.len() < 100, "{} rules", made.rules.len());
+        }
+    }
+}
+
+/// The runs of a dataset, dealt out to so many nodes, and each node's part of it.
+fn dealt(evidence: &Evidence, nodes: usize) -> Joint {
+    let mut joint = Joint::default();
+    for node in 0..nodes {
+        let runs: Vec<_> = evidence.runs().iter().skip(node).step_by(nodes).collect();
+        let key = runs.first().expect("a run").0;
+        joint.add(
+            &Revision::of(key),
+            &format!("node-{node}"),
+            &Part::of(&runs),
+        );
+    }
+    joint
+}
+
+/// What one node that saw everything would say, and what several say that each saw some runs.
+#[test]
+fn a_dataset_over_several_nodes_leads_to_the_policies_of_one() {
+    for (name, found) in RECOMMENDED.iter() {
+        let evidence = evidence(name);
+        let key = evidence.runs().keys().next().expect("a run").clone();
+        for nodes in [1, 2, 5] {
+            let nodes = nodes.min(evidence.runs().len());
+            let merged = Merged::of(&dealt(&evidence, nodes)).expect("acts");
+            for (criteria, made) in found {
+                let of_all = recommend_merged(&key.workload, &merged, criteria).expect("a policy");
+                let (found, wanted) = (to_yaml(&of_all.policy), to_yaml(&made.policy));
+                let differs = |(found, wanted): (&str, &str)| {
+                    (found != wanted).then(|| format!("found {found:?}, wanted {wanted:?}"))
+                };
+                let first = found.lines().zip(wanted.lines()).find_map(differs);
+                assert!(
+                    found == wanted,
+                    "{name} over {nodes} nodes, {criteria:?}: {first:?}"
+                );
+                let strip = |readiness: &Readiness| Readiness {
+                    left_one_out: Vec::new(),
+                    left_out: Vec::new(),
+                    ..readiness.clone()
+                };
+                assert_eq!(
+                    strip(&of_all.readiness),
+                    strip(&made.readiness),
+                    "{name} over {nodes} nodes, {criteria:?}"
+                );
+            }
         }
     }
 }

@@ -4,8 +4,8 @@
 //! The floors, lowest first: vocabulary ([`workload`], [`behavior`], [`act`], [`observation`],
 //! [`path`], [`mention`], [`span`], [`digest`], [`visible`]), judgement ([`profile`], [`quarantine`],
 //! [`readiness`], [`policy`], [`generalize`], [`recommend`], [`report`], [`simulation`], [`mod@diff`],
-//! [`posture`], [`candidate`], [`alert`], [`promotion`], [`journal`]), edges ([`kernel`], [`host`],
-//! [`store`], [`recording`], [`telemetry`]), composition ([`session`], [`agent`], [`books`]). A module uses only what
+//! [`shared`], [`posture`], [`candidate`], [`alert`], [`promotion`], [`journal`]), edges ([`cluster`], [`kernel`],
+//! [`host`], [`store`], [`recording`], [`telemetry`]), composition ([`session`], [`agent`], [`books`]). A module uses only what
 //! is below it, and edges do not use one another.
 #![forbid(unsafe_code)]
 
@@ -34,8 +34,11 @@ pub mod quarantine;
 pub mod readiness;
 pub mod recommend;
 pub mod report;
+pub mod shared;
 pub mod simulation;
 
+#[cfg(feature = "cluster")]
+pub mod cluster;
 pub mod host;
 pub mod kernel;
 pub mod recording;

@@ -347,10 +347,9 @@ impl<'a> Act<'a> {
 
     fn held(self, workload: &Workload, case: Case) -> Held {
         let Case {
-            reasons,
+            opinion: Opinion { reasons, .. },
             runs,
             seen: Sighting { count, first, last },
-            ..
         } = case;
         Held {
             workload: workload.clone(),
@@ -387,28 +386,18 @@ impl Finding {
     }
 }
 
-/// All sightings of an act.
-struct Case {
-    clean: bool,
-    unknown: bool,
-    reasons: BTreeSet<Reason>,
-    runs: usize,
-    seen: Sighting,
+/// What all sightings of an act say of it, in any order and as often as they are told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Opinion {
+    /// It was seen with nothing against it.
+    pub clean: bool,
+    /// It was seen with nothing against it, where who started the program could not be judged.
+    pub unknown: bool,
+    /// What was against it.
+    pub reasons: BTreeSet<Reason>,
 }
 
-impl Case {
-    fn new(finding: &Finding, seen: Sighting) -> Self {
-        let mut case = Self {
-            clean: false,
-            unknown: false,
-            reasons: BTreeSet::new(),
-            runs: 1,
-            seen,
-        };
-        case.note(finding);
-        case
-    }
-
+impl Opinion {
     fn note(&mut self, finding: &Finding) {
         match finding {
             Finding::Clean => self.clean = true,
@@ -417,25 +406,164 @@ impl Case {
         }
     }
 
+    /// What both say.
+    pub fn join(&mut self, other: &Self) {
+        self.clean |= other.clean;
+        self.unknown |= other.unknown;
+        self.reasons.extend(&other.reasons);
+    }
+
+    /// Whether it is not to be learned.
+    pub fn is_held(&self) -> bool {
+        let speaks_for_it =
+            self.clean || (self.unknown && !self.reasons.contains(&Reason::OutsideAncestry));
+        self.reasons.contains(&Reason::Alert) || (!self.reasons.is_empty() && !speaks_for_it)
+    }
+}
+
+/// What a run says of its own behaviours, nothing being named, forgotten or frozen.
+pub(crate) struct Testimony<'a> {
+    /// As [`entries`].
+    pub(crate) entries: BTreeSet<&'a Behavior>,
+    /// What could not be judged.
+    pub(crate) unjudged: BTreeSet<Unjudged>,
+    /// Each that succeeded or was denied.
+    pub(crate) of: Vec<(&'a Behavior, Sighting, Opinion)>,
+}
+
+/// What a run says of its own behaviours.
+pub(crate) fn testimony(run: &RunProfile) -> Testimony<'_> {
+    let ground = Ground::of(run, &Include::default());
+    let mut of = Vec::new();
+    for (behavior, seen) in &run.seen {
+        let denied = is_denied(&behavior.result);
+        if behavior.is_learnable() || denied {
+            let mut finding = ground.judge(behavior, *seen);
+            if denied {
+                finding = finding.with(Reason::Denied);
+            }
+            let mut opinion = Opinion::default();
+            opinion.note(&finding);
+            of.push((behavior, *seen, opinion));
+        }
+    }
+    let unjudged = ground.unjudged();
+    let entries = ground.ancestry.map(|known| known.entries);
+    Testimony {
+        entries: entries.unwrap_or_default(),
+        unjudged,
+        of,
+    }
+}
+
+/// What of many opinions is learned, and what is held, as [`sort_judged`] does with whole runs.
+///
+/// `sighted`: behaviours, each with what its runs say of it and the number of them. Those with the same
+/// `group` are spoken for by one another, if they are the same act.
+pub(crate) fn sort_opinions<'b>(
+    workload: &Workload,
+    sighted: impl IntoIterator<Item = Sighted<'b>>,
+    include: &Include,
+    tombstones: &Tombstones,
+    frozen: Option<&Arc<Frozen>>,
+) -> (Vec<usize>, Vec<Held>) {
+    let terms = Terms::of(frozen, include);
+    let include = &*terms.include;
+    let mut cases: BTreeMap<(Act<'b>, u8), Case> = BTreeMap::new();
+    let mut known = Vec::new();
+    for (number, sighted) in sighted.into_iter().enumerate() {
+        let Sighted {
+            behavior,
+            group,
+            opinion,
+            seen,
+            runs,
+        } = sighted;
+        if tombstones.bury(workload, behavior) {
+            continue;
+        }
+        let denied = is_denied(&behavior.result);
+        let mut opinion = opinion.clone();
+        if include.accepts(behavior) || (!denied && include.covers(behavior)) {
+            opinion = Opinion {
+                clean: true,
+                ..Opinion::default()
+            };
+        }
+        let is_alert = |frozen: &Frozen| !denied && frozen.holds(behavior, seen);
+        if !include.accepts(behavior) && terms.frozen.is_some_and(is_alert) {
+            opinion.reasons.insert(Reason::Alert);
+        }
+        let act = (Act::of(behavior), group);
+        let case = Case {
+            opinion,
+            runs,
+            seen,
+        };
+        match cases.entry(act) {
+            std::collections::btree_map::Entry::Vacant(slot) => {
+                slot.insert(case);
+            }
+            std::collections::btree_map::Entry::Occupied(mut slot) => slot.get_mut().merge(case),
+        }
+        known.push((number, act, behavior, denied));
+    }
+    let learned = known
+        .into_iter()
+        .filter(|(_, _, behavior, denied)| !denied || include.accepts(behavior))
+        .filter(|(_, act, ..)| !cases[act].opinion.is_held())
+        .map(|(number, ..)| number)
+        .collect();
+    let held = cases
+        .into_iter()
+        .filter(|(_, case)| case.opinion.is_held())
+        .map(|((act, _), case)| act.held(workload, case))
+        .collect();
+    (learned, held)
+}
+
+/// A behaviour over the runs of one node.
+pub(crate) struct Sighted<'b> {
+    pub(crate) behavior: &'b Behavior,
+    pub(crate) group: u8,
+    pub(crate) opinion: &'b Opinion,
+    pub(crate) seen: Sighting,
+    pub(crate) runs: usize,
+}
+
+/// All sightings of an act.
+struct Case {
+    opinion: Opinion,
+    runs: usize,
+    seen: Sighting,
+}
+
+impl Case {
+    fn new(finding: &Finding, seen: Sighting) -> Self {
+        let mut opinion = Opinion::default();
+        opinion.note(finding);
+        Self {
+            opinion,
+            runs: 1,
+            seen,
+        }
+    }
+
     /// Of the same run.
     fn add(&mut self, finding: &Finding, seen: Sighting) {
-        self.note(finding);
+        self.opinion.note(finding);
         self.seen = self.seen.plus(seen);
     }
 
     /// Of another run.
     fn merge(&mut self, other: Self) {
-        self.clean |= other.clean;
-        self.unknown |= other.unknown;
-        self.reasons.extend(other.reasons);
+        self.opinion.join(&other.opinion);
         self.runs += other.runs;
         self.seen = self.seen.plus(other.seen);
     }
 
     fn is_held(&self) -> bool {
-        let speaks_for_it =
-            self.clean || (self.unknown && !self.reasons.contains(&Reason::OutsideAncestry));
-        self.reasons.contains(&Reason::Alert) || (!self.reasons.is_empty() && !speaks_for_it)
+        self.opinion.is_held()
     }
 }
 

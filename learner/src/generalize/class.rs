@@ -59,6 +59,31 @@ pub(super) enum Strength {
 }
 
 impl Class {
+    /// All there are.
+    pub(super) const ALL: [Self; 16] = [
+        Self::Pid,
+        Self::Tid,
+        Self::Fd,
+        Self::Range,
+        Self::AtomicWriter,
+        Self::PodUid,
+        Self::Cgroup,
+        Self::Uuid,
+        Self::Time,
+        Self::Temporary,
+        Self::Hex,
+        Self::HexDigit,
+        Self::Base,
+        Self::Number,
+        Self::Mixed,
+        Self::Changing,
+    ];
+
+    /// The inverse of [`Class::as_str`].
+    pub(super) fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| class.as_str() == word)
+    }
+
     pub(super) fn strength(self) -> Strength {
         match self {
             Self::Pid
@@ -96,6 +121,25 @@ impl Class {
             Self::Base | Self::Mixed => "[0-9A-Za-z]*",
             Self::Temporary => "*",
             Self::Changing => "?*",
+        }
+    }
+
+    /// A name of the class, or a piece of one.
+    pub(super) fn example(self) -> &'static [u8] {
+        match self {
+            Self::Pid => b"22",
+            Self::Tid | Self::Fd | Self::Number | Self::HexDigit => b"0",
+            Self::Range => b"0-0",
+            Self::AtomicWriter => b"..2000_01_01_00_00_00.0",
+            Self::PodUid => b"pod00000000-0000-0000-0000-000000000000",
+            Self::Cgroup => b"kubepods",
+            Self::Uuid => b"00000000-0000-0000-0000-000000000000",
+            Self::Time => b"2000-01-01",
+            Self::Temporary => b"tmp.000000",
+            Self::Hex => b"0000000000000000a",
+            Self::Base => b"0a0a0a0a0a0a0a0a0a0g",
+            Self::Mixed => b"0a0g0",
+            Self::Changing => b"changing",
         }
     }
 

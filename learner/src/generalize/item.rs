@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::names::{Names, Run, Settled};
-use super::shape::Shape;
+use super::names::{self, Names, Run, Settled, Until};
+use super::shape::{Known, Shape};
 use crate::behavior::{Access, Behavior, Op};
 use crate::observation::Moment;
 use crate::path::AbsPath;
@@ -53,7 +53,10 @@ pub struct Support {
 const SAMPLES: usize = 3;
 
 impl Support {
-    fn of(run: Run, raw: &AbsPath, writes: bool, sighting: &Sighting) -> Self {
+    fn of(run: Run, need: &Need, raw: &AbsPath, writes: bool, seen: &Seen<'_>) -> Self {
+        let sighting = seen.sighting;
+        // Of what was told by its form alone there is no path as it was.
+        let is_raw = seen.known.is_none() || !need.shape.varies();
         Self {
             count: sighting.count,
             runs: BTreeSet::from([run]),
@@ -61,7 +64,7 @@ impl Support {
             last: sighting.last,
             writes,
             directory: raw.as_bytes().ends_with(b"/"),
-            samples: BTreeSet::from([raw.clone()]),
+            samples: is_raw.then(|| raw.clone()).into_iter().collect(),
         }
     }
 
@@ -95,6 +98,24 @@ pub struct Seen<'a> {
     pub sighting: &'a Sighting,
     /// It started the run: its source is the container's runtime, not the workload.
     pub entry: bool,
+    /// What a node has settled of its paths before: then those of the behaviour are examples.
+    pub known: Option<&'a Known>,
+}
+
+impl<'a> Seen<'a> {
+    fn path(&self) -> Vec<names::Name<'a>> {
+        match self.known {
+            Some(known) => known.path.names().collect(),
+            None => names::seen(&self.behavior.path).collect(),
+        }
+    }
+
+    fn to(&self) -> Option<Vec<names::Name<'a>>> {
+        match self.known {
+            Some(known) => Some(known.to.as_ref()?.names().collect()),
+            None => Some(names::seen(self.behavior.op.to()?).collect()),
+        }
+    }
 }
 
 /// The needs of all runs, and the names that they were told by.
@@ -106,13 +127,13 @@ pub(super) struct Needs {
 }
 
 impl Needs {
-    pub(super) fn of(seen: &[Seen<'_>]) -> Self {
+    pub(super) fn of(seen: &[Seen<'_>], until: Until) -> Self {
         let mut names = Names::default();
         let mut programs = BTreeSet::new();
         for seen in seen {
             let executed = seen.behavior.op == Op::Exec;
-            names.add(&seen.behavior.path, seen.run, executed);
-            if let Some(to) = seen.behavior.op.to() {
+            names.add(seen.path(), seen.run, executed);
+            if let Some(to) = seen.to() {
                 names.add(to, seen.run, false);
             }
             if executed {
@@ -121,12 +142,12 @@ impl Needs {
         }
         let mut needs = Self {
             all: BTreeMap::new(),
-            names: names.settle(),
+            names: names.settle(until),
             programs,
         };
         for seen in seen {
-            for (need, raw, writes) in needs.of_behavior(seen.behavior, seen.entry) {
-                let support = Support::of(seen.run, raw, writes, seen.sighting);
+            for (need, raw, writes) in needs.of_behavior(seen) {
+                let support = Support::of(seen.run, &need, raw, writes, seen);
                 needs
                     .all
                     .entry(need)
@@ -138,21 +159,16 @@ impl Needs {
     }
 
     /// What a behaviour needs, each with its raw path and whether it writes.
-    pub(super) fn of_behavior<'b>(
-        &self,
-        behavior: &'b Behavior,
-        entry: bool,
-    ) -> Vec<(Need, &'b AbsPath, bool)> {
-        let source = if entry { None } else { self.source(behavior) };
+    pub(super) fn of_behavior<'b>(&self, seen: &Seen<'b>) -> Vec<(Need, &'b AbsPath, bool)> {
+        let behavior = seen.behavior;
+        let source = if seen.entry { None } else { self.source(seen) };
         let directory = matches!(behavior.op, Op::Mkdir | Op::Rmdir);
-        let need = |class, path: &'b AbsPath, writes| {
-            let mut shape = self.names.shape(path);
-            shape.directory |= directory;
-            let source = source.clone();
+        let need = |class, path: &'b AbsPath, names: Vec<names::Name<'_>>, writes| {
+            let is_directory = directory || path.as_bytes().ends_with(b"/");
             let need = Need {
                 class,
-                shape,
-                source,
+                shape: self.names.shape(names, is_directory),
+                source: source.clone(),
             };
             (need, path, writes)
         };
@@ -160,13 +176,16 @@ impl Needs {
         match &behavior.op {
             // KubeArmor asks the file rules about every program too, as the kernel opens it.
             Op::Exec => vec![
-                need(RuleClass::Process, path, false),
-                need(RuleClass::File, path, false),
+                need(RuleClass::Process, path, seen.path(), false),
+                need(RuleClass::File, path, seen.path(), false),
             ],
-            Op::Open(access) => vec![need(RuleClass::File, path, *access != Access::Read)],
+            Op::Open(access) => {
+                let writes = *access != Access::Read;
+                vec![need(RuleClass::File, path, seen.path(), writes)]
+            }
             Op::Rename { to } | Op::Link { to } => vec![
-                need(RuleClass::File, path, true),
-                need(RuleClass::File, to, true),
+                need(RuleClass::File, path, seen.path(), true),
+                need(RuleClass::File, to, seen.to().unwrap_or_default(), true),
             ],
             Op::Create
             | Op::Mkdir
@@ -174,15 +193,18 @@ impl Needs {
             | Op::Rmdir
             | Op::Symlink
             | Op::Chmod
-            | Op::Truncate => vec![need(RuleClass::File, path, true)],
+            | Op::Truncate => vec![need(RuleClass::File, path, seen.path(), true)],
         }
     }
 
     /// A program of the workload whose name stays the same. The container's runtime and the
     /// observer's launcher are none, and a rule for them would never match under KubeArmor.
-    fn source(&self, behavior: &Behavior) -> Option<AbsPath> {
-        let source = behavior.source.as_ref()?;
-        (self.programs.contains(source) && !self.names.shape(source).varies())
-            .then(|| source.clone())
+    fn source(&self, seen: &Seen<'_>) -> Option<AbsPath> {
+        let source = seen.behavior.source.as_ref()?;
+        if seen.known.is_some_and(|known| known.source_varies) {
+            return None;
+        }
+        let varies = || self.names.shape(names::seen(source), false).varies();
+        (self.programs.contains(source) && !varies()).then(|| source.clone())
     }
 }

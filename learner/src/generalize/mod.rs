@@ -12,6 +12,7 @@ mod item;
 mod names;
 mod pattern;
 mod rule;
+mod settled;
 mod shape;
 mod tier;
 
@@ -23,7 +24,8 @@ pub use budget::Loss;
 pub use class::Class;
 pub use item::{Need, RuleClass, Seen, Support};
 pub use rule::{Chosen, Rule, Target};
-pub use shape::Shape;
+pub use settled::Settled;
+pub use shape::{BadShape, Known, Shape};
 
 use crate::path::AbsPath;
 use crate::policy::Reason;
@@ -253,7 +255,7 @@ pub struct OverBudget {
 /// # Errors
 /// [`OverBudget`], for an enforcer that has a budget.
 pub fn generalize(seen: &[Seen<'_>], options: &Options) -> Result<Generalized, OverBudget> {
-    let needs = item::Needs::of(seen);
+    let needs = item::Needs::of(seen, names::Until::Now);
     let (rules, left_out) = choose::rules(&needs.all, options);
     let out: BTreeSet<&Need> = left_out.iter().map(|left| &left.need).collect();
     let held: BTreeMap<Need, Support> = needs
@@ -306,9 +308,9 @@ pub fn generalize(seen: &[Seen<'_>], options: &Options) -> Result<Generalized, O
 }
 
 impl Generalized {
-    /// The behaviour, generalised: what it needs, as the runs are compared by.
-    pub fn needs_of(&self, behavior: &crate::behavior::Behavior, entry: bool) -> Vec<Need> {
-        let needs = self.needs.of_behavior(behavior, entry);
+    /// What was seen, generalised: what it needs, as the runs are compared by.
+    pub fn needs_of(&self, seen: &Seen<'_>) -> Vec<Need> {
+        let needs = self.needs.of_behavior(seen);
         needs.into_iter().map(|(need, _, _)| need).collect()
     }
 }

@@ -15,11 +15,42 @@ pub(super) type Run = u32;
 /// A name that no class knows is called changing from so many runs on.
 const RUNS_TO_CALL_CHANGING: usize = 3;
 
+/// Which names vary by the runs alone is settled by some of the runs from so many on: those of two runs
+/// are other ones easily, and the same over all.
+const RUNS_TO_SETTLE: usize = 10;
+
 /// A name, and what comes below it.
 type Child<'a> = (&'a [u8], &'a Names);
 
 /// What makes names alike: the ending, and the names below.
-type Kinship<'a> = (&'a [u8], Vec<&'a [u8]>);
+type Kinship<'a> = (&'a [u8], BTreeSet<Kind<'a>>);
+
+/// A name, told from others as far as one run's differ from another's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind<'a> {
+    Name(&'a [u8]),
+    Form(Form),
+}
+
+/// Stands for a name of which the form alone is known, where what is below it is looked at.
+const ANY: &[u8] = b"*";
+
+/// One segment of a path: a name as it was seen, or what has been told of it before.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Name<'a> {
+    Seen(&'a [u8]),
+    Varying(&'a Form),
+    Cgroups,
+}
+
+/// What is settled by the names that are known so far, and what only others can add to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// These are all runs.
+    Now,
+    /// Runs elsewhere will be told of too: a name that may be the same in all of them stays as it is.
+    Joined,
+}
 
 /// All paths of a workload, by segment, each with the runs that have it.
 #[derive(Clone, Debug, Default)]
@@ -28,14 +59,30 @@ pub(super) struct Names {
     /// It, or something below it, was executed.
     executed: bool,
     below: BTreeMap<Box<[u8]>, Names>,
+    /// Names that are known to vary, by their form: a node has settled it.
+    known: BTreeMap<Form, Names>,
+    /// Below it are the cgroups of what comes and goes: a node has settled it.
+    cgroups: bool,
 }
 
 impl Names {
-    pub(super) fn add(&mut self, path: &AbsPath, run: Run, executed: bool) {
+    pub(super) fn add<'p>(
+        &mut self,
+        path: impl IntoIterator<Item = Name<'p>>,
+        run: Run,
+        executed: bool,
+    ) {
         self.runs.insert(run);
         let mut node = self;
-        for segment in segments(path) {
-            node = node.below.entry(segment.into()).or_default();
+        for name in path {
+            node = match name {
+                Name::Seen(name) => node.below.entry(name.into()).or_default(),
+                Name::Varying(form) => node.known.entry(form.clone()).or_default(),
+                Name::Cgroups => {
+                    node.cgroups = true;
+                    return;
+                }
+            };
             node.runs.insert(run);
             node.executed |= executed;
         }
@@ -44,29 +91,40 @@ impl Names {
     fn merge(&mut self, other: &Self) {
         self.runs.extend(&other.runs);
         self.executed |= other.executed;
+        self.cgroups |= other.cgroups;
         for (name, below) in &other.below {
             self.below.entry(name.clone()).or_default().merge(below);
+        }
+        for (form, below) in &other.known {
+            self.known.entry(form.clone()).or_default().merge(below);
         }
     }
 
     /// Decides for every name whether it varies.
-    pub(super) fn settle(&self) -> Settled {
-        self.settle_at(&mut Vec::new())
+    pub(super) fn settle(&self, until: Until) -> Settled {
+        self.settle_at(&mut Vec::new(), until)
     }
 
-    fn settle_at<'a>(&'a self, before: &mut Vec<&'a [u8]>) -> Settled {
+    fn settle_at<'a>(&'a self, before: &mut Vec<&'a [u8]>, until: Until) -> Settled {
         let place = Place { before };
-        if place.is_cgroup_root() && self.below.values().any(Self::walks_cgroups) {
+        let walks = || self.below.values().any(Self::walks_cgroups);
+        if place.is_cgroup_root() && (self.cgroups || walks()) {
             return Settled::Cgroups;
         }
-        let varying = self.varying(place);
+        let varying = self.varying(place, until);
         let mut below = BTreeMap::new();
         let mut merged: BTreeMap<Form, (&'a [u8], Names)> = BTreeMap::new();
+        for (form, names) in &self.known {
+            merged.insert(form.clone(), (ANY, names.clone()));
+        }
         for (name, names) in &self.below {
             match varying.get(&**name) {
                 None => {
                     before.push(name);
-                    below.insert(Segment::Literal(name.clone()), names.settle_at(before));
+                    below.insert(
+                        Segment::Literal(name.clone()),
+                        names.settle_at(before, until),
+                    );
                     before.pop();
                 }
                 Some(form) => merged
@@ -80,7 +138,10 @@ impl Names {
             // What comes below is settled for all names of the form at once.
             let mut path: Vec<&[u8]> = before.clone();
             path.push(name);
-            below.insert(Segment::Varying(form.clone()), names.settle_at(&mut path));
+            below.insert(
+                Segment::Varying(form.clone()),
+                names.settle_at(&mut path, until),
+            );
         }
         Settled::Names {
             varying: varying
@@ -104,9 +165,13 @@ impl Names {
         })
     }
 
-    fn varying(&self, place: Place<'_>) -> BTreeMap<&[u8], Form> {
-        let mut varying: BTreeMap<&[u8], Form> =
-            fan_out::directories(self, place).into_iter().collect();
+    fn varying(&self, place: Place<'_>, until: Until) -> BTreeMap<&[u8], Form> {
+        // By class alone, or by the runs too.
+        let by_runs = until == Until::Now || self.runs.len() >= RUNS_TO_SETTLE;
+        let mut varying: BTreeMap<&[u8], Form> = BTreeMap::new();
+        if by_runs {
+            varying.extend(fan_out::directories(self, place));
+        }
         let mut forms: BTreeMap<Form, (Strength, Vec<Child<'_>>)> = BTreeMap::new();
         let is_own = is_own(place);
         for (name, names) in &self.below {
@@ -125,22 +190,27 @@ impl Names {
             }
         }
         for (form, (strength, group)) in forms {
-            let differs = differs(&group) || (form.is_numbered() && is_own && is_another(&group));
+            let differs = self.known.contains_key(&form)
+                || differs(&group)
+                || (form.is_numbered() && is_own && is_another(&group));
             for (name, names) in &group {
-                let stable = self.runs.len() > 1 && names.runs == self.runs;
+                let many = self.runs.len() > 1 || until == Until::Joined;
+                let stable = many && names.runs == self.runs;
                 let varies = match strength {
                     Strength::Always => true,
-                    Strength::Strong if place.in_image() => differs && !stable,
+                    Strength::Strong if place.in_image() => by_runs && differs && !stable,
                     Strength::Strong => !stable,
-                    Strength::Weak => differs && !stable,
+                    Strength::Weak => by_runs && differs && !stable,
                 };
                 if varies {
                     varying.insert(*name, form.clone());
                 }
             }
         }
-        for (name, form) in self.changing(place, &varying) {
-            varying.insert(name, form);
+        if by_runs {
+            for (name, form) in self.changing(place, &varying) {
+                varying.insert(name, form);
+            }
         }
         varying
     }
@@ -158,24 +228,41 @@ impl Names {
         let mut alike: BTreeMap<Kinship<'_>, Vec<Child<'a>>> = BTreeMap::new();
         for (name, names) in &self.below {
             if names.runs.len() == 1 && !varying.contains_key(&**name) {
-                let holds = names.below.keys().map(|below| &**below).collect();
-                let group = alike.entry((ending(name), holds)).or_default();
-                group.push((name, names));
+                let kinship = (ending(name), names.kinds_below(place, name));
+                alike.entry(kinship).or_default().push((name, names));
             }
         }
         let mut changing = Vec::new();
-        for ((ending, _), group) in alike {
-            let owners = owners(&group).len();
+        for ((ending, holds), group) in alike {
+            let mut pieces = vec![Piece::Token(Class::Changing)];
+            if !ending.is_empty() {
+                pieces.push(Piece::Text(ending.into()));
+            }
+            let form = Form(pieces);
+            let mut owners = owners(&group);
+            if let Some(known) = self.known.get(&form)
+                && known.kinds_below(place, ANY) == holds
+            {
+                owners.extend(&known.runs);
+            }
+            let owners = owners.len();
             if owners >= RUNS_TO_CALL_CHANGING && owners * 10 >= self.runs.len() * 8 {
-                let mut pieces = vec![Piece::Token(Class::Changing)];
-                if !ending.is_empty() {
-                    pieces.push(Piece::Text(ending.into()));
-                }
-                let form = Form(pieces);
                 changing.extend(group.into_iter().map(|(name, _)| (name, form.clone())));
             }
         }
         changing
+    }
+
+    /// The names below; those that a class knows, by their form.
+    fn kinds_below<'a>(&'a self, place: Place<'_>, name: &[u8]) -> BTreeSet<Kind<'a>> {
+        let before: Vec<&[u8]> = place.before.iter().copied().chain([name]).collect();
+        let place = Place { before: &before };
+        let seen = self
+            .below
+            .keys()
+            .map(|name| class::form(name, place).map_or(Kind::Name(name), |f| Kind::Form(f.form)));
+        let known = self.known.keys().cloned().map(Kind::Form);
+        seen.chain(known).collect()
     }
 }
 
@@ -221,6 +308,11 @@ fn ending(name: &[u8]) -> &[u8] {
     }
 }
 
+/// The names of a path as it was seen.
+pub(super) fn seen(path: &AbsPath) -> impl Iterator<Item = Name<'_>> {
+    segments(path).map(Name::Seen)
+}
+
 pub(super) fn segments(path: &AbsPath) -> impl Iterator<Item = &[u8]> {
     path.as_bytes()
         .split(|byte| *byte == b'/')
@@ -241,15 +333,40 @@ pub(super) enum Settled {
 
 impl Settled {
     /// The shape of a path; of one that was not among the names, as far as it is known.
-    pub(super) fn shape(&self, path: &AbsPath) -> Shape {
+    pub(super) fn shape<'p>(
+        &self,
+        path: impl IntoIterator<Item = Name<'p>>,
+        directory: bool,
+    ) -> Shape {
         let mut shape = Vec::new();
         let mut node = Some(self);
-        let mut rest = segments(path).peekable();
+        let mut rest = path.into_iter().peekable();
         while let Some(name) = rest.next() {
+            let name = match name {
+                Name::Seen(name) => name,
+                Name::Varying(form) => {
+                    let segment = Segment::Varying(form.clone());
+                    node = match node {
+                        Some(Self::Names { below, .. }) => below.get(&segment),
+                        _ => None,
+                    };
+                    shape.push(segment);
+                    continue;
+                }
+                Name::Cgroups => {
+                    shape.push(Segment::Tree(Class::Cgroup));
+                    node = None;
+                    continue;
+                }
+            };
             if let Some(Self::Cgroups) = node
                 && class::is_cgroup(name)
             {
-                while rest.next_if(|next| class::is_cgroup(next)).is_some() {}
+                let is_one = |next: &Name<'_>| match next {
+                    Name::Seen(next) => class::is_cgroup(next),
+                    Name::Varying(_) | Name::Cgroups => true,
+                };
+                while rest.next_if(is_one).is_some() {}
                 shape.push(Segment::Tree(Class::Cgroup));
                 node = None;
                 continue;
@@ -270,7 +387,7 @@ impl Settled {
         }
         Shape {
             segments: shape,
-            directory: path.as_bytes().ends_with(b"/"),
+            directory,
         }
     }
 }

@@ -1,8 +1,13 @@
 //! The shape of a path: its segments, those that vary by what they are.
 
+mod text;
+
 use std::fmt;
 
+pub use text::BadShape;
+
 use super::class::{Class, Form, Piece};
+use super::names::Name;
 use crate::path::AbsPath;
 
 /// One segment of a shape.
@@ -16,6 +21,17 @@ pub(super) enum Segment {
     Tree(Class),
 }
 
+/// What was settled of the paths of a behaviour, where its own paths are examples.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Known {
+    /// Of its path.
+    pub path: Shape,
+    /// Of its second one.
+    pub to: Option<Shape>,
+    /// The acting program has another name in other runs.
+    pub source_varies: bool,
+}
+
 /// A path in which what varies from run to run is replaced by its class: `/proc/{pid}/stat`.
 ///
 /// Names of the same shape are the same behaviour. A shape without a varying segment is one path.
@@ -27,6 +43,39 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// Its segments, as they are told to what settles which names vary.
+    pub(super) fn names(&self) -> impl Iterator<Item = Name<'_>> {
+        self.segments.iter().map(|segment| match segment {
+            Segment::Literal(name) => Name::Seen(name),
+            Segment::Varying(form) => Name::Varying(form),
+            Segment::Tree(_) => Name::Cgroups,
+        })
+    }
+
+    /// A path of this shape: the path, if nothing in it varies. `None` if a name holds what no path can.
+    pub fn example(&self) -> Option<AbsPath> {
+        let mut bytes = Vec::new();
+        for segment in &self.segments {
+            bytes.push(b'/');
+            match segment {
+                Segment::Literal(name) => bytes.extend_from_slice(name),
+                Segment::Varying(form) => {
+                    for piece in &form.0 {
+                        match piece {
+                            Piece::Text(text) => bytes.extend_from_slice(text),
+                            Piece::Token(class) => bytes.extend_from_slice(class.example()),
+                        }
+                    }
+                }
+                Segment::Tree(class) => bytes.extend_from_slice(class.example()),
+            }
+        }
+        if self.directory || bytes.is_empty() {
+            bytes.push(b'/');
+        }
+        AbsPath::new(bytes).ok()
+    }
+
     /// The path, if nothing in it varies.
     pub fn literal(&self) -> Option<AbsPath> {
         let mut bytes = Vec::new();

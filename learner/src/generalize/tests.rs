@@ -57,20 +57,23 @@ fn options(tightness: Tightness, enforcer: Dialect) -> Options {
     }
 }
 
+fn seen(run: u32, behavior: &Behavior) -> Seen<'_> {
+    Seen {
+        run,
+        behavior,
+        sighting: &ONCE,
+        entry: false,
+        known: None,
+    }
+}
+
 fn try_rules(runs: &[Vec<Behavior>], options: Options) -> Result<Generalized, OverBudget> {
-    let seen: Vec<Seen<'_>> = runs
+    let all: Vec<Seen<'_>> = runs
         .iter()
         .zip(0..)
-        .flat_map(|(run, number)| {
-            run.iter().map(move |behavior| Seen {
-                run: number,
-                behavior,
-                sighting: &ONCE,
-                entry: false,
-            })
-        })
+        .flat_map(|(run, number)| run.iter().map(move |behavior| seen(number, behavior)))
         .collect();
-    generalize(&seen, &options)
+    generalize(&all, &options)
 }
 
 fn rules(runs: &[Vec<Behavior>], tightness: Tightness, enforcer: Dialect) -> Generalized {
@@ -497,7 +500,7 @@ proptest! {
         };
         let mut used = BTreeSet::new();
         for behavior in runs.iter().flatten() {
-            for (need, _, _) in found.needs.of_behavior(behavior, false) {
+            for (need, _, _) in found.needs.of_behavior(&seen(0, behavior)) {
                 let write = found.needs.all[&need].writes;
                 if !choose::is_asked(&need, options.enforcer) {
                     continue;
@@ -558,8 +561,8 @@ proptest! {
             }
         }
         for planted in ["/etc/shadow", "/root/.ssh/id_rsa", "/usr/lib/x86_64-linux-gnu/planted.so", "/bin/planted", "/lib/planted.so"] {
-            let names = names::Names::default().settle();
-            let shape = names.shape(&path(planted));
+            let names = names::Names::default().settle(names::Until::Now);
+            let shape = names.shape(names::seen(&path(planted)), false);
             let need = |class, source: Option<&str>| Need { class, shape: shape.clone(), source: source.map(path) };
             for source in [None, Some(APP)] {
                 for class in [RuleClass::Process, RuleClass::File] {
@@ -567,7 +570,8 @@ proptest! {
                 }
             }
         }
-        let dropped = names::Names::default().settle().shape(&path("/tmp/dropped"));
+        let names = names::Names::default().settle(names::Until::Now);
+        let dropped = names.shape(names::seen(&path("/tmp/dropped")), false);
         let exec = Need { class: RuleClass::Process, shape: dropped, source: Some(path(APP)) };
         prop_assert!(!found.rules.iter().any(|c| c.rule.covers(&exec)));
     }

@@ -99,6 +99,14 @@ pub fn policy_name(workload: &Workload) -> String {
     )
 }
 
+/// The name of an object that parts name: what is left of the first ones, and a hash of all of them.
+///
+/// Guarantee: a DNS-1123 subdomain of at most 253 bytes, and different parts have different names.
+pub fn object_name(parts: &[&str]) -> String {
+    let shown = parts.iter().take(2).copied().collect::<Vec<_>>().join("-");
+    with_hash(sanitised(&shown, MAX_NAME), parts)
+}
+
 /// Where the policy goes below the output directory, as `karmor recommend` lays it out:
 /// `<namespace>-<workload>/<policy name>.<extension>`.
 ///

@@ -11,7 +11,7 @@ mod render;
 mod replay;
 mod subject;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use evidence::{Grant, RuleEvidence};
 pub use mark::Mark;
@@ -19,14 +19,18 @@ pub use note::{Note, Refusal};
 
 use crate::behavior::{Behavior, Op};
 use crate::candidate::Ledger;
-use crate::generalize::{self, Dialect, Generalized, LeftOut, Loss, Options, Seen, Tightness, Why};
+use crate::generalize::{
+    self, Dialect, Generalized, Known, LeftOut, Loss, Options, Seen, Tightness, Why,
+};
 use crate::mention::Tombstones;
 use crate::path::AbsPath;
 use crate::policy::crd::{MAX_DEPTH, MAX_ENTRIES, MAX_KEY_BYTES};
 use crate::policy::{Metadata, Policy, Reason, names};
+use crate::posture::Revision;
 use crate::profile::{Evidence, Sighting};
-use crate::quarantine::{self, Include, Quarantine};
+use crate::quarantine::{self, Include, Quarantine, Sighted};
 use crate::readiness::Readiness;
+use crate::shared::Merged;
 use crate::workload::{RunKey, Workload};
 
 /// From so many complete runs on, in which nothing was written, a rule may be read-only while the
@@ -124,6 +128,22 @@ struct Learned<'a> {
     behavior: &'a Behavior,
     sighting: Sighting,
     entry: bool,
+    /// What a node has settled of its paths.
+    known: Option<&'a Known>,
+    /// Distinct behaviours of the run that it stands for.
+    weight: usize,
+}
+
+impl<'a> Learned<'a> {
+    fn seen(&self) -> Seen<'_> {
+        Seen {
+            run: self.run,
+            behavior: self.behavior,
+            sighting: &self.sighting,
+            entry: self.entry,
+            known: self.known,
+        }
+    }
 }
 
 /// What is learned from, of all runs of the subject.
@@ -167,9 +187,68 @@ impl<'a> Lesson<'a> {
                 behavior,
                 sighting: *sighting,
                 entry: entries.is_some_and(|entries| entries.contains(behavior)),
+                known: None,
+                weight: 1,
             }));
         }
-        if all.is_empty() {
+        Self::learned(subject, all, quarantine)
+    }
+
+    fn of_merged(
+        workload: &Workload,
+        merged: &'a Merged,
+        criteria: &Criteria,
+    ) -> Result<Self, Refusal> {
+        let subject = subject::Subject::of(workload, merged.evidence())?;
+        let numbers: BTreeMap<&RunKey, u32> = subject.keys().zip(0..).collect();
+        let Some(revision) = subject.keys().next().map(Revision::of) else {
+            return Err(Refusal::NothingSeen);
+        };
+        let rows = merged.rows.get(&revision).map_or(&[][..], Vec::as_slice);
+        let sighted = rows.iter().map(|row| Sighted {
+            behavior: &row.behavior,
+            group: row.group,
+            opinion: &row.opinion,
+            seen: row.seen,
+            runs: row.runs.len(),
+        });
+        let (learned, held) = quarantine::sort_opinions(
+            workload,
+            sighted,
+            &criteria.include,
+            &criteria.forgotten,
+            criteria.ledger.frozen(&revision),
+        );
+        let mut all = Vec::new();
+        for row in learned.into_iter().map(|number: usize| &rows[number]) {
+            for (key, weight, sighting) in &row.runs {
+                if let Some(run) = numbers.get(key) {
+                    all.push(Learned {
+                        run: *run,
+                        behavior: &row.behavior,
+                        sighting: *sighting,
+                        entry: row.entry,
+                        known: Some(&row.known),
+                        weight: *weight,
+                    });
+                }
+            }
+        }
+        let unjudged = merged
+            .unjudged
+            .iter()
+            .filter(|(key, _)| numbers.contains_key(key))
+            .map(|(key, unjudged)| (key.clone(), unjudged.clone()))
+            .collect();
+        Self::learned(subject, all, Quarantine { held, unjudged })
+    }
+
+    fn learned(
+        subject: subject::Subject<'a>,
+        learned: Vec<Learned<'a>>,
+        quarantine: Quarantine,
+    ) -> Result<Self, Refusal> {
+        if learned.is_empty() {
             return Err(if quarantine.held.is_empty() {
                 Refusal::NothingSeen
             } else {
@@ -178,7 +257,7 @@ impl<'a> Lesson<'a> {
         }
         Ok(Self {
             subject,
-            learned: all,
+            learned,
             quarantine,
         })
     }
@@ -189,12 +268,7 @@ impl<'a> Lesson<'a> {
             .learned
             .iter()
             .filter(|learned| Some(learned.run) != without)
-            .map(|learned| Seen {
-                run: learned.run,
-                behavior: learned.behavior,
-                sighting: &learned.sighting,
-                entry: learned.entry,
-            })
+            .map(Learned::seen)
             .collect();
         let complete = (0..)
             .zip(&self.subject.runs)
@@ -244,7 +318,37 @@ pub fn recommend(
     evidence: &Evidence,
     criteria: &Criteria,
 ) -> Result<Recommendation, Refusal> {
-    let lesson = Lesson::of(workload, evidence, criteria)?;
+    made(
+        workload,
+        Lesson::of(workload, evidence, criteria)?,
+        criteria,
+    )
+}
+
+/// As [`recommend`], of what the nodes of a cluster have told.
+///
+/// Names that no node could settle are settled over all their runs, so the policy is that of one node
+/// which has seen everything; but what varies by the runs of one node varies, whatever the others show.
+///
+/// # Errors
+/// As [`recommend`].
+pub fn recommend_merged(
+    workload: &Workload,
+    merged: &Merged,
+    criteria: &Criteria,
+) -> Result<Recommendation, Refusal> {
+    made(
+        workload,
+        Lesson::of_merged(workload, merged, criteria)?,
+        criteria,
+    )
+}
+
+fn made(
+    workload: &Workload,
+    lesson: Lesson<'_>,
+    criteria: &Criteria,
+) -> Result<Recommendation, Refusal> {
     let rules = lesson.rules(None, criteria)?;
     if rules.rules.is_empty() {
         return Err(nothing_expressed(&rules));

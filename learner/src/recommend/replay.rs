@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Criteria, Lesson, NewInRun, Note, in_order};
+use super::{Criteria, Learned, Lesson, NewInRun, Note, in_order};
 use crate::behavior::{Access, Behavior, Op, Outcome};
 use crate::candidate::{Fate, Judge};
 use crate::generalize::{Chosen, Dialect, Generalized, Need, Support};
@@ -31,7 +31,7 @@ pub(super) fn denied(
     let left_out: BTreeSet<&Need> = rules.left_out.iter().map(|left| &left.need).collect();
     let mut operations = BTreeSet::new();
     for learned in &lesson.learned {
-        let needs = rules.needs_of(learned.behavior, learned.entry);
+        let needs = rules.needs_of(&learned.seen());
         if needs.iter().any(|need| left_out.contains(need)) {
             continue;
         }
@@ -164,8 +164,11 @@ impl<'a> Units<'a> {
         };
         lesson
             .of_run(number)
-            .map(|learned| self.rules.needs_of(learned.behavior, learned.entry))
-            .map(|needs| needs.into_iter().map(unit).collect())
+            .flat_map(|learned| {
+                let needs = self.rules.needs_of(&learned.seen());
+                let units: BTreeSet<Unit> = needs.into_iter().map(unit).collect();
+                std::iter::repeat_n(units, learned.weight)
+            })
             .collect()
     }
 }
@@ -220,18 +223,12 @@ pub(super) fn readiness(
             let others = lesson.rules(Some(*number), criteria).ok()?;
             let policy = lesson.policy(workload, &others);
             let held = Judge::of(&policy, criteria.enforcer);
-            let behaviors: BTreeSet<&Behavior> = lesson
-                .of_run(*number)
-                .map(|learned| learned.behavior)
-                .collect();
-            let denied = behaviors
-                .iter()
-                .filter(|b| denies(&held, b).is_some())
-                .count();
+            let is_denied = |learned: &&Learned<'_>| denies(&held, learned.behavior).is_some();
+            let of_run = || lesson.of_run(*number);
             Some(LeftOut {
                 run: (*key).clone(),
-                denied,
-                of: behaviors.len(),
+                denied: of_run().filter(is_denied).map(|l| l.weight).sum(),
+                of: of_run().map(|learned| learned.weight).sum(),
             })
         })
         .collect();

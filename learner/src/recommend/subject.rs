@@ -37,6 +37,13 @@ impl<'a> Subject<'a> {
     }
 }
 
+impl<'a> Subject<'a> {
+    /// The runs, in their order.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &'a RunKey> {
+        self.runs.iter().map(|(key, _)| *key)
+    }
+}
+
 /// When a run began, as far as is known: what was not seen at all comes first.
 pub(super) fn began(run: &RunProfile) -> Option<Moment> {
     run.start

@@ -37,8 +37,8 @@ pub(super) fn directories<'a>(names: &'a Names, place: Place<'_>) -> Vec<(&'a [u
     }
     let mut found = Vec::new();
     for (width, group) in by_width {
-        if is_fan_out(&group) {
-            let form = Form(vec![Piece::Token(Class::HexDigit); width]);
+        let form = Form(vec![Piece::Token(Class::HexDigit); width]);
+        if is_fan_out(&group, names.known.contains_key(&form)) {
             let members = group.into_iter().filter(is_member);
             found.extend(members.map(|(name, _)| (name, form.clone())));
         }
@@ -51,8 +51,9 @@ fn may_be(place: Place<'_>) -> bool {
     !settings && !place.in_image() && !tier::is_kept(place.before)
 }
 
-/// Whether names of one length are, but for some that hold no digest, directories of a fan-out.
-fn is_fan_out(group: &[Child<'_>]) -> bool {
+/// Whether names of one length are, but for some that hold no digest, directories of a fan-out. `known`:
+/// there are others of that length, and they are.
+fn is_fan_out(group: &[Child<'_>], known: bool) -> bool {
     let hold: Vec<&Child<'_>> = group
         .iter()
         .filter(|(_, below)| holds_digest(below, DEEPEST))
@@ -63,10 +64,13 @@ fn is_fan_out(group: &[Child<'_>]) -> bool {
     for (_, below) in &hold {
         add_owners(below, DEEPEST, &mut owners);
     }
+    let by_these = || {
+        has(u8::is_ascii_digit)
+            && has(u8::is_ascii_alphabetic)
+            && (hold.len() >= MANY || sets.len() >= 2 && owners.len() >= 2)
+    };
     hold.iter().all(|(name, _)| is_hex(name))
-        && has(u8::is_ascii_digit)
-        && has(u8::is_ascii_alphabetic)
-        && (hold.len() >= MANY || sets.len() >= 2 && owners.len() >= 2)
+        && (known || by_these())
         && !hold.iter().any(|(_, below)| below.executed)
 }
 
@@ -84,7 +88,11 @@ fn is_hex(name: &[u8]) -> bool {
 
 fn is_digest(name: &[u8]) -> bool {
     let found = class::form(name, Place { before: &[] });
-    found.is_some_and(|found| matches!(found.form.0.first(), Some(Piece::Token(Class::Hex))))
+    found.is_some_and(|found| is_of_digests(&found.form))
+}
+
+fn is_of_digests(form: &Form) -> bool {
+    matches!(form.0.first(), Some(Piece::Token(Class::Hex)))
 }
 
 /// Digests below, directly or in more directories of such names.
@@ -101,8 +109,26 @@ fn digests(names: &Names, levels: usize) -> impl Iterator<Item = Child<'_>> {
     direct.map(|(name, below)| (&**name, below)).chain(deeper)
 }
 
+/// Runs of digests of which no more is known than that they vary: directly below, or deeper.
+fn known_digests(names: &Names, levels: usize) -> BTreeSet<Run> {
+    let is_one = |form: &Form| is_of_digests(form) || (levels > 1 && is_of_digits(form));
+    let direct = names.known.iter().filter(|(form, _)| is_one(form));
+    let mut runs: BTreeSet<Run> = direct.flat_map(|(_, below)| &below.runs).copied().collect();
+    if levels > 1 {
+        let is_short = |name: &[u8]| name.len() <= WIDEST && is_hex(name);
+        for (_, below) in names.below.iter().filter(|(name, _)| is_short(name)) {
+            runs.extend(known_digests(below, levels - 1));
+        }
+    }
+    runs
+}
+
+fn is_of_digits(form: &Form) -> bool {
+    form.classes().all(|class| class == Class::HexDigit)
+}
+
 fn holds_digest(names: &Names, levels: usize) -> bool {
-    digests(names, levels).next().is_some()
+    digests(names, levels).next().is_some() || !known_digests(names, levels).is_empty()
 }
 
 /// Runs that have a digest which no other run has.
@@ -112,4 +138,5 @@ fn add_owners(names: &Names, levels: usize, owners: &mut BTreeSet<Run>) {
             owners.extend(&digest.runs);
         }
     }
+    owners.extend(known_digests(names, levels));
 }

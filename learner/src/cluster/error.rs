@@ -1,0 +1,329 @@
+//! What the API server refuses, in a sentence each.
+
+use std::fmt;
+use std::time::Duration;
+
+use kube::core::Status;
+
+use super::piece::BadPiece;
+
+/// What was being done to what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doing {
+    /// The verb, as RBAC has it.
+    pub verb: &'static str,
+    /// The resource, as RBAC has it: `workloadevidences.learner.dev`.
+    pub resource: &'static str,
+    /// Its namespace; all of them where there is none.
+    pub namespace: Option<String>,
+    /// Its name, for one object.
+    pub name: Option<String>,
+}
+
+impl fmt::Display for Doing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.verb, self.resource)?;
+        match (&self.namespace, &self.name) {
+            (Some(namespace), Some(name)) => write!(f, " {namespace}/{name}"),
+            (Some(namespace), None) => write!(f, " in {namespace}"),
+            (None, Some(name)) => write!(f, " {name}"),
+            (None, None) => f.write_str(" in all namespaces"),
+        }
+    }
+}
+
+/// Something that could not be done with the API server.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// Nothing says where the API server is.
+    #[error(
+        "where the API server is cannot be told: {0}; set KUBECONFIG, or run in a pod with a service account"
+    )]
+    NoConfig(String),
+    /// It does not answer.
+    #[error("{doing}: the API server does not answer: {cause}; it is tried again")]
+    Unreachable {
+        /// What was being done.
+        doing: Doing,
+        /// What went wrong.
+        cause: String,
+    },
+    /// Role-based access control does not allow it.
+    #[error("{doing}: not allowed; a Role or ClusterRole has to give the verb '{}' on '{}' ({message})", doing.verb, doing.resource)]
+    Forbidden {
+        /// What was being done.
+        doing: Doing,
+        /// In the words of the server.
+        message: String,
+    },
+    /// It does not know who is asking.
+    #[error("{doing}: the API server does not accept the credentials: {message}")]
+    Unauthorized {
+        /// What was being done.
+        doing: Doing,
+        /// In the words of the server.
+        message: String,
+    },
+    /// The resource is not defined.
+    #[error(
+        "{doing}: the cluster has no such resource; apply the definitions: learner crd | kubectl apply -f -"
+    )]
+    NoDefinition {
+        /// What was being done.
+        doing: Doing,
+    },
+    /// The namespace is not there, or the object.
+    #[error("{doing}: not found: {message}")]
+    NotFound {
+        /// What was being done.
+        doing: Doing,
+        /// In the words of the server.
+        message: String,
+    },
+    /// Another field manager owns what is to be written.
+    #[error("{doing}: {} has set {}; nothing is overwritten: remove the object or take those fields out of it", managers.join(", "), fields.join(", "))]
+    Conflict {
+        /// What was being done.
+        doing: Doing,
+        /// The other managers.
+        managers: Vec<String>,
+        /// The fields.
+        fields: Vec<String>,
+    },
+    /// The object was changed meanwhile.
+    #[error("{doing}: it was changed meanwhile; it is read and tried again")]
+    Stale {
+        /// What was being done.
+        doing: Doing,
+    },
+    /// The server asks for patience.
+    #[error("{doing}: the API server has too much to do; it is tried again{}", after.map_or(String::new(), |after| format!(" after {} s", after.as_secs())))]
+    Busy {
+        /// What was being done.
+        doing: Doing,
+        /// How long to wait, where it says so.
+        after: Option<Duration>,
+    },
+    /// What was being read is too old.
+    #[error("{doing}: the API server has forgotten where the watch was; all is listed again")]
+    Expired {
+        /// What was being done.
+        doing: Doing,
+    },
+    /// An admission webhook, or validation, refuses it.
+    #[error("{doing}: refused: {message}")]
+    Refused {
+        /// What was being done.
+        doing: Doing,
+        /// In the words of the server, or of the webhook.
+        message: String,
+    },
+    /// The server failed, or answers what it should not.
+    #[error("{doing}: {message}")]
+    Server {
+        /// What was being done.
+        doing: Doing,
+        /// What it says.
+        message: String,
+    },
+    /// What is to be written cannot be an object.
+    #[error("{doing}: {cause}")]
+    Piece {
+        /// What was being done.
+        doing: Doing,
+        /// Why.
+        cause: BadPiece,
+    },
+}
+
+impl ClusterError {
+    /// What a request came to.
+    pub fn of(doing: Doing, error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => Self::answered(doing, &status),
+            kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_) => {
+                let cause = chain(&error);
+                Self::Unreachable { doing, cause }
+            }
+            other => {
+                let message = chain(&other);
+                Self::Server { doing, message }
+            }
+        }
+    }
+
+    fn answered(doing: Doing, status: &Status) -> Self {
+        let message = one_line(&status.message);
+        match status.code {
+            401 => Self::Unauthorized { doing, message },
+            403 if is_webhook(&message) => Self::Refused { doing, message },
+            403 => Self::Forbidden { doing, message },
+            404 if is_undefined(status) => Self::NoDefinition { doing },
+            404 => Self::NotFound { doing, message },
+            409 => conflict(doing, status),
+            410 => Self::Expired { doing },
+            429 => {
+                let seconds = status.details.as_ref().map(|of| of.retry_after_seconds);
+                let after = seconds.filter(|seconds| *seconds > 0);
+                let after = after.map(|seconds| Duration::from_secs(seconds.into()));
+                Self::Busy { doing, after }
+            }
+            400 | 413 | 422 => Self::Refused { doing, message },
+            _ => Self::Server { doing, message },
+        }
+    }
+
+    /// How long the server wants not to be asked, where it says so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Busy { after, .. } => *after,
+            _ => None,
+        }
+    }
+}
+
+/// A server without the definition answers in plain text, which has no details; of an object or a namespace
+/// that is not there it says the name.
+fn is_undefined(status: &Status) -> bool {
+    status.details.as_ref().is_none_or(|of| of.name.is_empty())
+}
+
+fn is_webhook(message: &str) -> bool {
+    message.starts_with("admission webhook")
+}
+
+fn conflict(doing: Doing, status: &Status) -> ClusterError {
+    let causes = status.details.iter().flat_map(|of| &of.causes);
+    let (mut managers, mut fields) = (Vec::new(), Vec::new());
+    for cause in causes.filter(|cause| cause.reason == "FieldManagerConflict") {
+        // conflict with "kubectl-edit" using learner.dev/v1alpha1
+        let manager = cause.message.split('"').nth(1);
+        managers.push(one_line(manager.unwrap_or("another manager")));
+        fields.push(one_line(&cause.field));
+    }
+    managers.sort();
+    managers.dedup();
+    if managers.is_empty() {
+        ClusterError::Stale { doing }
+    } else {
+        ClusterError::Conflict {
+            doing,
+            managers,
+            fields,
+        }
+    }
+}
+
+/// The error and its causes, each said once.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = one_line(&error.to_string());
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let more = one_line(&next.to_string());
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = next.source();
+    }
+    text
+}
+
+/// Longest text that is taken over from a server, bytes.
+const MAX_TEXT: usize = 512;
+
+/// In one line, without control characters, and not too long.
+fn one_line(text: &str) -> String {
+    let mut line = String::new();
+    for c in text.chars() {
+        if line.len() >= MAX_TEXT {
+            line.push('…');
+            break;
+        }
+        line.push(if c.is_control() { ' ' } else { c });
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn doing() -> Doing {
+        Doing {
+            verb: "patch",
+            resource: "workloadevidences.learner.dev",
+            namespace: Some("shop".to_owned()),
+            name: Some("web-1".to_owned()),
+        }
+    }
+
+    fn answered(json: &str) -> String {
+        let status: Status = serde_json::from_str(json).expect("a status");
+        ClusterError::of(doing(), kube::Error::Api(status.boxed())).to_string()
+    }
+
+    #[test]
+    fn each_refusal_is_a_sentence_that_names_the_thing_and_the_next_step() {
+        for (json, has) in [
+            (
+                r#"{"code":401,"message":"Unauthorized"}"#,
+                "does not accept the credentials",
+            ),
+            (
+                r#"{"code":403,"message":"forbidden: x"}"#,
+                "the verb 'patch' on 'workloadevidences.learner.dev'",
+            ),
+            (
+                r#"{"code":403,"message":"admission webhook \"w\" denied the request: no"}"#,
+                "refused: admission webhook \"w\"",
+            ),
+            (
+                r#"{"code":404,"message":"404 page not found"}"#,
+                "learner crd | kubectl apply -f -",
+            ),
+            (
+                r#"{"code":404,"message":"namespaces \"shop\" not found","details":{"name":"shop"}}"#,
+                "namespaces \"shop\" not found",
+            ),
+            (
+                r#"{"code":409,"message":"the object has been modified"}"#,
+                "it was changed meanwhile",
+            ),
+            (
+                r#"{"code":409,"message":"c","details":{"causes":[{"reason":"FieldManagerConflict","message":"conflict with \"kubectl-edit\" using v1","field":".spec.acts"}]}}"#,
+                "kubectl-edit has set .spec.acts",
+            ),
+            (
+                r#"{"code":410,"message":"too old resource version"}"#,
+                "all is listed again",
+            ),
+            (
+                r#"{"code":422,"message":"spec.piece in body should be less"}"#,
+                "refused: spec.piece",
+            ),
+            (
+                r#"{"code":429,"message":"slow","details":{"retryAfterSeconds":7}}"#,
+                "tried again after 7 s",
+            ),
+            (r#"{"code":500,"message":"etcd\nis gone"}"#, "etcd is gone"),
+        ] {
+            let text = answered(json);
+            assert!(
+                text.starts_with("patch workloadevidences.learner.dev shop/web-1: "),
+                "{text}"
+            );
+            assert!(text.contains(has), "{text}");
+            assert!(!text.contains('\n'), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_server_says_is_cut_and_harmless() {
+        let long = format!(
+            r#"{{"code":500,"message":"\u001b[31m{}"}}"#,
+            "x".repeat(5_000)
+        );
+        let text = answered(&long);
+        assert!(text.len() < 700 && !text.contains('\u{1b}'), "{text}");
+    }
+}

@@ -1,0 +1,264 @@
+//! `WorkloadEvidence`: what one node has seen of one revision of a workload, or a piece of it.
+#![expect(
+    unreachable_pub,
+    reason = "kube derives a copy of the specification for its schema"
+)]
+
+use std::collections::BTreeMap;
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::workload::Workload;
+
+/// What one node has seen of a workload at one image. Names that vary are told by their class
+/// (`/proc/{pid}/stat`), as far as the node could settle them. Written by the node's agent, which
+/// overwrites it; what is too large is several pieces.
+#[derive(CustomResource, Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[kube(
+    group = "learner.dev",
+    version = "v1alpha1",
+    kind = "WorkloadEvidence",
+    plural = "workloadevidences",
+    shortname = "wle",
+    category = "learner",
+    namespaced,
+    doc = "What one node has seen of one revision of a workload.",
+    derive = "PartialEq",
+    validation = Rule::new("self.spec.piece < self.spec.pieces").message("piece is counted from 0 and less than pieces"),
+    validation = Rule::new("self.spec.workload == oldSelf.spec.workload && self.spec.image == oldSelf.spec.image && self.spec.node == oldSelf.spec.node && self.spec.piece == oldSelf.spec.piece").message("workload, image, node and piece do not change"),
+    printcolumn(name = "Kind", type_ = "string", json_path = ".spec.workload.kind"),
+    printcolumn(name = "Workload", type_ = "string", json_path = ".spec.workload.name"),
+    printcolumn(name = "Container", type_ = "string", json_path = ".spec.workload.container"),
+    printcolumn(name = "Node", type_ = "string", json_path = ".spec.node"),
+    printcolumn(name = "Piece", type_ = "integer", json_path = ".spec.piece", priority = "1"),
+    printcolumn(name = "Image", type_ = "string", json_path = ".spec.image", priority = "1"),
+    printcolumn(name = "Alive", type_ = "date", json_path = ".spec.alive"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadEvidenceSpec {
+    /// Whose evidence, within the object's namespace.
+    pub workload: WorkloadName,
+    /// Image reference with digest where known; empty where none is.
+    #[schemars(length(max = 1024))]
+    pub image: String,
+    /// The node that has seen it and writes this object.
+    #[schemars(length(min = 1, max = 253))]
+    pub node: String,
+    /// Which piece this is, from 0.
+    #[schemars(range(min = 0, max = 65535))]
+    pub piece: i32,
+    /// How many there are. A row is in a piece by its hash.
+    #[schemars(range(min = 1, max = 65536))]
+    pub pieces: i32,
+    /// When a run of the revision was last alive on the node, at most a day ago while one is.
+    #[schemars(schema_with = "date_time")]
+    pub alive: String,
+    /// The runs that this piece tells of. A run in two pieces is one run.
+    #[serde(default)]
+    #[schemars(length(max = 500))]
+    pub runs: Vec<RunRow>,
+    /// What they did.
+    #[serde(default)]
+    #[schemars(length(max = 8000))]
+    pub acts: Vec<ActRow>,
+}
+
+/// A workload within a namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadName {
+    /// Owner kind: `Deployment`, `StatefulSet`, `CronJob`, `Pod`.
+    #[schemars(length(min = 1, max = 63))]
+    pub kind: String,
+    /// Owner name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Container.
+    #[schemars(length(min = 1, max = 253))]
+    pub container: String,
+}
+
+impl WorkloadName {
+    /// Without its namespace.
+    pub fn of(workload: &Workload) -> Self {
+        let Workload {
+            namespace: _,
+            kind,
+            name,
+            container,
+        } = workload.clone();
+        Self {
+            kind,
+            name,
+            container,
+        }
+    }
+
+    /// In a namespace.
+    pub fn within(&self, namespace: &str) -> Workload {
+        let Self {
+            kind,
+            name,
+            container,
+        } = self.clone();
+        Workload {
+            namespace: namespace.to_owned(),
+            kind,
+            name,
+            container,
+        }
+    }
+}
+
+/// A run, apart from what it did.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunRow {
+    /// Its name on the node.
+    #[schemars(length(min = 1, max = 512))]
+    pub name: String,
+    /// Stable match labels of the owner.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// When it began, if it was watched from its first exec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "maybe_date_time")]
+    pub start: Option<String>,
+    /// When it ended, if that was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "maybe_date_time")]
+    pub stop: Option<String>,
+    /// When anything was first seen of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "maybe_date_time")]
+    pub first: Option<String>,
+    /// It had begun before it was watched.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub late: bool,
+    /// Events that were seen and could not be recorded, by reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lost: BTreeMap<String, i64>,
+    /// What could not be judged of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unjudged: Vec<NotJudged>,
+}
+
+/// Something that was done.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ActRow {
+    /// The operation.
+    pub op: OpName,
+    /// Of an open: `r`, `w`, `rw`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2))]
+    pub access: Option<String>,
+    /// The path by its shape.
+    #[schemars(length(min = 1, max = 16384))]
+    pub path: String,
+    /// Of a rename or link: the second path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16384))]
+    pub to: Option<String>,
+    /// The acting program; for an exec its parent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16384))]
+    pub from_source: Option<String>,
+    /// The acting user owns the file, or the directory of a new name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<bool>,
+    /// The file was made at run time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upper: Option<bool>,
+    /// The kernel refused it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub denied: bool,
+    /// It started its run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub entry: bool,
+    /// Why the node's own runs do not let it be learned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<HeldFor>,
+    /// The node would learn it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub learned: bool,
+    /// It was seen with nothing against it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub clean: bool,
+    /// It was seen with nothing against it in a run whose first program is not known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unknown: bool,
+    /// Events.
+    #[schemars(range(min = 1))]
+    pub count: i64,
+    /// First seen.
+    #[schemars(schema_with = "date_time")]
+    pub first: String,
+    /// Last seen.
+    #[schemars(schema_with = "date_time")]
+    pub last: String,
+    /// The runs that showed it, by their places in this object: `0-3,7`.
+    #[schemars(length(min = 1, max = 4096))]
+    pub runs: String,
+    /// For each of these runs, how many distinct behaviours it stands for; empty if one for each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 500))]
+    pub times: Vec<i32>,
+}
+
+/// An operation, by its name in recordings.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "they are those of crate::behavior::Op")]
+pub enum OpName {
+    Exec,
+    Open,
+    Create,
+    Mkdir,
+    Unlink,
+    Rmdir,
+    Rename,
+    Link,
+    Symlink,
+    Chmod,
+    Truncate,
+}
+
+/// Why something is held.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "they are those of crate::quarantine::Reason")]
+pub enum HeldFor {
+    Tty,
+    Upper,
+    MadeAtRunTime,
+    Denied,
+    OutsideAncestry,
+    Alert,
+}
+
+/// What could not be judged of a run.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "they are those of crate::quarantine::Unjudged")]
+pub enum NotJudged {
+    Ancestry,
+    Terminal,
+}
+
+pub(super) fn date_time(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": "string", "format": "date-time" })
+}
+
+pub(super) fn maybe_date_time(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": "string", "format": "date-time", "nullable": true })
+}

@@ -1,0 +1,34 @@
+//! The cluster edge: what nodes share through the API server of Kubernetes.
+//!
+//! Each node writes what it has seen of a workload revision as objects of its own
+//! ([`WorkloadEvidence`]), by server-side apply; whoever makes policies reads those of all nodes. Nothing
+//! is kept anywhere else, and raw evidence stays on its node.
+
+mod crd;
+mod error;
+mod evidence;
+pub mod inventory;
+mod pace;
+mod piece;
+mod pods;
+mod posture;
+mod reader;
+mod waiting;
+mod writer;
+
+pub use crd::{API_VERSION, GROUP, VERSION, crds};
+pub use error::{ClusterError, Doing};
+pub use evidence::{
+    ActRow, HeldFor, NotJudged, OpName, RunRow, WorkloadEvidence, WorkloadEvidenceSpec,
+    WorkloadName,
+};
+pub use pace::{Pace, Schedule};
+pub use piece::{BadPiece, MAX_OBJECT, part_of, pieces};
+pub use pods::{Change, Watch, connect};
+pub use posture::{
+    HoldSpec, JOURNAL_TAIL, JournalLine, PostureName, WorkloadPosture, WorkloadPostureSpec,
+    WorkloadPostureStatus,
+};
+pub use reader::{Read, read};
+pub use waiting::{Patience, Waiting};
+pub use writer::{Writer, Written};

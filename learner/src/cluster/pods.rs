@@ -1,0 +1,228 @@
+//! The pods of one node, followed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::{StreamExt as _, pin_mut};
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::Api;
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Client, Config, ResourceExt as _};
+
+use super::error::{ClusterError, Doing};
+use super::inventory::{Parent, Resident, controller, middle, residents};
+
+/// A client by the usual way: `KUBECONFIG`, `~/.kube/config`, or the service account of the pod.
+///
+/// # Errors
+/// [`ClusterError::NoConfig`].
+pub async fn connect() -> Result<Client, ClusterError> {
+    let config = Config::infer().await;
+    let config = config.map_err(|error| ClusterError::NoConfig(error.to_string()))?;
+    Client::try_from(config).map_err(|error| ClusterError::NoConfig(error.to_string()))
+}
+
+/// What has become known of the node's containers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A container is this one.
+    Known {
+        /// Its id.
+        id: String,
+        /// Whose it is.
+        resident: Box<Resident>,
+    },
+    /// A pod is gone, and so are its containers.
+    Gone {
+        /// Their ids.
+        ids: Vec<String>,
+    },
+    /// All pods that there are have been told.
+    Complete,
+}
+
+/// Follows the pods of a node.
+pub struct Watch {
+    client: Client,
+    node: String,
+    /// Container ids by pod, as `namespace/name`, and what is known of them.
+    pods: BTreeMap<String, BTreeMap<String, Resident>>,
+    /// What owns a ReplicaSet or Job, by namespace, kind and name; nothing where none does.
+    above: BTreeMap<(String, Parent), Option<Parent>>,
+    /// While all are listed: those that there are.
+    listed: Option<BTreeSet<String>>,
+}
+
+/// Owners that are remembered. Beyond it all are looked up again.
+const MAX_OWNERS: usize = 10_000;
+
+impl Watch {
+    /// Of a node, by its name in the cluster.
+    pub fn new(client: Client, node: &str) -> Self {
+        Self {
+            client,
+            node: node.to_owned(),
+            pods: BTreeMap::new(),
+            above: BTreeMap::new(),
+            listed: None,
+        }
+    }
+
+    /// Tells each change, and each error, for as long as `tell` says to go on. An API server that is away,
+    /// or has forgotten where the watch was, is asked again, after longer and longer; what has changed
+    /// meanwhile is told then.
+    pub async fn run(&mut self, mut tell: impl FnMut(Result<Change, ClusterError>) -> bool) {
+        let api: Api<Pod> = Api::all(self.client.clone());
+        let of_node = watcher::Config::default().fields(&format!("spec.nodeName={}", self.node));
+        let events = watcher(api, of_node).default_backoff();
+        pin_mut!(events);
+        while let Some(event) = events.next().await {
+            let changes = match event {
+                Ok(event) => self.changes(event).await,
+                Err(error) => vec![Err(refusal(error))],
+            };
+            for change in changes {
+                if !tell(change) {
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn changes(&mut self, event: watcher::Event<Pod>) -> Vec<Result<Change, ClusterError>> {
+        match event {
+            watcher::Event::Init => {
+                self.listed = Some(BTreeSet::new());
+                Vec::new()
+            }
+            watcher::Event::InitApply(pod) => {
+                if let Some(listed) = &mut self.listed {
+                    listed.insert(key(&pod));
+                }
+                self.apply(&pod).await
+            }
+            watcher::Event::Apply(pod) => self.apply(&pod).await,
+            watcher::Event::Delete(pod) => self.gone(&key(&pod)).map(Ok).into_iter().collect(),
+            watcher::Event::InitDone => {
+                let listed = self.listed.take().unwrap_or_default();
+                let known = self.pods.keys();
+                let gone: Vec<String> = known
+                    .filter(|pod| !listed.contains(*pod))
+                    .cloned()
+                    .collect();
+                let mut changes: Vec<_> = gone
+                    .iter()
+                    .filter_map(|pod| self.gone(pod))
+                    .map(Ok)
+                    .collect();
+                changes.push(Ok(Change::Complete));
+                changes
+            }
+        }
+    }
+
+    async fn apply(&mut self, pod: &Pod) -> Vec<Result<Change, ClusterError>> {
+        let mut changes = Vec::new();
+        let above = match self.above(pod).await {
+            Ok(above) => above,
+            Err(error) => {
+                changes.push(Err(error));
+                None
+            }
+        };
+        let now = residents(pod, above.as_ref());
+        let known = self.pods.entry(key(pod)).or_default();
+        for (id, resident) in now {
+            if known.get(&id) != Some(&resident) {
+                known.insert(id.clone(), resident.clone());
+                let resident = Box::new(resident);
+                changes.push(Ok(Change::Known { id, resident }));
+            }
+        }
+        changes
+    }
+
+    fn gone(&mut self, pod: &str) -> Option<Change> {
+        let ids: Vec<String> = self.pods.remove(pod)?.into_keys().collect();
+        (!ids.is_empty()).then_some(Change::Gone { ids })
+    }
+
+    /// What owns the pod's ReplicaSet or Job; it is asked once.
+    async fn above(&mut self, pod: &Pod) -> Result<Option<Parent>, ClusterError> {
+        let Some(middle) = middle(pod) else {
+            return Ok(None);
+        };
+        let namespace = pod.namespace().unwrap_or_default();
+        let key = (namespace.clone(), middle.clone());
+        if let Some(known) = self.above.get(&key) {
+            return Ok(known.clone());
+        }
+        let client = self.client.clone();
+        let (found, resource) = match middle.kind.as_str() {
+            "Job" => {
+                let api: Api<Job> = Api::namespaced(client, &namespace);
+                (
+                    api.get_metadata_opt(&middle.name)
+                        .await
+                        .map(|of| of.map(|of| of.metadata)),
+                    "jobs.batch",
+                )
+            }
+            _ => {
+                let api: Api<ReplicaSet> = Api::namespaced(client, &namespace);
+                (
+                    api.get_metadata_opt(&middle.name)
+                        .await
+                        .map(|of| of.map(|of| of.metadata)),
+                    "replicasets.apps",
+                )
+            }
+        };
+        let found = found.map_err(|error| {
+            let doing = Doing {
+                verb: "get",
+                resource,
+                namespace: Some(namespace),
+                name: Some(middle.name.clone()),
+            };
+            ClusterError::of(doing, error)
+        })?;
+        let owners = found.and_then(|found| found.owner_references);
+        let above = controller(owners.as_deref().unwrap_or_default()).map(|owner| Parent {
+            kind: owner.kind.clone(),
+            name: owner.name.clone(),
+        });
+        if self.above.len() >= MAX_OWNERS {
+            self.above.clear();
+        }
+        self.above.insert(key, above.clone());
+        Ok(above)
+    }
+}
+
+fn key(pod: &Pod) -> String {
+    format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any())
+}
+
+fn refusal(error: watcher::Error) -> ClusterError {
+    let doing = |verb| Doing {
+        verb,
+        resource: "pods",
+        namespace: None,
+        name: None,
+    };
+    match error {
+        watcher::Error::InitialListFailed(error) => ClusterError::of(doing("list"), error),
+        watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error) => {
+            ClusterError::of(doing("watch"), error)
+        }
+        watcher::Error::WatchError(status) => {
+            ClusterError::of(doing("watch"), kube::Error::Api(status))
+        }
+        watcher::Error::NoResourceVersion => ClusterError::Server {
+            doing: doing("watch"),
+            message: "an answer without a resource version".to_owned(),
+        },
+    }
+}

@@ -1,0 +1,110 @@
+//! Reading what all nodes have seen.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kube::api::{Api, ListParams};
+use kube::{Client, ResourceExt as _};
+
+use super::error::{ClusterError, Doing};
+use super::evidence::WorkloadEvidence;
+use super::piece::{BadPiece, part_of};
+use super::writer::EVIDENCE;
+use crate::observation::Loss;
+use crate::posture::Revision;
+use crate::shared::Joint;
+
+/// So many objects are asked for at a time: at [`MAX_OBJECT`](super::MAX_OBJECT) each, 25 MiB at most.
+const PAGE: u32 = 100;
+
+/// What was read.
+#[derive(Debug, Default)]
+pub struct Read {
+    /// What the nodes have told.
+    pub joint: Joint,
+    /// Objects that are no evidence, each with the reason: somebody has changed them, or a Learner of
+    /// another version has written them.
+    pub refused: Vec<(String, BadPiece)>,
+    /// Pieces that are not there, by revision and node. What runs of theirs may have done is lost, so
+    /// they are partial.
+    pub missing: BTreeMap<(Revision, String), usize>,
+}
+
+/// All evidence of a namespace, or of all. What cannot be read is named, and the rest is read.
+///
+/// # Errors
+/// [`ClusterError`], where the list cannot be had whole.
+pub async fn read(client: &Client, namespace: Option<&str>) -> Result<Read, ClusterError> {
+    let api: Api<WorkloadEvidence> = match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let mut reading = Reading::default();
+    let mut page = ListParams::default().limit(PAGE);
+    loop {
+        let list = api.list(&page).await.map_err(|error| {
+            let doing = Doing {
+                verb: "list",
+                resource: EVIDENCE,
+                namespace: namespace.map(str::to_owned),
+                name: None,
+            };
+            ClusterError::of(doing, error)
+        })?;
+        for object in &list.items {
+            reading.add(object);
+        }
+        match list.metadata.continue_ {
+            Some(next) if !next.is_empty() => page = page.continue_token(&next),
+            _ => return Ok(reading.done()),
+        }
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Reading {
+    read: Read,
+    /// By revision and node: how many pieces there are, and which were seen.
+    pieces: BTreeMap<(Revision, String), (i32, BTreeSet<i32>)>,
+}
+
+impl Reading {
+    pub(super) fn add(&mut self, object: &WorkloadEvidence) {
+        match part_of(object) {
+            Ok((revision, part)) => {
+                let spec = &object.spec;
+                self.read.joint.add(&revision, &spec.node, &part);
+                let of = self
+                    .pieces
+                    .entry((revision, spec.node.clone()))
+                    .or_default();
+                // While they are written, some are of more pieces than others.
+                if spec.pieces > of.0 {
+                    *of = (spec.pieces, BTreeSet::new());
+                }
+                if spec.pieces == of.0 {
+                    of.1.insert(spec.piece);
+                }
+            }
+            Err(why) => {
+                let namespace = object.namespace().unwrap_or_default();
+                let name = format!("{namespace}/{}", object.name_any());
+                self.read.refused.push((name, why));
+            }
+        }
+    }
+
+    pub(super) fn done(self) -> Read {
+        let mut read = self.read;
+        for ((revision, node), (count, seen)) in self.pieces {
+            let missing = usize::try_from(count)
+                .unwrap_or(0)
+                .saturating_sub(seen.len());
+            if missing > 0 {
+                let reason = Loss::Other("piece-missing".to_owned());
+                read.joint.lose(&revision, &node, &reason, missing as u64);
+                read.missing.insert((revision, node), missing);
+            }
+        }
+        read
+    }
+}

@@ -1,0 +1,194 @@
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Client;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use learner::cluster::{Change, ClusterError, Watch};
+use serde_json::{Value, json};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use crate::world::{Connected, bare};
+
+/// For what is sure to come, on however slow a machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+async fn create<K>(client: Client, namespace: &str, object: Value)
+where
+    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned
+        + serde::Serialize,
+    K::DynamicType: Default,
+{
+    let api: Api<K> = Api::namespaced(client, namespace);
+    let object = serde_json::from_value(object).expect("an object");
+    let made = api.create(&PostParams::default(), &object).await;
+    made.unwrap_or_else(|error| panic!("{error}"));
+}
+
+fn owner(kind: &str, group: &str, name: &str) -> Value {
+    json!([{"apiVersion": group, "kind": kind, "name": name, "uid": name, "controller": true}])
+}
+
+/// A pod on a node with one container, as a kubelet would report it.
+async fn pod(world: &Connected, namespace: &str, node: &str, name: &str, id: &str, owners: Value) {
+    let pod = json!({
+        "metadata": {
+            "name": name,
+            "labels": {"app": "web", "pod-template-hash": "5d4"},
+            "ownerReferences": owners,
+        },
+        "spec": {"nodeName": node, "containers": [{"name": "main", "image": "web:1"}]},
+    });
+    create::<Pod>(world.admin(), namespace, pod).await;
+    let status = json!({"status": {"containerStatuses": [{
+        "name": "main", "image": "web:1", "imageID": "web@sha256:00", "ready": true, "restartCount": 0,
+        "containerID": format!("containerd://{}", id.repeat(64)),
+    }]}});
+    let api: Api<Pod> = Api::namespaced(world.admin(), namespace);
+    let told = api
+        .patch_status(name, &PatchParams::default(), &Patch::Merge(&status))
+        .await;
+    told.unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// What a watch tells until this is among it; what it was refused comes apart.
+async fn until(
+    told: &mut UnboundedReceiver<Result<Change, ClusterError>>,
+    is_last: impl Fn(&Change) -> bool,
+) -> (Vec<Change>, Vec<String>) {
+    let (mut changes, mut refused) = (Vec::new(), Vec::new());
+    loop {
+        let next = tokio::time::timeout(PATIENCE, told.recv()).await;
+        match next.unwrap_or_else(|_| panic!("nothing more after {changes:?}, {refused:?}")) {
+            Some(Ok(change)) => {
+                let last = is_last(&change);
+                changes.push(change);
+                if last {
+                    return (changes, refused);
+                }
+            }
+            Some(Err(error)) => refused.push(error.to_string()),
+            None => panic!("the watch has ended"),
+        }
+    }
+}
+
+fn names(changes: &[Change]) -> Vec<String> {
+    let mut names: Vec<String> = changes
+        .iter()
+        .filter_map(|change| match change {
+            Change::Known { id, resident } => Some(format!("{} {}", &id[..2], resident.workload)),
+            _ => None,
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn the_pods_of_a_node_are_told_by_the_owners_that_stay_also_after_the_server_was_away() {
+    let Some(world) = bare() else { return };
+    world.run(async |world| {
+        let namespace = world.namespace().await;
+        let selector = json!({"matchLabels": {"app": "web"}});
+        let template = json!({
+            "metadata": {"labels": {"app": "web"}},
+            "spec": {"containers": [{"name": "main", "image": "web:1"}], "restartPolicy": "Always"},
+        });
+        let set = json!({
+            "metadata": {"name": "web-5d4", "ownerReferences": owner("Rollout", "argoproj.io/v1alpha1", "web")},
+            "spec": {"selector": selector, "template": template},
+        });
+        create::<ReplicaSet>(world.admin(), &namespace, set).await;
+        let mut template = template.clone();
+        template["spec"]["restartPolicy"] = json!("Never");
+        let job = json!({
+            "metadata": {"name": "tidy-280", "ownerReferences": owner("CronJob", "batch/v1", "tidy")},
+            "spec": {"template": template},
+        });
+        create::<Job>(world.admin(), &namespace, job).await;
+        let (here, there) = ("node-1", "node-2");
+        pod(world, &namespace, here, "web-5d4-1", "a", owner("ReplicaSet", "apps/v1", "web-5d4")).await;
+        pod(world, &namespace, here, "tidy-280-1", "b", owner("Job", "batch/v1", "tidy-280")).await;
+        pod(world, &namespace, here, "db-0", "c", owner("StatefulSet", "apps/v1", "db")).await;
+        pod(world, &namespace, there, "web-5d4-2", "d", owner("ReplicaSet", "apps/v1", "web-5d4")).await;
+
+        let (tell, mut told) = unbounded_channel();
+        let client = world.admin();
+        let watching = tokio::spawn(async move {
+            let mut watch = Watch::new(client, "node-1");
+            watch.run(|change| tell.send(change).is_ok()).await;
+        });
+        let (changes, refused) = until(&mut told, |change| *change == Change::Complete).await;
+        assert!(refused.is_empty(), "{refused:?}");
+        let expected = [
+            format!("aa {namespace}/Rollout/web/main"),
+            format!("bb {namespace}/CronJob/tidy/main"),
+            format!("cc {namespace}/StatefulSet/db/main"),
+        ];
+        assert_eq!(names(&changes), expected);
+        let known = changes.iter().find_map(|change| match change {
+            Change::Known { resident, .. } => Some(resident.clone()),
+            _ => None,
+        });
+        let known = known.expect("one");
+        assert_eq!(known.image, "web:1@sha256:00");
+        assert_eq!(known.labels, [("app".to_owned(), "web".to_owned())].into());
+
+        world.server.pause();
+        world.server.go_on();
+        pod(world, &namespace, here, "late", "e", json!([])).await;
+        let is_late = |change: &Change| {
+            matches!(change, Change::Known { resident, .. } if resident.pod == "late")
+        };
+        let (changes, _) = until(&mut told, is_late).await;
+        assert_eq!(names(&changes), [format!("ee {namespace}/Pod/late/main")]);
+
+        let api: Api<Pod> = Api::namespaced(world.admin(), &namespace);
+        let now = DeleteParams::default().grace_period(0);
+        api.delete("db-0", &now).await.expect("deleted");
+        let ids = vec!["c".repeat(64)];
+        until(&mut told, |change| *change == Change::Gone { ids: ids.clone() }).await;
+        watching.abort();
+    });
+}
+
+#[test]
+fn who_may_not_ask_for_owners_is_told_so_and_knows_the_deployment_by_its_hash() {
+    let Some(world) = bare() else { return };
+    world.run(async |world| {
+        let namespace = world.namespace().await;
+        pod(
+            world,
+            &namespace,
+            "node-1",
+            "web-5d4-1",
+            "a",
+            owner("ReplicaSet", "apps/v1", "web-5d4"),
+        )
+        .await;
+        world.allow(&[(&["list", "watch"], "pods")]).await;
+        let (tell, mut told) = unbounded_channel();
+        let client = world.limited();
+        let watching = tokio::spawn(async move {
+            let mut watch = Watch::new(client, "node-1");
+            watch.run(|change| tell.send(change).is_ok()).await;
+        });
+        let (changes, refused) = until(&mut told, |change| *change == Change::Complete).await;
+        assert_eq!(
+            names(&changes),
+            [format!("aa {namespace}/Deployment/web/main")]
+        );
+        let step = "has to give the verb 'get' on 'replicasets.apps'";
+        assert!(
+            refused.iter().all(|said| said.contains(step)),
+            "{refused:?}"
+        );
+        assert!(!refused.is_empty());
+        watching.abort();
+    });
+}

@@ -1,0 +1,11 @@
+//! A real API server, as the nodes of a cluster and the job that reads them use it.
+//!
+//! `tests/cluster/apiserver` starts etcd and kube-apiserver, from `KUBEBUILDER_ASSETS` or from what
+//! `tests/cluster/apiserver build` has made. Without them the tests are left out, aloud; with `CI` set they
+//! fail instead.
+
+mod definitions;
+mod inventory;
+mod refusals;
+mod sharing;
+mod world;

@@ -1,0 +1,173 @@
+use kube::ResourceExt as _;
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use learner::cluster::{ClusterError, WorkloadEvidence, Writer, read};
+use learner::observation::Moment;
+use serde_json::json;
+
+use crate::sharing::{part, revision};
+use crate::world::{bare, world};
+
+#[test]
+fn what_somebody_else_has_set_is_not_overwritten_and_they_are_named() {
+    let Some(world) = world() else { return };
+    world.run(async |world| {
+        let namespace = world.namespace().await;
+        let revision = revision(&namespace);
+        let writer = Writer::new(world.admin(), "node-1");
+        let before = part(&revision, "a", &["/etc/one".to_owned()]);
+        writer
+            .write(&revision, Moment(0), &before)
+            .await
+            .expect("written");
+        let api: Api<WorkloadEvidence> = Api::namespaced(world.admin(), &namespace);
+        let object = api
+            .list(&ListParams::default())
+            .await
+            .expect("a list")
+            .items
+            .remove(0);
+        let edit = json!({
+            "apiVersion": "learner.dev/v1alpha1", "kind": "WorkloadEvidence",
+            "spec": {"acts": []},
+        });
+        let by = PatchParams::apply("some-person").force();
+        let edited = api
+            .patch(&object.name_any(), &by, &Patch::Apply(&edit))
+            .await;
+        edited.expect("edited");
+        let refused = writer.write(&revision, Moment(0), &before).await;
+        let refused = refused.expect_err("a conflict");
+        assert!(
+            matches!(refused, ClusterError::Conflict { .. }),
+            "{refused}"
+        );
+        let said = refused.to_string();
+        assert!(
+            said.contains("some-person") && said.contains(".spec.acts"),
+            "{said}"
+        );
+        let after = api.get(&object.name_any()).await.expect("it is there");
+        assert!(after.spec.acts.is_empty());
+    });
+}
+
+/// Each verb taken away alone is missed, by name; with all of them it works. So these are the ones.
+#[test]
+fn each_verb_that_is_not_given_is_named() {
+    // What is limited is so everywhere: a server of its own.
+    let Some(world) = bare() else { return };
+    world.run(async |world| {
+        world.define().await;
+        let namespace = world.namespace().await;
+        let revision = revision(&namespace);
+        const EVIDENCE: &str = "workloadevidences.learner.dev";
+        let many: Vec<String> = (0..3_000)
+            .map(|n| format!("/srv/{}{n}x", "long-".repeat(20)))
+            .collect();
+        let large = part(&revision, "a", &many);
+        let small = part(&revision, "a", &many[..1]);
+        let writer = Writer::new(world.limited(), "node-1");
+        let mut found = Vec::new();
+        for verbs in [
+            &[][..],
+            &["patch"],
+            &["patch", "create"],
+            &["patch", "create", "list"],
+        ] {
+            world.allow(&[(verbs, EVIDENCE)]).await;
+            let refused = match writer.write(&revision, Moment(0), &large).await {
+                Ok(_) => writer.write(&revision, Moment(0), &small).await.err(),
+                Err(refused) => Some(refused),
+            };
+            let refused = refused.expect("it is not allowed");
+            assert!(
+                matches!(refused, ClusterError::Forbidden { .. }),
+                "{refused}"
+            );
+            found.push(refused.to_string());
+        }
+        for (said, verb) in found.iter().zip(["patch", "patch", "list", "delete"]) {
+            let step = format!("has to give the verb '{verb}' on '{EVIDENCE}'");
+            assert!(said.contains(&step), "{said}");
+        }
+        // Who applies what is not there yet has to be allowed to create it; the server says so.
+        assert!(found[1].contains("create"), "{}", found[1]);
+        world
+            .allow(&[(&["patch", "create", "list", "delete"], EVIDENCE)])
+            .await;
+        writer
+            .write(&revision, Moment(0), &small)
+            .await
+            .expect("written");
+
+        world.allow(&[(&[], EVIDENCE)]).await;
+        let refused = read(&world.limited(), Some(&namespace))
+            .await
+            .expect_err("not allowed");
+        assert!(refused.to_string().contains("the verb 'list'"), "{refused}");
+    });
+}
+
+#[test]
+fn a_cluster_without_the_definitions_says_how_to_give_them() {
+    let Some(world) = bare() else { return };
+    world.run(async |world| {
+        let namespace = world.namespace().await;
+        let revision = revision(&namespace);
+        let part = part(&revision, "a", &["/etc/one".to_owned()]);
+        let writer = Writer::new(world.admin(), "node-1");
+        let refused = writer
+            .write(&revision, Moment(0), &part)
+            .await
+            .expect_err("none");
+        assert!(
+            refused
+                .to_string()
+                .contains("learner crd | kubectl apply -f -"),
+            "{refused}"
+        );
+        let refused = read(&world.admin(), None).await.expect_err("none");
+        assert!(
+            matches!(refused, ClusterError::NoDefinition { .. }),
+            "{refused}"
+        );
+
+        world.server.pause();
+        let refused = writer
+            .write(&revision, Moment(0), &part)
+            .await
+            .expect_err("away");
+        assert!(
+            matches!(refused, ClusterError::Unreachable { .. }),
+            "{refused}"
+        );
+        world.server.go_on();
+        world.define().await;
+        writer
+            .write(&revision, Moment(0), &part)
+            .await
+            .expect("written");
+    });
+}
+
+#[test]
+fn a_namespace_that_is_not_there_is_named() {
+    let Some(world) = world() else { return };
+    world.run(async |world| {
+        let revision = revision("no-such-namespace");
+        let part = part(&revision, "a", &["/etc/one".to_owned()]);
+        let writer = Writer::new(world.admin(), "node-1");
+        let refused = writer
+            .write(&revision, Moment(0), &part)
+            .await
+            .expect_err("none");
+        assert!(
+            matches!(refused, ClusterError::NotFound { .. }),
+            "{refused}"
+        );
+        assert!(
+            refused.to_string().contains("no-such-namespace"),
+            "{refused}"
+        );
+    });
+}
