@@ -11,7 +11,7 @@ use learner::generalize::{Dialect, Target, Tightness};
 use learner::mention::Tombstones;
 use learner::path::AbsPath;
 use learner::policy::meaning::{Enforced, Enforcer, Operation, Posture, Postures, Verdict};
-use learner::policy::to_yaml;
+use learner::policy::{LintKind, lint, to_yaml};
 use learner::posture::Revision;
 use learner::profile::Evidence;
 use learner::quarantine::{Held, Include, Sorted, entries, sort};
@@ -244,6 +244,63 @@ fn whatever_was_learned_is_allowed_or_listed_and_the_rules_fit() {
             let budget = held(made, Enforcer::Bpf).budget();
             assert_eq!(budget.wanted, entries, "{name}: {criteria:?}");
             assert!(budget.dropped.is_empty(), "{name}: {criteria:?}");
+        }
+    }
+}
+
+/// What is told of a policy that somebody wrote holds for those that are recommended.
+#[test]
+fn no_recommended_policy_lacks_what_its_own_rules_need() {
+    for (name, found) in RECOMMENDED.iter() {
+        for (criteria, made) in found {
+            for enforcer in criteria.enforcer.enforcers() {
+                let lints = lint(&[&made.policy], *enforcer).into_iter();
+                let lacks: Vec<String> = lints
+                    .filter(|lint| lint.kind == LintKind::Lacks)
+                    .map(|lint| lint.to_string())
+                    .collect();
+                assert_eq!(lacks, [""; 0], "{name}: {criteria:?}");
+            }
+        }
+    }
+}
+
+/// What half of the runs lead to, and what all of them do.
+#[test]
+fn more_runs_take_nothing_away_that_was_seen() {
+    for (name, found) in RECOMMENDED.iter() {
+        let all = evidence(name);
+        let mut half = Evidence::default();
+        for (key, run) in all.runs().iter().step_by(2) {
+            half.insert(key.clone(), run.clone());
+        }
+        let runs: Vec<_> = all.runs().iter().collect();
+        let sorted = sort(&runs, &Include::default(), &Tombstones::default());
+        let learned: BTreeSet<&Behavior> = sorted
+            .learned
+            .values()
+            .flat_map(BTreeMap::keys)
+            .copied()
+            .collect();
+        let ways = found.iter().filter(|(criteria, _)| {
+            matches!(criteria.enforcer, Dialect::Bpf | Dialect::AppArmor)
+                && criteria.tightness != Tightness::Exact
+        });
+        for (criteria, by_all) in ways {
+            let Ok(by_half) = recommend(&by_all.workload, &half, criteria) else {
+                continue;
+            };
+            for enforcer in criteria.enforcer.enforcers() {
+                let (before, after) = (held(&by_half, *enforcer), held(by_all, *enforcer));
+                let allows = |held: &Enforced, behavior: &Behavior| {
+                    held.judge(&Operation::from(behavior)).verdict == Verdict::Allowed
+                };
+                let lost = learned
+                    .iter()
+                    .filter(|behavior| allows(&before, behavior) && !allows(&after, behavior));
+                let lost: Vec<String> = lost.map(ToString::to_string).collect();
+                assert_eq!(lost, [""; 0], "{name}: {criteria:?}");
+            }
         }
     }
 }

@@ -141,7 +141,8 @@ impl Host {
         Ok(Running { child, name })
     }
 
-    /// Runs a shell line in the workload's cgroup, as somebody who got into it.
+    /// Runs a shell line in the workload's cgroup, as somebody who comes in: what the shell does by itself is
+    /// let be as a runtime's doing, and what it executes is judged.
     pub(crate) fn intrude(&self, name: &str, line: &str) -> Result<Output, Failed> {
         let group = Path::new(SHOP).join(name);
         let enter = format!("echo $$ > {}/cgroup.procs; {line}", group.display());

@@ -76,18 +76,34 @@ fn whole(host: &Host) -> Result<(), Failed> {
     running.stop(host, Signal::QUIT)
 }
 
-/// What a shell in the container says to each of these.
+/// What somebody who comes in from outside cannot execute.
 fn attacks(host: &Host, planted: &str) -> Result<(), Failed> {
-    for (line, what) in [
-        (format!("exec {planted} true"), "a planted binary"),
-        ("exec chroot / true".to_owned(), "chroot"),
-        (
-            "read x < /etc/shadow && echo read".to_owned(),
-            "/etc/shadow",
-        ),
-        ("echo x > /srv/shop/index.html".to_owned(), "a page"),
-    ] {
-        let output = host.intrude(NAME, &line)?;
+    refused(
+        host,
+        &[
+            (&format!("{planted} true"), "a planted binary"),
+            ("chroot / true", "chroot"),
+            ("/bin/sh -c true", "a shell"),
+        ],
+    )
+}
+
+/// What the workload's own program is made to do.
+fn misuse(host: &Host) -> Result<(), Failed> {
+    let nginx = "exec /usr/sbin/nginx -t -c";
+    let log = format!("{nginx} /srv/nginx.conf -g 'error_log /srv/shop/planted.html;'");
+    refused(
+        host,
+        &[
+            (&format!("{nginx} /etc/shadow"), "/etc/shadow"),
+            (&log, "a page"),
+        ],
+    )
+}
+
+fn refused(host: &Host, lines: &[(&str, &str)]) -> Result<(), Failed> {
+    for (line, what) in lines {
+        let output = host.intrude(NAME, line)?;
         let text = String::from_utf8_lossy(&output.stderr).into_owned()
             + &String::from_utf8_lossy(&output.stdout);
         check(
@@ -99,16 +115,16 @@ fn attacks(host: &Host, planted: &str) -> Result<(), Failed> {
 }
 
 /// The alerts about each of these say who, what, and why.
-fn alerted(host: &Host, wanted: &[(&str, &str)]) -> Result<(), Failed> {
+fn alerted(host: &Host, wanted: &[(&str, &str, &str)]) -> Result<(), Failed> {
     host.wait("the alerts to be stored", || {
         let alerts = host.alerts(NAME).unwrap_or_default();
-        wanted.iter().all(|(op, path)| {
+        wanted.iter().all(|(op, path, by)| {
             alerts.iter().any(|alert| {
                 let says =
                     |key: &str, text: &str| alert[key].as_str().is_some_and(|s| s.contains(text));
                 alert["path"] == *path
                     && says("op", op)
-                    && says("source", "busybox")
+                    && says("source", by)
                     && says("result", "refused")
                     && says("why", "no rule allows it")
             })
@@ -144,7 +160,7 @@ pub(crate) fn story(host: &mut Host) -> Result<(), Failed> {
         format!("{:?}", host.alerts(NAME))
     })?;
     attacks(host, "/tmp/planted")?;
-    alerted(host, &[("open", "/tmp/planted"), ("open", "/etc/shadow")])?;
+    alerted(host, &[("exec", "/tmp/planted", "busybox")])?;
 
     // Nobody there: what is blocked stays blocked, and goes on serving.
     host.kill_agent()?;
@@ -155,7 +171,7 @@ pub(crate) fn story(host: &mut Host) -> Result<(), Failed> {
         "it is not said that it was taken over".into()
     })?;
     attacks(host, "/tmp/planted-later")?;
-    alerted(host, &[("open", "/tmp/planted-later")])?;
+    alerted(host, &[("exec", "/tmp/planted-later", "busybox")])?;
     requests(host, &running)?;
     check(running.goes_on()?, || "nginx has ended".into())?;
 
@@ -170,5 +186,7 @@ pub(crate) fn story(host: &mut Host) -> Result<(), Failed> {
     host.held(NAME, 1)?;
     requests(host, &running)?;
     attacks(host, "/tmp/planted")?;
+    misuse(host)?;
+    alerted(host, &[("open", "/etc/shadow", "nginx")])?;
     running.stop(host, Signal::QUIT)
 }
