@@ -20,7 +20,7 @@ use crate::trial::{Run, Trial};
 /// What a behaviour needs, each with whether it is written.
 fn needs(rules: &Generalized, behavior: &Behavior) -> Vec<(Need, bool)> {
     let writes = !matches!(behavior.op, Op::Exec | Op::Open(Access::Read));
-    let needs = rules.needs_of(behavior, false).into_iter();
+    let needs = rules.needs_of_behavior(behavior, false).into_iter();
     needs.map(|need| (need, writes)).collect()
 }
 

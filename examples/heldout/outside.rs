@@ -96,6 +96,7 @@ pub(crate) fn seen_in<'a>(runs: &[&'a RunProfile]) -> Vec<Seen<'a>> {
                 behavior,
                 sighting,
                 entry: false,
+                known: None,
             })
         })
         .collect()

@@ -114,7 +114,7 @@ mod tests {
             assert_eq!(waiting.hold(id, of, Moment(0)), Ok(()));
         }
         assert_eq!(waiting.claim("a"), [1, 3]);
-        assert_eq!(waiting.claim("a"), []);
+        assert!(waiting.claim("a").is_empty());
         assert_eq!((waiting.count(), waiting.given_up()), (1, 0));
     }
 

@@ -27,9 +27,12 @@ pub use rule::{Chosen, Rule, Target};
 pub use settled::Settled;
 pub use shape::{BadShape, Known, Shape};
 
+use crate::behavior::Behavior;
+use crate::observation::Moment;
 use crate::path::AbsPath;
 use crate::policy::Reason;
 use crate::policy::meaning::Enforcer;
+use crate::profile::Sighting;
 
 /// How far rules may go beyond what was seen.
 #[derive(
@@ -312,6 +315,22 @@ impl Generalized {
     pub fn needs_of(&self, seen: &Seen<'_>) -> Vec<Need> {
         let needs = self.needs.of_behavior(seen);
         needs.into_iter().map(|(need, _, _)| need).collect()
+    }
+
+    /// As [`Generalized::needs_of`], of a behaviour in no run. `entry`: it would start one.
+    pub fn needs_of_behavior(&self, behavior: &Behavior, entry: bool) -> Vec<Need> {
+        let sighting = Sighting {
+            count: 1,
+            first: Moment(0),
+            last: Moment(0),
+        };
+        self.needs_of(&Seen {
+            run: 0,
+            behavior,
+            sighting: &sighting,
+            entry,
+            known: None,
+        })
     }
 }
 

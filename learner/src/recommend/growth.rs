@@ -214,7 +214,7 @@ impl Made {
             .learned
             .iter()
             .any(|(learned, entry)| learned == behavior && *entry);
-        self.rules.needs_of(behavior, entry)
+        self.rules.needs_of_behavior(behavior, entry)
     }
 
     fn tells(&self, behavior: &Behavior) -> bool {
