@@ -20,6 +20,17 @@ pub struct Doing {
     pub name: Option<String>,
 }
 
+impl Doing {
+    /// The verbs that RBAC has to give. Server-side apply of what is not there yet makes it, and the server
+    /// does not say which of the two is lacking.
+    fn rights(&self) -> String {
+        match self.verb {
+            "patch" => "verbs 'patch' and 'create'".to_owned(),
+            verb => format!("verb '{verb}'"),
+        }
+    }
+}
+
 impl fmt::Display for Doing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.verb, self.resource)?;
@@ -49,7 +60,7 @@ pub enum ClusterError {
         cause: String,
     },
     /// Role-based access control does not allow it.
-    #[error("{doing}: not allowed; a Role or ClusterRole has to give the verb '{}' on '{}' ({message})", doing.verb, doing.resource)]
+    #[error("{doing}: not allowed; a Role or ClusterRole has to give the {} on '{}' ({message})", doing.rights(), doing.resource)]
     Forbidden {
         /// What was being done.
         doing: Doing,
@@ -271,7 +282,7 @@ mod tests {
             ),
             (
                 r#"{"code":403,"message":"forbidden: x"}"#,
-                "the verb 'patch' on 'workloadevidences.learner.dev'",
+                "the verbs 'patch' and 'create' on 'workloadevidences.learner.dev'",
             ),
             (
                 r#"{"code":403,"message":"admission webhook \"w\" denied the request: no"}"#,
