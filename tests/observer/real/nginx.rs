@@ -114,7 +114,7 @@ fn refused(host: &Host, lines: &[(&str, &str)]) -> Result<(), Failed> {
     Ok(())
 }
 
-/// The alerts about each of these say who, what, and why.
+/// The alerts about each of these say what, whose doing it was, and why.
 fn alerted(host: &Host, wanted: &[(&str, &str, &str)]) -> Result<(), Failed> {
     host.wait("the alerts to be stored", || {
         let alerts = host.alerts(NAME).unwrap_or_default();
@@ -124,7 +124,7 @@ fn alerted(host: &Host, wanted: &[(&str, &str, &str)]) -> Result<(), Failed> {
                     |key: &str, text: &str| alert[key].as_str().is_some_and(|s| s.contains(text));
                 alert["path"] == *path
                     && says("op", op)
-                    && says("source", by)
+                    && says("by", by)
                     && says("result", "refused")
                     && says("why", "no rule allows it")
             })
@@ -160,7 +160,7 @@ pub(crate) fn story(host: &mut Host) -> Result<(), Failed> {
         format!("{:?}", host.alerts(NAME))
     })?;
     attacks(host, "/tmp/planted")?;
-    alerted(host, &[("exec", "/tmp/planted", "busybox")])?;
+    alerted(host, &[("exec", "/tmp/planted", "outside")])?;
 
     // Nobody there: what is blocked stays blocked, and goes on serving.
     host.kill_agent()?;
@@ -171,7 +171,7 @@ pub(crate) fn story(host: &mut Host) -> Result<(), Failed> {
         "it is not said that it was taken over".into()
     })?;
     attacks(host, "/tmp/planted-later")?;
-    alerted(host, &[("exec", "/tmp/planted-later", "busybox")])?;
+    alerted(host, &[("exec", "/tmp/planted-later", "outside")])?;
     requests(host, &running)?;
     check(running.goes_on()?, || "nginx has ended".into())?;
 
@@ -187,6 +187,6 @@ pub(crate) fn story(host: &mut Host) -> Result<(), Failed> {
     requests(host, &running)?;
     attacks(host, "/tmp/planted")?;
     misuse(host)?;
-    alerted(host, &[("open", "/etc/shadow", "nginx")])?;
+    alerted(host, &[("open", "/etc/shadow", "workload")])?;
     running.stop(host, Signal::QUIT)
 }
