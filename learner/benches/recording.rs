@@ -94,6 +94,7 @@ fn judgement(criterion: &mut Criterion) {
                 behavior,
                 sighting,
                 entry: false,
+                known: None,
             })
         })
         .collect();
