@@ -13,7 +13,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::kernel::cgroup::{self, Group, GroupError};
 use crate::kernel::enforcer::{self, Alert, EnforceError, Enforcer};
-use crate::kernel::{Beginning, Clock, Collector, Sensor, SensorError, Settings, Target, live};
+use crate::kernel::{
+    Beginning, Clock, Collector, Sensor, SensorError, Settings, Target, live, settle,
+};
 use crate::observation::Loss;
 use crate::policy::meaning::Tree;
 use crate::profile::RunProfile;
@@ -22,7 +24,6 @@ use crate::profile::RunProfile;
 const GRACE: Duration = Duration::from_secs(10);
 /// How often the cgroup is looked at for being empty.
 const TICK: Duration = Duration::from_millis(20);
-const SCOPE: u32 = 1;
 
 /// What is watched.
 #[derive(Clone, Debug)]
@@ -139,38 +140,50 @@ pub enum SessionError {
 /// [`SessionError`]; nothing is left running that was started, nor any program attached.
 pub async fn watch(plan: Plan) -> Result<Watched, SessionError> {
     let mut sensor = Sensor::attach(plan.settings)?;
-    let is_recorded = plan.order.as_ref().is_some_and(|order| order.is_recorded);
-    if is_recorded && !sensor.sees_refusals() {
-        return Err(SessionError::Unseen);
-    }
-    let clock = Clock::now();
-    let mut collector = Collector::new(&sensor, clock, plan.max_behaviors);
-    collector.begin(SCOPE, Beginning::Now);
     for served in sensor.served() {
         for (rung, reason) in &served.refused {
             tracing::debug!(hook = %served.hook, %rung, %reason, "refused");
         }
         tracing::debug!(hook = %served.hook, rung = ?served.rung, "attached");
     }
+    watch_by(&mut sensor, 1, plan).await
+}
+
+/// The same by a sensor that is attached already, and stays so: the plan's settings count for nothing. `scope` is
+/// not 0, and used once of a sensor.
+///
+/// # Errors
+/// As [`watch`]. The sensor then may go on watching the scope.
+pub async fn watch_by(
+    sensor: &mut Sensor,
+    scope: u32,
+    plan: Plan,
+) -> Result<Watched, SessionError> {
+    let is_recorded = plan.order.as_ref().is_some_and(|order| order.is_recorded);
+    if is_recorded && !sensor.sees_refusals() {
+        return Err(SessionError::Unseen);
+    }
+    let clock = Clock::now();
+    let mut collector = Collector::new(sensor, clock, plan.max_behaviors);
+    collector.look(sensor)?;
+    collector.begin(scope, Beginning::Now);
     let mut child = None;
     let mut made = None;
-    let group = match &plan.subject {
+    let (group, target) = match &plan.subject {
         Subject::Command { launcher, argv } => {
             let group = Group::create("learner")?;
             let started = Child::start(launcher, argv)?;
             group.add(started.pid())?;
             let path = group.path().to_owned();
-            sensor.watch(SCOPE, Target::Group(group.id()?))?;
+            let target = Target::Group(group.id()?);
             child = Some(started);
             made = Some(group);
-            Some(path)
+            (Some(path), target)
         }
-        Subject::Group(path) => {
-            sensor.watch(SCOPE, Target::Group(cgroup::identify(path)?))?;
-            Some(path.clone())
-        }
-        Subject::Process(pid) => watch_process(&mut sensor, *pid)?,
+        Subject::Group(path) => (Some(path.clone()), Target::Group(cgroup::identify(path)?)),
+        Subject::Process(pid) => target_of(*pid)?,
     };
+    sensor.watch(scope, target)?;
     let begun = clock.moment();
     let mut late = RunProfile::default();
     if child.is_none() {
@@ -190,7 +203,7 @@ pub async fn watch(plan: Plan) -> Result<Watched, SessionError> {
         }
     }
     let mut enforcement = match &plan.order {
-        Some(order) => Some(Enforcement::begin(order, group.as_deref())?),
+        Some(order) => Some(Enforcement::begin(order, scope, group.as_deref())?),
         None => None,
     };
     match &child {
@@ -206,11 +219,9 @@ pub async fn watch(plan: Plan) -> Result<Watched, SessionError> {
         enforcer: enforcement.as_mut().map(|e| &mut e.enforcer),
     };
     let cut_short = run.follow(plan.limit).await?;
-    let Run {
-        mut sensor, child, ..
-    } = run;
+    let child = run.child;
     let (alerts, unreported) = match &mut enforcement {
-        Some(Enforcement { enforcer, .. }) => (enforcer.alerts(clock)?, enforcer.losses(SCOPE)?),
+        Some(Enforcement { enforcer, .. }) => (enforcer.alerts(clock)?, enforcer.losses(scope)?),
         None => (Vec::new(), Vec::new()),
     };
     let still_enforced = cut_short && enforcement.is_some();
@@ -219,10 +230,11 @@ pub async fn watch(plan: Plan) -> Result<Watched, SessionError> {
     {
         enforcement.end()?;
     }
-    sensor.detach();
-    while !collector.drain(&mut sensor) {}
-    collector.look(&mut sensor)?;
-    let mut profile = collector.finish(SCOPE, &mut sensor)?.unwrap_or_default();
+    sensor.unwatch(target)?;
+    settle();
+    while !collector.drain(sensor) {}
+    collector.look(sensor)?;
+    let mut profile = collector.finish(scope, sensor)?.unwrap_or_default();
     let ended = clock.moment();
     if plan_is_command(&plan.subject) {
         profile.start = Some(begun);
@@ -252,10 +264,10 @@ struct Enforcement {
 }
 
 impl Enforcement {
-    fn begin(order: &Order, group: Option<&Path>) -> Result<Self, SessionError> {
+    fn begin(order: &Order, scope: u32, group: Option<&Path>) -> Result<Self, SessionError> {
         let id = cgroup::identify(group.ok_or(SessionError::NoGroup)?)?;
         let mut enforcer = Enforcer::open(&order.instance)?;
-        if let Err(error) = enforcer.apply(id, SCOPE, order.hash, &order.tree) {
+        if let Err(error) = enforcer.apply(id, scope, order.hash, &order.tree) {
             enforcer::release(Some(&order.instance))?;
             return Err(error.into());
         }
@@ -277,13 +289,12 @@ fn plan_is_command(subject: &Subject) -> bool {
     matches!(subject, Subject::Command { .. })
 }
 
-/// Watches a process by its cgroup, unless that is the root of the hierarchy: then by namespaces.
-fn watch_process(sensor: &mut Sensor, pid: u32) -> Result<Option<PathBuf>, SessionError> {
+/// Of a process its cgroup, unless that is the root of the hierarchy: then its namespaces.
+fn target_of(pid: u32) -> Result<(Option<PathBuf>, Target), SessionError> {
     if let Ok(path) = cgroup::of_process(pid) {
         let id = cgroup::identify(&path)?;
         if id.level != Some(0) {
-            sensor.watch(SCOPE, Target::Group(id))?;
-            return Ok(Some(path));
+            return Ok((Some(path), Target::Group(id)));
         }
     }
     let (own, theirs) = (live::namespaces(std::process::id()), live::namespaces(pid));
@@ -296,12 +307,11 @@ fn watch_process(sensor: &mut Sensor, pid: u32) -> Result<Option<PathBuf>, Sessi
             cgroup::mount_point()?,
         )));
     }
-    sensor.watch(SCOPE, Target::Namespaces { pid: pid_ns, mnt })?;
-    Ok(None)
+    Ok((None, Target::Namespaces { pid: pid_ns, mnt }))
 }
 
 struct Run<'a> {
-    sensor: Sensor,
+    sensor: &'a mut Sensor,
     collector: &'a mut Collector,
     child: Option<Child>,
     group: Option<PathBuf>,
@@ -327,13 +337,13 @@ impl Run<'_> {
             let (signal, from_terminal, ends) = tokio::select! {
                 ready = ring.readable() => {
                     let mut ready = ready.map_err(SessionError::Wait)?;
-                    if self.collector.drain(&mut self.sensor) {
+                    if self.collector.drain(self.sensor) {
                         ready.clear_ready();
                     }
                     continue;
                 }
                 _ = tick.tick() => {
-                    self.collector.drain(&mut self.sensor);
+                    self.collector.drain(self.sensor);
                     if let Some(enforcer) = &mut self.enforcer {
                         enforcer.gather();
                     }
@@ -360,7 +370,7 @@ impl Run<'_> {
             };
             // What runs already is not ours to stop; and twice asked means now.
             if ends && (asked || self.child.is_none()) {
-                self.collector.drain(&mut self.sensor);
+                self.collector.drain(self.sensor);
                 return Ok(!self.is_over());
             }
             asked |= ends;

@@ -217,12 +217,15 @@ pub(crate) struct Attempts {
 impl Attempts {
     pub(crate) fn start() -> Result<Self, Failed> {
         let group = Group::create("attempts")?;
-        let mut child = Command::new(std::env::current_exe()?)
+        // Executed there: who was moved in and has executed nothing yet is let be.
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", "echo $$ > \"$0\"; exec \"$@\""])
+            .arg(group.path().join("cgroup.procs"))
+            .arg(std::env::current_exe()?)
             .args(["act", "attempts"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
-        group.add(child.id())?;
         let to = child.stdin.take().ok_or("a pipe")?;
         let from = BufReader::new(child.stdout.take().ok_or("a pipe")?);
         let mut attempts = Self {

@@ -26,9 +26,12 @@ mod watched;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use learner::kernel::{Rung, Sensor, Settings};
 use libtest_mimic::{Arguments, Failed, Trial};
+
+const SLOW: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os();
@@ -68,7 +71,15 @@ fn main() -> ExitCode {
             if leaves_out(rung, name) {
                 continue;
             }
-            trials.push(Trial::test(format!("{rung}: {name}"), move || test(rung)));
+            trials.push(Trial::test(format!("{rung}: {name}"), move || {
+                let begun = Instant::now();
+                test(rung)?;
+                // Where it runs so slowly, it is good to know what takes the time.
+                if begun.elapsed() > SLOW {
+                    eprintln!("{name}: {} s", begun.elapsed().as_secs());
+                }
+                Ok(())
+            }));
         }
     }
     if std::env::var_os("LEARNER_IN_VM").is_none() {

@@ -11,7 +11,7 @@ use learner::kernel::Rung;
 use libtest_mimic::Failed;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::watched::{World, act};
+use crate::watched::{World, act, detach};
 
 const OPENS: u32 = 5000;
 const EXECS: u32 = 100;
@@ -58,6 +58,7 @@ fn all() -> Result<(), Failed> {
     alone("nothing", &file)?;
     for rung in [Rung::Lsm, Rung::Fentry, Rung::Tracepoint] {
         act(rung, "turn", &[Path::new(rung.as_str()), &file])?;
+        detach();
     }
     let mut tracer = trace()?;
     let traced = alone("bpftrace", &file);

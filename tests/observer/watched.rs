@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use learner::behavior::Behavior;
-use learner::kernel::{Rung, Settings};
+use learner::kernel::{DEFAULT_RING, Rung, Sensor, Settings};
 use learner::observation::Loss;
 use learner::path::AbsPath;
 use learner::profile::{DEFAULT_MAX_BEHAVIORS, RunProfile};
-use learner::session::{Plan, Subject, watch};
+use learner::session::{Plan, Subject, watch, watch_by};
 use libtest_mimic::Failed;
 
 /// What a scenario was seen to do.
@@ -138,12 +139,55 @@ pub(crate) fn command(settings: Settings, argv: Vec<OsString>) -> Result<Seen, F
     })
 }
 
+/// The sensor of all tests that need none of their own: attaching one takes long where there is no hardware
+/// virtualisation.
+static SHARED: Mutex<Shared> = Mutex::new(Shared(None));
+
+struct Shared(Option<(Rung, Sensor, u32)>);
+
+impl Shared {
+    /// A sensor on this rung, and a scope that it has not had.
+    fn of(&mut self, rung: Rung) -> Result<(&mut Sensor, u32), Failed> {
+        if self.0.as_ref().is_none_or(|(of, ..)| *of != rung) {
+            self.0 = None;
+            let settings = Settings {
+                rung: Some(rung),
+                ..Settings::default()
+            };
+            self.0 = Some((rung, Sensor::attach(settings)?, 0));
+        }
+        let (_, sensor, scope) = self.0.as_mut().ok_or("no sensor")?;
+        *scope += 1;
+        Ok((sensor, *scope))
+    }
+}
+
+/// From now on no sensor is attached that nobody has asked for.
+pub(crate) fn detach() {
+    *SHARED.lock().unwrap_or_else(PoisonError::into_inner) = Shared(None);
+}
+
 pub(crate) fn run(plan: Plan) -> Result<Seen, Failed> {
     let is_command = matches!(plan.subject, Subject::Command { .. });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let watched = runtime.block_on(watch(plan))?;
+    let rung = plan
+        .settings
+        .rung
+        .filter(|_| plan.settings.ring == DEFAULT_RING);
+    let watched = match rung {
+        Some(rung) => {
+            let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+            let (sensor, scope) = shared.of(rung)?;
+            let watched = runtime.block_on(watch_by(sensor, scope, plan));
+            if watched.is_err() {
+                *shared = Shared(None);
+            }
+            watched?
+        }
+        None => runtime.block_on(watch(plan))?,
+    };
     if is_command && !watched.status.is_some_and(|status| status.success()) {
         return Err(format!("the scenario itself failed: {:?}", watched.status).into());
     }

@@ -103,8 +103,8 @@ pub enum Target {
 
 /// The attached programs and their maps. Dropping it detaches everything.
 pub struct Sensor {
-    programs: Option<Ebpf>,
-    newcomers: Vec<(&'static str, FdLink)>,
+    programs: Ebpf,
+    _newcomers: Vec<(&'static str, FdLink)>,
     /// The kernel empties it when the last descriptor is closed.
     _stages: ProgramArray<MapData>,
     events: RingBuf<MapData>,
@@ -118,7 +118,6 @@ pub struct Sensor {
     /// Watched groups at each level.
     levels: [u32; CGROUP_LEVELS as usize],
     in_namespaces: u32,
-    skipped: u64,
     leaves_itself_out: bool,
 }
 
@@ -196,12 +195,11 @@ impl Sensor {
             namespaces: HashMap::try_from(map("NAMESPACES")?)?,
             scoping: Array::try_from(map("SCOPING")?)?,
             _stages: stages,
-            programs: Some(ebpf),
-            newcomers,
+            programs: ebpf,
+            _newcomers: newcomers,
             served,
             levels: [0; CGROUP_LEVELS as usize],
             in_namespaces: 0,
-            skipped: 0,
             leaves_itself_out: settings_of_object[setting::SELF] != 0,
         })
     }
@@ -314,16 +312,6 @@ impl Sensor {
         false
     }
 
-    /// Detaches the programs; what they reported can still be read.
-    pub fn detach(&mut self) {
-        if self.programs.is_some() {
-            self.skipped = self.skipped();
-            self.programs = None;
-            self.newcomers.clear();
-            settle();
-        }
-    }
-
     /// Brings the counts of what is repeated up to date.
     pub(super) fn gather(&mut self) -> Result<(), SensorError> {
         Ok(self.repeats.gather()?)
@@ -369,10 +357,10 @@ impl Sensor {
     /// Runs of our programs that the kernel skipped since one was under way on that CPU, of all
     /// scopes together, since they were attached.
     pub fn skipped(&self) -> u64 {
-        match &self.programs {
-            Some(programs) => programs.programs().map(|(_, each)| skipped(each)).sum(),
-            None => self.skipped,
-        }
+        self.programs
+            .programs()
+            .map(|(_, each)| skipped(each))
+            .sum()
     }
 }
 

@@ -243,7 +243,14 @@ impl Host {
         check(self.runs(name)? >= all as u64, || "a run is partial".into())
     }
 
-    /// Waits until the agent says that the workload is held, once more than before.
+    /// Whether its policy is in force somewhere, by `learner status`.
+    pub(crate) fn is_enforced(&self, name: &str) -> bool {
+        let cgroups = |row: Value| row["enforced"]["cgroups"].as_u64();
+        self.status(name).ok().and_then(cgroups) > Some(0)
+    }
+
+    /// Waits until the agent has said so many times that the workload is held. One that is started again in the
+    /// same cgroup has been held all the time, and it is not said again.
     pub(crate) fn held(&self, name: &str, times: usize) -> Result<(), Failed> {
         self.wait("the policy to be in force", || {
             let log = self.log();

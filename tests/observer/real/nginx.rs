@@ -181,9 +181,12 @@ pub(crate) fn story(host: &mut Host) -> Result<(), Failed> {
     })?;
     running.stop(host, Signal::QUIT)?;
 
-    // A restart under block.
+    // A restart under block, which is held from its first exec on.
+    check(host.is_enforced(NAME), || {
+        "it is let be between its runs".into()
+    })?;
     let running = start(host)?;
-    host.held(NAME, 1)?;
+    check(host.is_enforced(NAME), || "it is let be".into())?;
     requests(host, &running)?;
     attacks(host, "/tmp/planted")?;
     misuse(host)?;
