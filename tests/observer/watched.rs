@@ -162,6 +162,12 @@ impl Shared {
     }
 }
 
+/// Attaches the sensor that all tests share, if it is not.
+pub(crate) fn attach(rung: Rung) -> Result<(), Failed> {
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    shared.of(rung).map(drop)
+}
+
 /// From now on no sensor is attached that nobody has asked for.
 pub(crate) fn detach() {
     *SHARED.lock().unwrap_or_else(PoisonError::into_inner) = Shared(None);
