@@ -1,6 +1,7 @@
 //! `learner readiness`.
 
 use comfy_table::{Table, presets};
+use learner::percent;
 use learner::readiness::{Estimate, Readiness};
 use learner::recommend::Recommendation;
 use serde_json::json;
@@ -83,11 +84,8 @@ fn estimate(estimate: Option<&Estimate>) -> String {
     estimate.map_or_else(
         || "no whole run".to_owned(),
         |Estimate { expected, at_most }| {
-            format!(
-                "{:.1} %, at most {:.1} %",
-                expected * 100.0,
-                at_most * 100.0
-            )
+            let (expected, at_most) = (percent::expected(*expected), percent::bound(*at_most));
+            format!("{expected}, at most {at_most}")
         },
     )
 }

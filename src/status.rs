@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use comfy_table::{Table, presets};
 use learner::kernel::enforcer;
+use learner::percent;
 use learner::posture::{Posture, Standing};
 use learner::promotion::{At, Review, Verdict as Ruling, sentences};
 use learner::span::Shown;
@@ -149,7 +150,7 @@ fn table(reviews: &[Review], held: &[Held], window: u64) -> String {
         let is_judged = figures.quiet_from.is_some();
         let open = figures.alerts.as_ref().map_or(0, |open| open.alerts.count);
         let image = Some(visible(&review.revision.image)).filter(|image| !image.is_empty());
-        let risk = figures.risk.map(|risk| format!("{:.1} %", risk * 100.0));
+        let risk = figures.risk.map(percent::bound);
         let quiet = format!("{} of {}", shown(figures.quiet), shown(window));
         table.add_row([
             visible(&review.revision.workload.to_string()),

@@ -455,7 +455,7 @@ fn too_few_runs_unused_rules_and_risk_hold_where_they_are_wanted() {
     let strict = ["--min-exercise", "90", "--max-risk", "30"];
     let text = held(&story, &strict, &["too-few-runs", "unexercised", "risk"]);
     assert!(
-        text.out.contains("2 of 3 whole runs; 4 of 5 rules used again, 90 % wanted; risk at most 100.0 %, 30.0 % wanted"),
+        text.out.contains("2 of 3 whole runs; 4 of 5 rules used again, 90 % wanted; risk at most 100 %, 30 % wanted"),
         "{}",
         text.out
     );

@@ -15,6 +15,7 @@ pub mod digest;
 pub mod mention;
 pub mod observation;
 pub mod path;
+pub mod percent;
 pub mod span;
 pub mod visible;
 pub mod workload;

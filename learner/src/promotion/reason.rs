@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::observation::Moment;
+use crate::percent::{bound, expected};
 use crate::span::Shown;
 
 /// So many of a list are named.
@@ -263,10 +264,10 @@ impl fmt::Display for Reason {
             }
             Self::Risk { at_most, wanted } => {
                 match at_most {
-                    Some(at_most) => write!(f, "risk at most {:.1} %", at_most * 100.0)?,
+                    Some(at_most) => write!(f, "risk at most {}", bound(*at_most))?,
                     None => f.write_str("risk not known without whole runs")?,
                 }
-                write!(f, ", {:.1} % wanted", wanted * 100.0)
+                write!(f, ", {} wanted", expected(*wanted))
             }
             Self::AllowsForgotten { forgotten } => {
                 write!(f, "the candidate allows what is forgotten {forgotten}")

@@ -2,7 +2,8 @@
 
 use super::document::{Bounds, Subject};
 use super::rule::Rule;
-use super::shown::{bound, count, expected};
+use super::shown::count;
+use crate::percent::{bound, expected};
 
 /// One thing that a reader should weigh.
 #[derive(Debug)]

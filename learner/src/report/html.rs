@@ -12,9 +12,10 @@ use super::curve;
 use super::document::{Report, Subject};
 use super::doubt::{Part, doubts};
 use super::reason::Said;
-use super::shown::{bound, count, expected};
+use super::shown::count;
 use super::text::is_cut;
 use crate::generalize::RuleClass;
+use crate::percent::{bound, expected};
 
 const STYLE: &str = include_str!("html/style.css");
 const NOTHING_BUT_STYLE: &str =
