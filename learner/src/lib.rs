@@ -4,7 +4,7 @@
 //! The floors, lowest first: vocabulary ([`workload`], [`behavior`], [`act`], [`observation`],
 //! [`path`], [`mention`], [`span`], [`digest`], [`visible`]), judgement ([`profile`], [`quarantine`],
 //! [`readiness`], [`policy`], [`generalize`], [`recommend`], [`report`], [`simulation`], [`mod@diff`],
-//! [`shared`], [`posture`], [`candidate`], [`alert`], [`promotion`], [`journal`]), edges ([`cluster`], [`kernel`],
+//! [`shared`], [`posture`], [`candidate`], [`alert`], [`promotion`], [`journal`], [`staging`]), edges ([`cluster`], [`kernel`],
 //! [`host`], [`store`], [`recording`], [`telemetry`]), composition ([`session`], [`agent`], [`books`]). A module uses only what
 //! is below it, and edges do not use one another.
 #![forbid(unsafe_code)]
@@ -36,6 +36,7 @@ pub mod recommend;
 pub mod report;
 pub mod shared;
 pub mod simulation;
+pub mod staging;
 
 #[cfg(feature = "cluster")]
 pub mod cluster;

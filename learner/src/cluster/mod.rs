@@ -8,13 +8,18 @@ mod crd;
 mod error;
 mod evidence;
 pub mod inventory;
+pub mod namespace;
+pub mod nodes;
 mod pace;
 mod piece;
 mod pods;
+pub mod policies;
 mod posture;
 mod reader;
 mod waiting;
 mod writer;
+
+pub use kube::Client;
 
 pub use crd::{API_VERSION, GROUP, VERSION, crds};
 pub use error::{ClusterError, Doing};

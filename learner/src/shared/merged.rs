@@ -117,4 +117,9 @@ impl Merged {
     pub fn evidence(&self) -> &Evidence {
         &self.evidence
     }
+
+    /// The runs of all nodes, and nothing else.
+    pub fn into_evidence(self) -> Evidence {
+        self.evidence
+    }
 }
