@@ -6,7 +6,7 @@ use learner::cluster::{Client, namespace, policies};
 use learner::policy::meaning::Posture;
 use learner::policy::{Identity, Kind, Policy};
 use learner::profile::Evidence;
-use learner::staging::{Hazard, hazards};
+use learner::staging::{Hazard, behind, hazards};
 
 use crate::Verdict;
 use crate::answer::{Answer, is_dash};
@@ -51,24 +51,29 @@ async fn applied(client: &Client, all: &[Policy], args: &Apply) -> Result<Verdic
             _ => hazards(policy, evidence),
         };
         if against.is_empty() {
-            safe.push((policy, cluster::behind(policy, evidence)));
+            let note = policies::Note {
+                evidence: behind(policy, evidence),
+                posture: None,
+            };
+            safe.push((policy, note));
         } else {
             say(&mut answer, &policy.identity(), place, &against)?;
         }
     }
-    for (policy, behind) in &safe {
-        policies::apply(client, policy, behind, true).await?;
+    for (policy, note) in &safe {
+        policies::apply(client, policy, note, true).await?;
     }
-    for (policy, behind) in &safe {
+    for (policy, note) in &safe {
         let mut said = "applied";
         match args.dry_run {
             Some(_) => said = "would be applied",
-            None => policies::apply(client, policy, behind, false).await?,
+            None => policies::apply(client, policy, note, false).await?,
         }
         let candidate = policies::hash(policy).short();
         let identity = policy.identity();
         answer.print(&format!(
-            "{identity}: {said}: candidate {candidate}, {behind}\n"
+            "{identity}: {said}: candidate {candidate}, {}\n",
+            note.evidence
         ))?;
     }
     answer.end()?;

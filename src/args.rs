@@ -79,6 +79,7 @@ pub(crate) enum Verb {
     Alerts(Alerts),
     Accept(Accept),
     Journal(Journal),
+    Hold(Hold),
     Apply(Apply),
     Crd(Crd),
     Completions(Completions),
@@ -770,7 +771,8 @@ fn percent(text: &str) -> Result<f64, String> {
 #[command(after_help = "Examples:\n  \
                   learner promote --dry-run\n  \
                   learner promote -n shop --window 72h --min-exercise 80\n  \
-                  learner promote -f json | jq '.[] | [.workload, .verdict]'\n\n\
+                  learner promote -f json | jq '.[] | [.workload, .verdict]'\n  \
+                  learner promote -n shop --cluster --window 72h\n\n\
                   Exit code 0: all were promoted, or there was nothing to do; 1: something was held,\n\
                   taken back, or has a new image; 2: error.")]
 pub(crate) struct Promote {
@@ -779,9 +781,9 @@ pub(crate) struct Promote {
     #[command(flatten)]
     pub(crate) gate: Gate,
     /// Who is to enforce a candidate: Learner's own programs on this machine, or KubeArmor's BPF-LSM
-    /// (bpf), to which the policy is then given
-    #[arg(long, value_name = "ENFORCER", default_value = "learner", value_parser = judged(), help_heading = "How candidates are made")]
-    pub(crate) enforcer: Dialect,
+    /// (bpf), to which the policy is then given [default: learner; with --cluster bpf]
+    #[arg(long, value_name = "ENFORCER", value_parser = judged(), help_heading = "How candidates are made")]
+    pub(crate) enforcer: Option<Dialect>,
     /// How far rules of a candidate may go beyond what was seen
     #[arg(long, value_parser = tightness(), help_heading = "How candidates are made")]
     pub(crate) tightness: Option<Tightness>,
@@ -794,12 +796,86 @@ pub(crate) struct Promote {
     /// themselves count, import them first ('learner import --kubearmor')
     #[arg(long, value_name = "FILE|-")]
     pub(crate) kubearmor: Vec<PathBuf>,
+    /// By what the nodes of the cluster have told: decisions are kept as WorkloadPosture and told as Events,
+    /// and policies of workloads under block are applied for KubeArmor
+    #[arg(long, help_heading = IN_CLUSTER)]
+    pub(crate) cluster: bool,
+    /// KubeArmor's posture is that of a namespace: promote its workloads one by one, each getting its policy
+    /// when it is promoted; or all together, with all policies applied under audit before
+    #[arg(long, value_enum, default_value_t = StrategyName::Workload, requires = "cluster", help_heading = IN_CLUSTER)]
+    pub(crate) strategy: StrategyName,
     /// Decide and say it, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// How verdicts are shown
     #[arg(short, long, value_enum, default_value_t = TableFormat::Table)]
     pub(crate) format: TableFormat,
+}
+
+/// Heading of the options for a cluster.
+const IN_CLUSTER: &str = "In a cluster";
+
+/// How workloads of a namespace are promoted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StrategyName {
+    /// One by one
+    Workload,
+    /// Together
+    Namespace,
+}
+
+/// Hold a workload of the cluster where it is, whatever the evidence says
+///
+/// While it is held 'learner promote --cluster' does not promote it. A denial still takes it back from
+/// block, and a new image still puts it under audit. The hold is in the specification of its WorkloadPosture.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+                  learner hold shop/cart --reason 'release 4 is being rolled out'\n  \
+                  learner hold shop/Deployment/cart/proxy --reason 'not watched yet'\n  \
+                  learner hold shop/cart --release\n\n\
+                  Exit code 1: nothing is known of NS/NAME in the cluster.")]
+#[command(group(clap::ArgGroup::new("word").required(true).args(["reason", "release"])))]
+pub(crate) struct Hold {
+    /// The workload: all containers of all that is called so in the namespace, or one container
+    #[arg(value_name = "NS/NAME|NS/KIND/NAME[/CONTAINER]", value_parser = held())]
+    pub(crate) name: HeldName,
+    /// Why, for those who ask
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    pub(crate) reason: Option<String>,
+    /// Let it go
+    #[arg(long)]
+    pub(crate) release: bool,
+}
+
+/// What is held, as typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum HeldName {
+    /// Whatever is called so.
+    Called { namespace: String, name: String },
+    /// This one.
+    This(learner::workload::Workload),
+}
+
+fn held() -> impl TypedValueParser<Value = HeldName> {
+    clap::builder::StringValueParser::new().try_map(|text| match text.split_once('/') {
+        Some((namespace, name))
+            if !namespace.is_empty() && !name.is_empty() && !name.contains('/') =>
+        {
+            Ok(HeldName::Called {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            })
+        }
+        _ => text.parse().map(HeldName::This),
+    })
+}
+
+/// As long as a WorkloadPosture has room for.
+fn reason(text: &str) -> Result<String, String> {
+    match text.trim().len() {
+        1..=1024 => Ok(text.trim().to_owned()),
+        _ => Err("a reason is a text of 1 to 1024 bytes".to_owned()),
+    }
 }
 
 /// Take a workload back, from block to audit or to learning

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use learner::cluster::{Client, Read, connect, read};
-use learner::policy::{Pod, Policy};
 use learner::profile::Evidence;
 use learner::shared::Merged;
 use learner::workload::Workload;
@@ -50,31 +49,4 @@ pub(crate) fn workloads(which: &Which, evidence: &Evidence) -> BTreeSet<Workload
     let runs = evidence.runs().iter();
     let meant = runs.filter(|(key, run)| which.takes(key, &run.labels));
     meant.map(|(key, _)| key.workload.clone()).collect()
-}
-
-/// What stands behind a policy, for its annotation: the runs that it selects.
-pub(crate) fn behind(policy: &Policy, evidence: &Evidence) -> String {
-    let runs: Vec<_> = evidence
-        .runs()
-        .iter()
-        .filter(|(key, run)| policy.selects(&Pod::of(&key.workload, &run.labels)))
-        .collect();
-    let whole = runs.iter().filter(|(_, run)| !run.is_partial()).count();
-    // A run of the cluster is called <node>/<run>.
-    let nodes: BTreeSet<&str> = runs
-        .iter()
-        .filter_map(|(key, _)| key.run.split('/').next())
-        .collect();
-    let count = |count: usize, what: &str| match count {
-        1 => format!("1 {what}"),
-        count => format!("{count} {what}s"),
-    };
-    if runs.is_empty() {
-        return "no runs in this cluster".to_owned();
-    }
-    format!(
-        "{} on {}, {whole} of them whole",
-        count(runs.len(), "run"),
-        count(nodes.len(), "node")
-    )
 }

@@ -7,6 +7,8 @@ use learner::agent::AgentError;
 use learner::agent::config::BadConfig;
 use learner::books::BooksError;
 use learner::cluster::ClusterError;
+use learner::cluster::standings::BadStanding;
+use learner::job::JobError;
 use learner::policy::BadPolicy;
 use learner::recording::RecordingError;
 use learner::session::SessionError;
@@ -35,6 +37,12 @@ pub(crate) enum Failure {
     /// The API server of the cluster refused it, or cannot be reached.
     #[error(transparent)]
     Cluster(Box<ClusterError>),
+    /// A promotion job of the cluster was broken off.
+    #[error(transparent)]
+    Job(Box<JobError>),
+    /// What is kept of a workload in the cluster was changed.
+    #[error(transparent)]
+    Standing(#[from] BadStanding),
     /// The connection could not be set up.
     #[error("connecting to the cluster cannot be set up: {0}")]
     Connection(#[source] io::Error),
@@ -93,6 +101,12 @@ pub(crate) enum Failure {
 impl From<ClusterError> for Failure {
     fn from(error: ClusterError) -> Self {
         Self::Cluster(Box::new(error))
+    }
+}
+
+impl From<JobError> for Failure {
+    fn from(error: JobError) -> Self {
+        Self::Job(Box::new(error))
     }
 }
 

@@ -21,6 +21,7 @@ mod diff;
 mod export;
 mod failure;
 mod forget;
+mod hold;
 mod import;
 mod journal;
 mod kubearmor;
@@ -89,6 +90,7 @@ fn main() -> ExitCode {
         Verb::Alerts(args) => alerts::run(&global, &args),
         Verb::Accept(args) => accept::run(&global, &args),
         Verb::Journal(args) => journal::run(&global, &args),
+        Verb::Hold(args) => hold::run(&args),
         Verb::Apply(args) => apply::run(&args),
         Verb::Crd(_) => crd::run(),
         Verb::Completions(args) => completions::run(&args),

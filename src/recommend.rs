@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use learner::cluster::standings::Standings;
 use learner::policy::meaning::Posture;
 use learner::profile::Evidence;
 use learner::quarantine::Include;
@@ -82,8 +83,16 @@ pub(crate) fn make(
 /// and said, if there is no workload.
 fn made_of_cluster(which: &Which, criteria: &Criteria) -> Result<Option<Made>, Failure> {
     let namespace = which.namespace.as_deref();
-    let merged = cluster::with(async |client| cluster::told(&client, namespace).await)?;
-    let made = of_merged(which, &merged, criteria);
+    let (merged, ledger) = cluster::with(async |client| {
+        let merged = cluster::told(&client, namespace).await?;
+        let standings = Standings::read(&client, namespace).await?;
+        Ok((merged, standings.ledger()?))
+    })?;
+    let criteria = Criteria {
+        ledger,
+        ..criteria.clone()
+    };
+    let made = of_merged(which, &merged, &criteria);
     if made.is_none() {
         let nothing = which.nothing_in("the cluster");
         tracing::warn!("nothing to recommend: {nothing}");

@@ -5,7 +5,8 @@
 //! [`path`], [`mention`], [`span`], [`digest`], [`visible`]), judgement ([`profile`], [`quarantine`],
 //! [`readiness`], [`policy`], [`generalize`], [`recommend`], [`report`], [`simulation`], [`mod@diff`],
 //! [`shared`], [`posture`], [`candidate`], [`alert`], [`promotion`], [`journal`], [`staging`]), edges ([`cluster`], [`kernel`],
-//! [`host`], [`store`], [`recording`], [`telemetry`]), composition ([`session`], [`agent`], [`books`]). A module uses only what
+//! [`host`], [`store`], [`recording`], [`telemetry`]), composition ([`session`], [`agent`], [`books`],
+//! [`job`]). A module uses only what
 //! is below it, and edges do not use one another.
 #![forbid(unsafe_code)]
 
@@ -48,4 +49,6 @@ pub mod telemetry;
 
 pub mod agent;
 pub mod books;
+#[cfg(feature = "cluster")]
+pub mod job;
 pub mod session;

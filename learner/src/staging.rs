@@ -166,3 +166,128 @@ fn restricting(policy: &Policy) -> Vec<String> {
     }
     fields
 }
+
+/// What stands behind a policy, for its annotation: the runs that it selects.
+pub fn behind(policy: &Policy, evidence: &Evidence) -> String {
+    let runs: Vec<_> = evidence
+        .runs()
+        .iter()
+        .filter(|(key, run)| policy.selects(&Pod::of(&key.workload, &run.labels)))
+        .collect();
+    let whole = runs.iter().filter(|(_, run)| !run.is_partial()).count();
+    // A run of the cluster is called <node>/<run>.
+    let nodes: BTreeSet<&str> = runs
+        .iter()
+        .filter_map(|(key, _)| key.run.split('/').next())
+        .collect();
+    let count = |count: usize, what: &str| match count {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
+    };
+    if runs.is_empty() {
+        return "no runs in this cluster".to_owned();
+    }
+    format!(
+        "{} on {}, {whole} of them whole",
+        count(runs.len(), "run"),
+        count(nodes.len(), "node")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::behavior::{Access, Behavior, Op, Outcome};
+    use crate::observation::Moment;
+    use crate::path::AbsPath;
+    use crate::policy::from_yaml;
+    use crate::profile::Sighting;
+
+    fn policy(rule: &str) -> Policy {
+        let text = format!(
+            "kind: KubeArmorPolicy\nmetadata: {{name: web, namespace: shop}}\nspec:\n  selector: \
+             {{matchLabels: {{app: web}}}}\n  file: {{matchDirectories: [{rule}]}}\n  action: Allow\n"
+        );
+        from_yaml(&text).expect("a policy").remove(0)
+    }
+
+    fn evidence(image: &str, runs: usize, access: Access, owner: Option<bool>) -> Evidence {
+        let mut evidence = Evidence::default();
+        for number in 0..runs {
+            let at = Moment(number as i64);
+            let seen = Sighting {
+                count: 1,
+                first: at,
+                last: at,
+            };
+            let behavior = Behavior {
+                op: Op::Open(access),
+                path: AbsPath::try_from("/etc/web.conf").expect("absolute"),
+                source: AbsPath::try_from("/usr/bin/web").ok(),
+                uid: None,
+                owner,
+                upper: Some(false),
+                tty: None,
+                result: Outcome::Ok,
+            };
+            let run = RunProfile {
+                labels: [("app".to_owned(), "web".to_owned())].into(),
+                start: Some(at),
+                seen: [(behavior, seen)].into(),
+                ..RunProfile::default()
+            };
+            let key = RunKey {
+                workload: "shop/Deployment/web".parse().expect("a workload"),
+                image: image.to_owned(),
+                run: format!("node-{number}/a"),
+            };
+            evidence.insert(key, run);
+        }
+        evidence
+    }
+
+    #[test]
+    fn what_denies_under_audit_has_to_be_shown_to_be_harmless() {
+        let of = |rule: &str, evidence: &Evidence| -> Vec<String> {
+            let found = hazards(&policy(rule), evidence);
+            found.iter().map(ToString::to_string).collect()
+        };
+        let none = Evidence::default();
+        let reads = evidence("i", 3, Access::Read, Some(true));
+        let read_only = "{dir: /etc/, readOnly: true}";
+        let owner_only = "{dir: /etc/, ownerOnly: true}";
+        assert_eq!(of("{dir: /etc/}", &none), [""; 0]);
+        assert_eq!(
+            of("{dir: /etc/, readOnly: true, action: Block}", &none),
+            [""; 0]
+        );
+        assert!(of(read_only, &none)[0].contains("(spec.file.matchDirectories[0])"));
+        assert_eq!(of(read_only, &reads), [""; 0]);
+        assert_eq!(of(owner_only, &reads), [""; 0]);
+        let few = of(read_only, &evidence("i", 2, Access::Read, Some(true)));
+        assert!(few[0].contains("only 2 of 3 whole runs"), "{few:?}");
+        let writes = of(read_only, &evidence("i", 3, Access::Write, Some(true)));
+        assert!(
+            writes[0].contains("(open /etc/web.conf by /usr/bin/web: "),
+            "{writes:?}"
+        );
+        for owner in [Some(false), None] {
+            let others = of(owner_only, &evidence("i", 3, Access::Read, owner));
+            assert_eq!(others.len(), 1, "{owner:?}: {others:?}");
+        }
+    }
+
+    #[test]
+    fn what_stands_behind_a_policy_is_told_in_a_line() {
+        let policy = policy("{dir: /etc/}");
+        assert_eq!(
+            behind(&policy, &Evidence::default()),
+            "no runs in this cluster"
+        );
+        let reads = evidence("i", 3, Access::Read, None);
+        assert_eq!(
+            behind(&policy, &reads),
+            "3 runs on 3 nodes, 3 of them whole"
+        );
+    }
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use comfy_table::{Table, presets};
 use learner::cluster::policies::Policies;
+use learner::cluster::standings::Standings;
 use learner::cluster::{Client, nodes};
 use learner::diff::Diff;
 use learner::observation::Moment;
@@ -12,6 +13,7 @@ use learner::policy::meaning::Enforcer;
 use learner::policy::{Pod, Policy};
 use learner::profile::Evidence;
 use learner::promotion::At;
+use learner::recommend::Criteria;
 use serde::Serialize;
 
 use super::{compared, criteria, nothing_in, shown, verdict};
@@ -95,7 +97,9 @@ async fn once(
     args: &args::Diff,
     suggested: &[Policy],
 ) -> Result<(String, Verdict), Failure> {
-    let merged = cluster::told(client, args.which.namespace.as_deref()).await?;
+    let namespace = args.which.namespace.as_deref();
+    let merged = cluster::told(client, namespace).await?;
+    let ledger = Standings::read(client, namespace).await?.ledger()?;
     let enforcers = match args.enforcer {
         Some(enforcer) => BTreeSet::from([enforcer]),
         None => enforcers(client).await?,
@@ -104,7 +108,7 @@ async fn once(
     if args.suggested.is_none() && of_evidence.runs().is_empty() {
         return Err(nothing_in(args, "the cluster"));
     }
-    let mut policies = Policies::read(client, args.which.namespace.as_deref()).await?;
+    let mut policies = Policies::read(client, namespace).await?;
     for (name, why) in &policies.refused {
         tracing::warn!("{} was not compared: {}", visible(name), visible(why));
     }
@@ -114,7 +118,11 @@ async fn once(
     for enforcer in enforcers {
         let mut suggested = suggested.to_vec();
         if args.suggested.is_none() {
-            let made = of_merged(&args.which, &merged, &criteria(args, enforcer));
+            let criteria = Criteria {
+                ledger: ledger.clone(),
+                ..criteria(args, enforcer)
+            };
+            let made = of_merged(&args.which, &merged, &criteria);
             let made = made.into_iter().flat_map(|made| made.made);
             suggested.extend(made.map(|one| one.policy));
         }

@@ -8,6 +8,7 @@ mod applying;
 mod definitions;
 mod drift;
 mod inventory;
+mod promoting;
 mod recommending;
 mod refusals;
 mod sharing;

@@ -369,8 +369,9 @@ impl Connected {
 
     async fn until_allowed(&self, verb: &str, resource: &str, wanted: bool) {
         let (resource, group) = resource.split_once('.').unwrap_or((resource, ""));
+        let (resource, of_it) = resource.split_once('/').unwrap_or((resource, ""));
         let review = json!({"spec": {"resourceAttributes": {
-            "verb": verb, "group": group, "resource": resource,
+            "verb": verb, "group": group, "resource": resource, "subresource": of_it,
         }}});
         let review: SelfSubjectAccessReview = serde_json::from_value(review).expect("a review");
         let api: Api<SelfSubjectAccessReview> = Api::all(self.limited());

@@ -192,6 +192,11 @@ impl ClusterError {
         }
     }
 
+    /// Whether it is this object that is not taken, for the sake of another manager or of admission.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Conflict { .. } | Self::Refused { .. })
+    }
+
     /// Whether the cluster does not have the resource.
     pub fn is_undefined(&self) -> bool {
         matches!(self, Self::NoDefinition { .. })

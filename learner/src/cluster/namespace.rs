@@ -52,15 +52,15 @@ pub async fn told(client: &Client, name: &str) -> Result<Told, ClusterError> {
     })
 }
 
-/// Annotates a namespace with its posture for files and programs, as [`MANAGER`]. A person's own
-/// annotation is a conflict.
+/// Annotates a namespace with its posture for files and programs, as [`MANAGER`], or with none takes back
+/// the annotation that this manager has set. A person's own annotation is a conflict, and stays.
 ///
 /// # Errors
 /// [`ClusterError`]; then nothing has changed.
 pub async fn set_file_posture(
     client: &Client,
     name: &str,
-    posture: Posture,
+    posture: Option<Posture>,
     dry_run: bool,
 ) -> Result<(), ClusterError> {
     let api: Api<Namespace> = Api::all(client.clone());
@@ -68,10 +68,12 @@ pub async fn set_file_posture(
     if dry_run {
         how = how.dry_run();
     }
-    let annotated = json!({
-        "apiVersion": "v1", "kind": "Namespace",
-        "metadata": {"name": name, "annotations": {FILE_POSTURE: posture.to_string()}},
+    let mut annotated = json!({
+        "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name},
     });
+    if let Some(posture) = posture {
+        annotated["metadata"]["annotations"] = json!({FILE_POSTURE: posture.to_string()});
+    }
     let patched = api.patch(name, &how, &Patch::Apply(&annotated)).await;
     patched
         .map(drop)

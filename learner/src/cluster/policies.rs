@@ -12,6 +12,7 @@ use super::error::{ClusterError, Doing};
 use crate::digest::Digest;
 use crate::observation::Moment;
 use crate::policy::{Identity, Kind, Policy, to_yaml};
+use crate::posture::Posture;
 
 /// The field manager by which Learner's policies, postures and annotations are its own.
 pub const MANAGER: &str = "learner";
@@ -21,6 +22,9 @@ pub const CANDIDATE: &str = "learner.dev/candidate";
 
 /// Annotation: what stands behind it.
 pub const EVIDENCE_NOTE: &str = "learner.dev/evidence";
+
+/// Annotation: the posture that the promotion job has applied it under. What a person applies has none.
+pub const POSTURE: &str = "learner.dev/posture";
 
 /// So many policies are asked for at a time.
 const PAGE: u32 = 500;
@@ -183,8 +187,17 @@ fn doing(verb: &'static str, namespace: &str, name: &str) -> Doing {
     }
 }
 
+/// What an apply notes at a policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// What stands behind it.
+    pub evidence: String,
+    /// The posture that the promotion job applies it under; none where a person does.
+    pub posture: Option<Posture>,
+}
+
 /// Applies a KubeArmorPolicy as [`MANAGER`], with the label that says whose it is, the hash of its document
-/// and what stands behind it. Nothing is taken over by force: what another manager has set is a conflict.
+/// and the note. Nothing is taken over by force: what another manager has set is a conflict.
 /// `dry_run`: the server checks it, webhooks included, and keeps nothing.
 ///
 /// # Errors
@@ -192,7 +205,7 @@ fn doing(verb: &'static str, namespace: &str, name: &str) -> Doing {
 pub async fn apply(
     client: &Client,
     policy: &Policy,
-    evidence: &str,
+    note: &Note,
     dry_run: bool,
 ) -> Result<(), ClusterError> {
     let namespace = policy.namespace().unwrap_or("default");
@@ -207,7 +220,10 @@ pub async fn apply(
     let hash = hash(policy).to_string();
     metadata.annotations.insert(CANDIDATE.to_owned(), hash);
     let annotations = &mut metadata.annotations;
-    annotations.insert(EVIDENCE_NOTE.to_owned(), evidence.to_owned());
+    annotations.insert(EVIDENCE_NOTE.to_owned(), note.evidence.clone());
+    if let Some(posture) = note.posture {
+        annotations.insert(POSTURE.to_owned(), posture.to_string());
+    }
     let mut how = PatchParams::apply(MANAGER);
     if dry_run {
         how = how.dry_run();
@@ -227,6 +243,7 @@ pub fn hash(policy: &Policy) -> Digest {
     if metadata.annotations.remove(CANDIDATE).is_some() {
         metadata.labels.remove("app.kubernetes.io/managed-by");
         metadata.annotations.remove(EVIDENCE_NOTE);
+        metadata.annotations.remove(POSTURE);
     }
     Digest::of(to_yaml(&plain).as_bytes())
 }
