@@ -18,9 +18,14 @@ pub(crate) fn run(args: &Hold) -> Result<Verdict, Failure> {
 }
 
 async fn held(client: &Client, args: &Hold) -> Result<Verdict, Failure> {
+    let namespace = match &args.name {
+        HeldName::This(workload) => &workload.namespace,
+        HeldName::Called { namespace, .. } => namespace,
+    };
+    let standings = Standings::read(client, Some(namespace)).await?;
     let workloads = match &args.name {
         HeldName::This(workload) => BTreeSet::from([workload.clone()]),
-        HeldName::Called { namespace, name } => called(client, namespace, name).await?,
+        HeldName::Called { name, .. } => called(client, &standings, namespace, name).await?,
     };
     if workloads.is_empty() {
         tracing::warn!("nothing is known of it in the cluster: name it as NS/KIND/NAME/CONTAINER");
@@ -28,10 +33,19 @@ async fn held(client: &Client, args: &Hold) -> Result<Verdict, Failure> {
     }
     let mut answer = Answer::begin();
     for workload in workloads {
-        standings::hold(client, &workload, args.reason.as_deref()).await?;
         let line = match &args.reason {
-            Some(reason) => format!("{workload}: held: {reason}"),
-            None => format!("{workload}: let go"),
+            Some(reason) => {
+                standings::hold(client, &workload, reason).await?;
+                format!("{workload}: held: {reason}")
+            }
+            None => {
+                let holding = standings.holding(&workload);
+                standings::release(client, &workload, holding).await?;
+                match holding.is_empty() {
+                    true => format!("{workload}: was not held"),
+                    false => format!("{workload}: let go"),
+                }
+            }
         };
         answer.print(&format!("{}\n", visible(&line)))?;
     }
@@ -42,11 +56,11 @@ async fn held(client: &Client, args: &Hold) -> Result<Verdict, Failure> {
 /// All that is called so, by what nodes have told and by what is kept.
 async fn called(
     client: &Client,
+    standings: &Standings,
     namespace: &str,
     name: &str,
 ) -> Result<BTreeSet<Workload>, Failure> {
     let merged = cluster::told(client, Some(namespace)).await?;
-    let standings = Standings::read(client, Some(namespace)).await?;
     let seen = merged.evidence().runs().keys().map(|key| &key.workload);
     let all = seen.chain(standings.workloads());
     Ok(all

@@ -194,8 +194,16 @@ fn each_refusal_of_an_apply_is_a_sentence() {
         world.allow(&[evidence, namespaces, whole]).await;
         let said = world.learner_as("limited", &["apply", "-"], &policy);
         assert_eq!(said.code, 0, "{said:?}");
+        world.quota_that_is_full(&namespace, POLICIES).await;
+        let another = policy.replace("name: p", "name: q");
+        let said = world.learner_as("admin", &["-q", "apply", "-"], &another);
+        assert_eq!((said.code, said.out.as_str()), (2, ""), "{said:?}");
+        assert!(
+            said.err.contains("/q: refused: ") && said.err.contains("exceeded quota"),
+            "{said:?}"
+        );
         world.webhook_that_is_away().await;
         let said = refused("admin");
-        assert!(said.contains("webhook"), "{said}");
+        assert!(said.contains("failed calling webhook"), "{said}");
     });
 }

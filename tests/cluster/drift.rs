@@ -1,3 +1,6 @@
+use std::io::{BufRead as _, BufReader};
+use std::process::Command;
+
 use serde_json::{Value, json};
 
 use crate::sharing::{many_runs, revision, write};
@@ -18,6 +21,17 @@ fn what_is_suggested_is_compared_with_all_that_selects_the_workload_and_whose_ea
         let said = diff(&[]);
         assert_eq!(said.code, 1, "{said:?}");
         assert!(said.out.contains("BECOMES DENIED"), "{said:?}");
+
+        let mut watching = world.spawn(&["diff", "-n", &namespace, "--cluster", "--watch"]);
+        let mut first = String::new();
+        let out = watching.stdout.as_mut().expect("its output");
+        BufReader::new(out).read_line(&mut first).expect("a line");
+        assert!(first.contains(": different; "), "{first}");
+        let pid = watching.id().to_string();
+        let ended = Command::new("kill").args(["-INT", &pid]).status();
+        assert!(ended.expect("kill runs").success());
+        let code = watching.wait().expect("it ends").code();
+        assert_eq!(code, Some(1));
 
         let policy = world.learner(&["recommend", "-n", &namespace, "--cluster", "-o", "-"]);
         let applied = world.learner_as("admin", &["apply", "-"], &policy.out);

@@ -356,8 +356,23 @@ fn what_is_around_it_holds_a_promotion_with_names_and_a_person_wins() {
         assert_eq!(shop.status("web").await.held, ["held"]);
         let said = world.learner(&["hold", &format!("{namespace}/nothing"), "--reason", "x"]);
         assert_eq!((said.code, said.out.as_str()), (1, ""), "{said:?}");
-        let said = world.learner(&["hold", &name, "--release"]);
-        assert_eq!(said.code, 0, "{said:?}");
+        // By whatever name a person has made it.
+        let theirs = json!({
+            "metadata": {"name": "mine"},
+            "spec": {
+                "workload": {"kind": "Deployment", "name": "web", "container": "web"},
+                "hold": {"reason": "nor on a Monday"},
+            },
+        });
+        let api: Api<WorkloadPosture> = Api::namespaced(world.admin(), namespace);
+        api.create(&PostParams::default(), &object(theirs))
+            .await
+            .expect("made");
+        for state in ["let go", "was not held"] {
+            let said = world.learner(&["hold", &name, "--release"]);
+            let line = format!("{namespace}/Deployment/web/web: {state}\n");
+            assert_eq!((said.code, said.out), (0, line));
+        }
         let said = shop.promote(&[]);
         assert_eq!(said.code, 0, "{said:?}");
         assert_eq!(shop.posture().await.as_deref(), Some("block"));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, ResourceQuota};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -262,6 +262,24 @@ impl Connected {
         patched.expect("annotated");
     }
 
+    /// No more objects of this resource may be made in the namespace.
+    pub(crate) async fn quota_that_is_full(&self, namespace: &str, resource: &str) {
+        let count = format!("count/{resource}");
+        let api: Api<ResourceQuota> = Api::namespaced(self.admin(), namespace);
+        let quota = json!({"metadata": {"name": "full"}, "spec": {"hard": {&count: "1"}}});
+        let quota = serde_json::from_value(quota).expect("a quota");
+        let made = api.create(&PostParams::default(), &quota).await;
+        made.expect("a quota");
+        // There is no controller that would count.
+        let counted = json!({"status": {"hard": {&count: "1"}, "used": {&count: "1"}}});
+        let how = PatchParams::default();
+        let counted = api
+            .patch_status("full", &how, &Patch::Merge(&counted))
+            .await;
+        counted.expect("counted");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+
     /// Policies have to pass a webhook that does not answer.
     pub(crate) async fn webhook_that_is_away(&self) {
         let webhook = json!({
@@ -287,6 +305,18 @@ impl Connected {
     /// The command line, as the user who may do anything.
     pub(crate) fn learner(&self, args: &[&str]) -> Said {
         self.learner_as("admin", args, "")
+    }
+
+    /// The command line, as a program that goes on.
+    pub(crate) fn spawn(&self, args: &[&str]) -> std::process::Child {
+        let dir = self.server.dir.path();
+        let child = Command::new(LEARNER)
+            .args(args)
+            .env_clear()
+            .env("KUBECONFIG", dir.join("admin.kubeconfig"))
+            .stdout(std::process::Stdio::piped())
+            .spawn();
+        child.expect("learner runs")
     }
 
     pub(crate) fn learner_as(&self, user: &str, args: &[&str], stdin: &str) -> Said {

@@ -175,7 +175,7 @@ impl ClusterError {
         let message = one_line(&status.message);
         match status.code {
             401 => Self::Unauthorized { doing, message },
-            403 if is_webhook(&message) => Self::Refused { doing, message },
+            403 if is_admission(&message) => Self::Refused { doing, message },
             403 => Self::Forbidden { doing, message },
             404 if is_undefined(status) => Self::NoDefinition { doing },
             404 => Self::NotFound { doing, message },
@@ -217,8 +217,12 @@ fn is_undefined(status: &Status) -> bool {
     status.details.as_ref().is_none_or(|of| of.name.is_empty())
 }
 
-fn is_webhook(message: &str) -> bool {
-    message.starts_with("admission webhook")
+/// A webhook, a quota, a namespace that is being deleted: all are forbidden too. Of rights that are lacking
+/// it is said what the user cannot do; or nothing, where an apply would make the object.
+fn is_admission(message: &str) -> bool {
+    let why = message.split_once(" is forbidden: ").map(|(_, why)| why);
+    let is_told = |why: &str| !why.trim().is_empty() && !why.contains(" cannot ");
+    message.starts_with("admission webhook") || why.is_some_and(is_told)
 }
 
 fn conflict(doing: Doing, status: &Status) -> ClusterError {
@@ -305,6 +309,18 @@ mod tests {
             (
                 r#"{"code":403,"message":"admission webhook \"w\" denied the request: no"}"#,
                 "refused: admission webhook \"w\"",
+            ),
+            (
+                r#"{"code":403,"message":"p is forbidden: User \"u\" cannot patch resource \"p\""}"#,
+                "the verbs 'patch' and 'create'",
+            ),
+            (
+                r#"{"code":403,"message":"p is forbidden: "}"#,
+                "the verbs 'patch' and 'create'",
+            ),
+            (
+                r#"{"code":403,"message":"p is forbidden: exceeded quota: q"}"#,
+                "refused: p is forbidden: exceeded quota: q",
             ),
             (
                 r#"{"code":404,"message":"404 page not found"}"#,

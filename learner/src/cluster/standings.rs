@@ -44,6 +44,8 @@ pub struct BadStanding {
 #[derive(Clone, Debug, Default)]
 pub struct Standings {
     known: BTreeMap<Workload, WorkloadPosture>,
+    /// The objects by which each is held.
+    holding: BTreeMap<Workload, Vec<String>>,
 }
 
 impl Standings {
@@ -83,6 +85,10 @@ impl Standings {
         let workload = object.spec.workload.within(&namespace);
         // A person may have made one by another name: its hold counts.
         let name = name(&workload);
+        if object.spec.hold.is_some() {
+            let holding = self.holding.entry(workload.clone()).or_default();
+            holding.push(object.name_any());
+        }
         match self.known.get_mut(&workload) {
             Some(known) if object.name_any() != name => {
                 known.spec.hold = known.spec.hold.take().or(object.spec.hold);
@@ -107,6 +113,11 @@ impl Standings {
     pub fn hold(&self, workload: &Workload) -> Option<&str> {
         let hold = self.known.get(workload)?.spec.hold.as_ref()?;
         Some(&hold.reason)
+    }
+
+    /// The names of the objects by which a workload is held.
+    pub fn holding(&self, workload: &Workload) -> &[String] {
+        self.holding.get(workload).map_or(&[], Vec::as_slice)
     }
 
     /// What is kept of a workload.
@@ -361,33 +372,28 @@ fn object(workload: &Workload, hold: Option<HoldSpec>) -> WorkloadPosture {
     }
 }
 
-/// Has a person hold a workload, or with no reason lets it go. The last word counts, whoever had one
-/// before.
+fn by_a_person() -> PatchParams {
+    PatchParams {
+        field_manager: Some("learner-hold".to_owned()),
+        ..PatchParams::default()
+    }
+}
+
+/// Has a person hold a workload. The last word counts, whoever had one before.
 ///
 /// # Errors
 /// [`ClusterError`].
-pub async fn hold(
-    client: &Client,
-    workload: &Workload,
-    reason: Option<&str>,
-) -> Result<(), ClusterError> {
+pub async fn hold(client: &Client, workload: &Workload, reason: &str) -> Result<(), ClusterError> {
     let api: Api<WorkloadPosture> = Api::namespaced(client.clone(), &workload.namespace);
     let name = name(workload);
-    let how = PatchParams {
-        field_manager: Some("learner-hold".to_owned()),
-        ..PatchParams::default()
+    let hold = HoldSpec {
+        reason: reason.to_owned(),
     };
-    let held = reason.map(|reason| json!({"reason": reason}));
-    let change = json!({"spec": {"hold": held}});
-    let patched = api.patch(&name, &how, &Patch::Merge(&change)).await;
-    let patched =
-        patched.map_err(|error| ClusterError::of(doing("patch", POSTURES, workload), error));
-    match (patched, reason) {
-        (Ok(_), _) | (Err(ClusterError::NotFound { .. }), None) => Ok(()),
-        (Err(ClusterError::NotFound { .. }), Some(reason)) => {
-            let hold = HoldSpec {
-                reason: reason.to_owned(),
-            };
+    let change = Patch::Merge(json!({"spec": {"hold": hold}}));
+    let held = api.patch(&name, &by_a_person(), &change).await;
+    match held.map_err(|error| ClusterError::of(doing("patch", POSTURES, workload), error)) {
+        Ok(_) => Ok(()),
+        Err(ClusterError::NotFound { .. }) => {
             let how = PostParams {
                 field_manager: Some("learner-hold".to_owned()),
                 ..PostParams::default()
@@ -396,8 +402,32 @@ pub async fn hold(
             made.map(drop)
                 .map_err(|error| ClusterError::of(doing("create", POSTURES, workload), error))
         }
-        (Err(error), _) => Err(error),
+        Err(error) => Err(error),
     }
+}
+
+/// Lets a workload go that is held by objects of these names.
+///
+/// # Errors
+/// [`ClusterError`].
+pub async fn release(
+    client: &Client,
+    workload: &Workload,
+    holding: &[String],
+) -> Result<(), ClusterError> {
+    let api: Api<WorkloadPosture> = Api::namespaced(client.clone(), &workload.namespace);
+    let change = Patch::Merge(json!({"spec": {"hold": null}}));
+    for name in holding {
+        let released = api.patch(name, &by_a_person(), &change).await;
+        released.map_err(|error| {
+            let doing = Doing {
+                name: Some(name.clone()),
+                ..doing("patch", POSTURES, workload)
+            };
+            ClusterError::of(doing, error)
+        })?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

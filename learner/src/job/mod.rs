@@ -100,24 +100,38 @@ pub async fn pass(
         rulings.extend(world.rule(terms, now));
         return Ok(());
     }
-    let mut lease = take(client, namespace, terms.holder, now).await?;
-    let outcome = whole(client, namespace, terms, now, &mut lease, rulings).await;
+    let clock = Clock {
+        told: now,
+        at: tokio::time::Instant::now(),
+    };
+    let mut lease = take(client, namespace, terms.holder, &clock).await?;
+    let outcome = whole(client, namespace, terms, &clock, &mut lease, rulings).await;
     lease.release().await;
     outcome
+}
+
+/// The present, from one that was told.
+struct Clock {
+    told: Moment,
+    at: tokio::time::Instant,
+}
+
+impl Clock {
+    fn now(&self) -> Moment {
+        let since = i64::try_from(self.at.elapsed().as_micros()).unwrap_or(i64::MAX);
+        Moment(self.told.0.saturating_add(since))
+    }
 }
 
 async fn take(
     client: &Client,
     namespace: &str,
     holder: &str,
-    now: Moment,
+    clock: &Clock,
 ) -> Result<Lease, NoLease> {
-    let begun = tokio::time::Instant::now();
     loop {
-        let waited = i64::try_from(begun.elapsed().as_micros()).unwrap_or(i64::MAX);
-        let now = Moment(now.0.saturating_add(waited));
-        match Lease::take(client, namespace, holder, now).await {
-            Err(NoLease::Held { .. }) if begun.elapsed() < PATIENCE => {
+        match Lease::take(client, namespace, holder, clock.now()).await {
+            Err(NoLease::Held { .. }) if clock.at.elapsed() < PATIENCE => {
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
             taken => return taken,
@@ -129,20 +143,20 @@ async fn whole(
     client: &Client,
     namespace: &str,
     terms: &Terms<'_>,
-    now: Moment,
+    clock: &Clock,
     lease: &mut Lease,
     rulings: &mut Vec<Ruling>,
 ) -> Result<(), JobError> {
     // Only now: what another job has decided meanwhile is read too.
     let mut world = World::read(client, namespace).await?;
-    let mut decided = world.rule(terms, now);
+    let mut decided = world.rule(terms, clock.now());
     for ruling in &mut decided {
         world.ask(client, ruling).await?;
     }
     let news = News::new(client.clone(), terms.holder);
     for mut ruling in decided {
         if ruling.after.is_some() {
-            lease.renew(now).await?;
+            lease.renew(clock.now()).await?;
         }
         world.write(client, &mut ruling).await?;
         let told = match &ruling.entry {
@@ -155,6 +169,7 @@ async fn whole(
         rulings.push(ruling);
         told?;
     }
+    lease.renew(clock.now()).await?;
     world.reconcile(client, terms.strategy).await
 }
 

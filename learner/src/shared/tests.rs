@@ -391,5 +391,5 @@ fn who_entered_the_container_is_told_from_the_workload_and_a_run_ends_when_it_en
         .iter()
         .map(|held| held.path.to_string())
         .collect();
-    assert_eq!(held, ["/etc/shadow", "/bin/sh"]);
+    assert_eq!(held, ["/bin/sh", "/etc/shadow"]);
 }
