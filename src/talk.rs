@@ -42,10 +42,10 @@ pub(crate) fn log(global: &Global, format: LogFormat) {
 }
 
 fn filter(global: &Global) -> EnvFilter {
-    // What the API server refuses is said by who asked for it.
     let filter = match (global.quiet, global.verbose) {
-        (true, _) => "error,kube_client=off",
-        (false, 0) => "warn,learner=info,kube_client=off",
+        // What the client of the API server says of each attempt is said by us, once.
+        (true, _) => "error,kube_client=off,kube_runtime=off",
+        (false, 0) => "warn,learner=info,kube_client=off,kube_runtime=off",
         (false, 1) => "info,learner=debug",
         (false, 2) => "debug,learner=trace",
         (false, _) => "trace",
