@@ -79,6 +79,8 @@ pub(crate) enum Verb {
     Alerts(Alerts),
     Accept(Accept),
     Journal(Journal),
+    Hold(Hold),
+    Apply(Apply),
     Crd(Crd),
     Completions(Completions),
 }
@@ -341,7 +343,8 @@ pub(crate) struct Making {
 
 /// Write the policies that let the workloads go on doing what they were seen to do
 ///
-/// From the store, or with --from from recordings alone. One policy for each workload goes to
+/// From the store, or with --from from recordings alone, or with --cluster from what all nodes of a
+/// cluster have told. One policy for each workload goes to
 /// OUTDIR/<namespace>-<workload>/<policy>.yaml. Names that machines make (process ids, digests,
 /// times, temporary names) are told by their class and by the runs that have them. What a policy
 /// leaves out, holds back and grants beyond what was seen is said on standard error, and in the
@@ -351,7 +354,8 @@ pub(crate) struct Making {
                   learner recommend -n default -l app=nginx\n  \
                   learner recommend --from nginx.jsonl -o - | kubectl apply -f -\n  \
                   learner recommend -n shop --include exec:/usr/bin/pg_isready\n  \
-                  learner recommend -n default --tightness durable -r report.html\n\n\
+                  learner recommend -n default --tightness durable -r report.html\n  \
+                  learner recommend -n shop -l app=web --cluster -o -\n\n\
                   Exit code 1: there is nothing to recommend, or not for every workload.")]
 pub(crate) struct Recommend {
     #[command(flatten)]
@@ -361,6 +365,10 @@ pub(crate) struct Recommend {
     /// Learn from this recording and leave the store alone; '-' is standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) from: Vec<PathBuf>,
+    /// Learn from what the nodes of the cluster have told, and leave the store alone; the cluster is that
+    /// of KUBECONFIG or ~/.kube/config, or the one that this runs in
+    #[arg(long, conflicts_with = "from")]
+    pub(crate) cluster: bool,
     /// Also write a report with the evidence for each rule, by the name's ending: .txt, .html or
     /// .json
     #[arg(short, long, value_name = "FILE")]
@@ -475,7 +483,9 @@ fn enforcer() -> impl TypedValueParser<Value = Enforcer> {
                   learner diff --applied policies\n  \
                   learner diff new.yaml --applied old.yaml\n  \
                   kubectl get ksp -A -o yaml | learner diff --applied -\n  \
-                  learner diff new.yaml --applied old.yaml -f json | jq '.workloads[].becomes_denied'\n\n\
+                  learner diff new.yaml --applied old.yaml -f json | jq '.workloads[].becomes_denied'\n  \
+                  learner diff -n shop -l app=web --cluster\n  \
+                  learner diff -n shop --cluster --watch\n\n\
                   '*' in a path stands for any name that no rule holds.\n\
                   Exit code 0: the same meaning; 1: another one; 2: error.")]
 pub(crate) struct Diff {
@@ -487,6 +497,13 @@ pub(crate) struct Diff {
     /// hidden), or '-' for standard input
     #[arg(long, value_name = "FILE|DIR")]
     pub(crate) applied: Vec<PathBuf>,
+    /// Compare with what is applied in the cluster, by what its nodes have told: all KubeArmorPolicies and
+    /// KubeArmorClusterPolicies that select the workloads, with who has written each and when
+    #[arg(long, conflicts_with_all = ["applied", "from"])]
+    pub(crate) cluster: bool,
+    /// Compare again every 30 seconds until Ctrl-C, and show it each time that it is another
+    #[arg(long, requires = "cluster")]
+    pub(crate) watch: bool,
     #[command(flatten)]
     pub(crate) which: Which,
     /// Take what was recorded from this recording and leave the store alone; '-' is standard input
@@ -495,9 +512,9 @@ pub(crate) struct Diff {
     /// How far what is recommended now may go beyond what was seen [default: balanced]
     #[arg(long, value_parser = tightness(), conflicts_with = "suggested")]
     pub(crate) tightness: Option<Tightness>,
-    /// What enforces the policies
-    #[arg(long, default_value = "bpf", value_parser = enforcer())]
-    pub(crate) enforcer: Enforcer,
+    /// What enforces the policies [default: bpf; with --cluster each that a node is labelled with]
+    #[arg(long, value_parser = enforcer())]
+    pub(crate) enforcer: Option<Enforcer>,
     /// How it is shown
     #[arg(short, long, value_enum, default_value_t = ValueFormat::Table)]
     pub(crate) format: ValueFormat,
@@ -754,7 +771,8 @@ fn percent(text: &str) -> Result<f64, String> {
 #[command(after_help = "Examples:\n  \
                   learner promote --dry-run\n  \
                   learner promote -n shop --window 72h --min-exercise 80\n  \
-                  learner promote -f json | jq '.[] | [.workload, .verdict]'\n\n\
+                  learner promote -f json | jq '.[] | [.workload, .verdict]'\n  \
+                  learner promote -n shop --cluster --window 72h\n\n\
                   Exit code 0: all were promoted, or there was nothing to do; 1: something was held,\n\
                   taken back, or has a new image; 2: error.")]
 pub(crate) struct Promote {
@@ -763,9 +781,9 @@ pub(crate) struct Promote {
     #[command(flatten)]
     pub(crate) gate: Gate,
     /// Who is to enforce a candidate: Learner's own programs on this machine, or KubeArmor's BPF-LSM
-    /// (bpf), to which the policy is then given
-    #[arg(long, value_name = "ENFORCER", default_value = "learner", value_parser = judged(), help_heading = "How candidates are made")]
-    pub(crate) enforcer: Dialect,
+    /// (bpf), to which the policy is then given [default: learner; with --cluster bpf]
+    #[arg(long, value_name = "ENFORCER", value_parser = judged(), help_heading = "How candidates are made")]
+    pub(crate) enforcer: Option<Dialect>,
     /// How far rules of a candidate may go beyond what was seen
     #[arg(long, value_parser = tightness(), help_heading = "How candidates are made")]
     pub(crate) tightness: Option<Tightness>,
@@ -778,12 +796,86 @@ pub(crate) struct Promote {
     /// themselves count, import them first ('learner import --kubearmor')
     #[arg(long, value_name = "FILE|-")]
     pub(crate) kubearmor: Vec<PathBuf>,
+    /// By what the nodes of the cluster have told: decisions are kept as WorkloadPosture and told as Events,
+    /// and policies of workloads under block are applied for KubeArmor
+    #[arg(long, help_heading = IN_CLUSTER)]
+    pub(crate) cluster: bool,
+    /// KubeArmor's posture is that of a namespace: promote its workloads one by one, each getting its policy
+    /// when it is promoted; or all together, with all policies applied under audit before
+    #[arg(long, value_enum, default_value_t = StrategyName::Workload, requires = "cluster", help_heading = IN_CLUSTER)]
+    pub(crate) strategy: StrategyName,
     /// Decide and say it, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// How verdicts are shown
     #[arg(short, long, value_enum, default_value_t = TableFormat::Table)]
     pub(crate) format: TableFormat,
+}
+
+/// Heading of the options for a cluster.
+const IN_CLUSTER: &str = "In a cluster";
+
+/// How workloads of a namespace are promoted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StrategyName {
+    /// One by one
+    Workload,
+    /// Together
+    Namespace,
+}
+
+/// Hold a workload of the cluster where it is, whatever the evidence says
+///
+/// While it is held 'learner promote --cluster' does not promote it. A denial still takes it back from
+/// block, and a new image still puts it under audit. The hold is in the specification of its WorkloadPosture.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+                  learner hold shop/cart --reason 'release 4 is being rolled out'\n  \
+                  learner hold shop/Deployment/cart/proxy --reason 'not watched yet'\n  \
+                  learner hold shop/cart --release\n\n\
+                  Exit code 1: nothing is known of NS/NAME in the cluster.")]
+#[command(group(clap::ArgGroup::new("word").required(true).args(["reason", "release"])))]
+pub(crate) struct Hold {
+    /// The workload: all containers of all that is called so in the namespace, or one container
+    #[arg(value_name = "NS/NAME|NS/KIND/NAME[/CONTAINER]", value_parser = held())]
+    pub(crate) name: HeldName,
+    /// Why, for those who ask
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    pub(crate) reason: Option<String>,
+    /// Let it go
+    #[arg(long)]
+    pub(crate) release: bool,
+}
+
+/// What is held, as typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum HeldName {
+    /// Whatever is called so.
+    Called { namespace: String, name: String },
+    /// This one.
+    This(learner::workload::Workload),
+}
+
+fn held() -> impl TypedValueParser<Value = HeldName> {
+    clap::builder::StringValueParser::new().try_map(|text| match text.split_once('/') {
+        Some((namespace, name))
+            if !namespace.is_empty() && !name.is_empty() && !name.contains('/') =>
+        {
+            Ok(HeldName::Called {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            })
+        }
+        _ => text.parse().map(HeldName::This),
+    })
+}
+
+/// As long as a WorkloadPosture has room for.
+fn reason(text: &str) -> Result<String, String> {
+    match text.trim().len() {
+        1..=1024 => Ok(text.trim().to_owned()),
+        _ => Err("a reason is a text of 1 to 1024 bytes".to_owned()),
+    }
 }
 
 /// Take a workload back, from block to audit or to learning
@@ -929,6 +1021,40 @@ pub(crate) struct Journal {
     /// How it is shown
     #[arg(short, long, value_enum, default_value_t = TableFormat::Table)]
     pub(crate) format: TableFormat,
+}
+
+/// Apply policies to the cluster, as Learner's own
+///
+/// By server-side apply with the field manager 'learner'; what somebody else has set is not overwritten,
+/// and they are named. Each policy gets the label app.kubernetes.io/managed-by: learner, and as annotations
+/// the hash of its document and what the nodes of the cluster have told of the workloads that it selects.
+/// All are checked by the server, webhooks included, before the first is applied.
+///
+/// KubeArmor denies writes to what a readOnly rule allows, and access by others to what an ownerOnly rule
+/// allows, under audit too. A policy with such rules is not applied while the posture of its namespace is
+/// not block, unless three whole runs of each workload show that the rules deny nothing.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+                  learner recommend -n shop --cluster && learner apply\n  \
+                  learner apply --dry-run=server out/shop-web\n  \
+                  learner recommend -n shop --cluster -o - | learner apply -\n\n\
+                  Exit code 1: a policy was not applied since it would deny under audit; 2: the server\n\
+                  refused something, and nothing was applied.")]
+pub(crate) struct Apply {
+    /// Policies: a YAML file, a directory (all .yaml and .yml below it that are not hidden), or '-' for
+    /// standard input
+    #[arg(value_name = "FILE", default_value = "out")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Let the server check everything, and change nothing
+    #[arg(long, value_enum, value_name = "WHERE")]
+    pub(crate) dry_run: Option<DryRun>,
+}
+
+/// Who tries it out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DryRun {
+    /// The API server, with its webhooks
+    Server,
 }
 
 /// Print the definitions of Learner's resources for a cluster

@@ -10,9 +10,14 @@ use learner::diff::{
 use learner::generalize::Dialect;
 use learner::policy::meaning::Enforcer;
 use learner::policy::{Policy, to_yaml};
+use learner::profile::Evidence;
 use learner::recommend::Criteria;
 use learner::recording::path_fields;
 use serde::Serialize;
+
+mod drift;
+
+use drift::Written;
 
 use crate::Verdict;
 use crate::answer::{Answer, is_dash, lines};
@@ -31,40 +36,68 @@ pub(crate) fn run(global: &Global, args: &args::Diff) -> Result<Verdict, Failure
     if named.filter(|path| is_dash(path)).count() > 1 {
         return Err(Failure::StandardInputTwice);
     }
-    if args.applied.is_empty() {
-        return Err(Failure::NoApplied);
-    }
-    let mut suggested = match &args.suggested {
+    let suggested = match &args.suggested {
         Some(path) => applied::read(std::slice::from_ref(path))?,
         None => Vec::new(),
     };
-    let mut applied = Applied::Files(&args.applied).read()?;
+    if args.cluster {
+        return drift::run(args, &suggested);
+    }
+    if args.applied.is_empty() {
+        return Err(Failure::NoApplied);
+    }
+    let applied = Applied::Files(&args.applied).read()?;
     let Recorded {
         evidence,
         forgotten,
         ledger,
         place,
     } = recorded(global, &args.which, &args.from)?;
+    let enforcer = args.enforcer.unwrap_or(Enforcer::Bpf);
+    let mut suggested = suggested;
     if args.suggested.is_none() {
         if evidence.runs().is_empty() {
-            return Err(Failure::Nothing(format!(
-                "nothing to compare: {}",
-                args.which.nothing_in(&place)
-            )));
+            return Err(nothing_in(args, &place));
         }
         let criteria = Criteria {
-            tightness: args.tightness.unwrap_or_default(),
-            enforcer: match args.enforcer {
-                Enforcer::Bpf | Enforcer::Learner => Dialect::Bpf,
-                Enforcer::AppArmor => Dialect::AppArmor,
-            },
             forgotten,
             ledger,
-            ..Criteria::default()
+            ..criteria(args, enforcer)
         };
         let made = recommended(&evidence, &criteria).made;
         suggested.extend(made.into_iter().map(|one| one.policy));
     }
+    let diff = compared(args, suggested, applied, &evidence, enforcer)?;
+    let mut answer = Answer::begin();
+    answer.print(&shown(args.format, &[(enforcer, diff.clone())], &[]))?;
+    answer.end()?;
+    Ok(verdict(&[(enforcer, diff)]))
+}
+
+/// What is recommended for a comparison.
+fn criteria(args: &args::Diff, enforcer: Enforcer) -> Criteria {
+    Criteria {
+        tightness: args.tightness.unwrap_or_default(),
+        enforcer: match enforcer {
+            Enforcer::Bpf | Enforcer::Learner => Dialect::Bpf,
+            Enforcer::AppArmor => Dialect::AppArmor,
+        },
+        ..Criteria::default()
+    }
+}
+
+fn nothing_in(args: &args::Diff, place: &str) -> Failure {
+    let nothing = args.which.nothing_in(place);
+    Failure::Nothing(format!("nothing to compare: {nothing}"))
+}
+
+fn compared(
+    args: &args::Diff,
+    mut suggested: Vec<Policy>,
+    mut applied: Vec<Policy>,
+    evidence: &Evidence,
+    enforcer: Enforcer,
+) -> Result<Diff, Failure> {
     let mut missing = "nothing to compare: no policy is suggested".to_owned();
     if let Some(namespace) = &args.which.namespace {
         let is_meant = |policy: &Policy| policy.namespace().is_none_or(|own| own == namespace);
@@ -76,7 +109,7 @@ pub(crate) fn run(global: &Global, args: &args::Diff) -> Result<Verdict, Failure
     if suggested.is_empty() {
         return Err(Failure::Nothing(missing));
     }
-    let diff = diff(&applied, &suggested, &evidence, args.enforcer);
+    let diff = diff(&applied, &suggested, evidence, enforcer);
     for policy in &diff.for_hosts {
         tracing::warn!(
             "{policy} was not compared: a KubeArmorHostPolicy selects hosts, never containers"
@@ -87,32 +120,53 @@ pub(crate) fn run(global: &Global, args: &args::Diff) -> Result<Verdict, Failure
             "nothing to compare: none of the policies selects a container".to_owned(),
         ));
     }
-    let mut answer = Answer::begin();
-    match args.format {
-        ValueFormat::Table => answer.print(&table(&diff))?,
-        ValueFormat::Json => {
-            let value = serde_json::to_value(Report::from(&diff)).unwrap_or_default();
-            answer.print(&format!("{value:#}\n"))?;
-        }
-        ValueFormat::Yaml => answer.print(&to_yaml(&Report::from(&diff)))?,
+    Ok(diff)
+}
+
+fn verdict(diffs: &[(Enforcer, Diff)]) -> Verdict {
+    match diffs.iter().all(|(_, diff)| diff.is_same()) {
+        true => Verdict::Done,
+        false => Verdict::No,
     }
-    answer.end()?;
-    Ok(if diff.is_same() {
-        Verdict::Done
-    } else {
-        Verdict::No
-    })
+}
+
+/// The whole answer. `written`: whose the applied policies are, where that is known.
+fn shown(format: ValueFormat, diffs: &[(Enforcer, Diff)], written: &[Written]) -> String {
+    let report = || Report::new(diffs, written);
+    match format {
+        ValueFormat::Table => {
+            let mut text: String = diffs.iter().map(|(_, diff)| elsewhere(diff)).collect();
+            for (enforcer, diff) in diffs {
+                if diffs.len() > 1 {
+                    text.push_str(&format!("Enforcer {enforcer}\n"));
+                }
+                text.push_str(&table(diff));
+            }
+            text.push_str(&drift::table(written));
+            text
+        }
+        ValueFormat::Json => {
+            let value = serde_json::to_value(report()).unwrap_or_default();
+            format!("{value:#}\n")
+        }
+        ValueFormat::Yaml => to_yaml(&report()),
+    }
 }
 
 #[derive(Serialize)]
 struct Report {
     same: bool,
     workloads: Vec<Workload>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    policies: Vec<Written>,
 }
 
 #[derive(Serialize)]
 struct Workload {
     workload: String,
+    /// Where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enforcer: Option<String>,
     same: bool,
     elsewhere: Vec<Elsewhere>,
     replaced: Vec<String>,
@@ -185,11 +239,23 @@ struct KeyCount {
     limit: Option<usize>,
 }
 
-impl From<&Diff> for Report {
-    fn from(diff: &Diff) -> Self {
+impl Report {
+    fn new(diffs: &[(Enforcer, Diff)], written: &[Written]) -> Self {
+        let of = |enforcer: Enforcer, container: &Container| Workload {
+            enforcer: (diffs.len() > 1).then(|| enforcer.to_string()),
+            ..Workload::from(container)
+        };
         Self {
-            same: diff.is_same(),
-            workloads: diff.containers.iter().map(Workload::from).collect(),
+            same: verdict(diffs) == Verdict::Done,
+            workloads: diffs
+                .iter()
+                .flat_map(|(enforcer, diff)| {
+                    diff.containers
+                        .iter()
+                        .map(|container| of(*enforcer, container))
+                })
+                .collect(),
+            policies: written.to_vec(),
         }
     }
 }
@@ -204,6 +270,7 @@ impl From<&Container> for Workload {
         } = comparison.keys;
         Self {
             workload: container.name.clone(),
+            enforcer: None,
             same: comparison.is_same(),
             elsewhere: container
                 .elsewhere
@@ -292,7 +359,8 @@ impl From<&RuleChange> for Rule {
     }
 }
 
-fn table(diff: &Diff) -> String {
+/// What policies from elsewhere change.
+fn elsewhere(diff: &Diff) -> String {
     let mut text = String::new();
     for container in &diff.containers {
         for elsewhere in &container.elsewhere {
@@ -312,10 +380,11 @@ fn table(diff: &Diff) -> String {
             }
         }
     }
-    for container in &diff.containers {
-        text.push_str(&of_container(container));
-    }
     text
+}
+
+fn table(diff: &Diff) -> String {
+    diff.containers.iter().map(of_container).collect()
 }
 
 fn of_container(container: &Container) -> String {

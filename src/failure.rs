@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use learner::agent::AgentError;
 use learner::agent::config::BadConfig;
 use learner::books::BooksError;
+use learner::cluster::ClusterError;
+use learner::cluster::standings::BadStanding;
+use learner::job::JobError;
 use learner::policy::BadPolicy;
 use learner::recording::RecordingError;
 use learner::session::SessionError;
@@ -31,6 +34,18 @@ pub(crate) enum Failure {
     /// The agent could not run.
     #[error(transparent)]
     Agent(#[from] AgentError),
+    /// The API server of the cluster refused it, or cannot be reached.
+    #[error(transparent)]
+    Cluster(Box<ClusterError>),
+    /// A promotion job of the cluster was broken off.
+    #[error(transparent)]
+    Job(Box<JobError>),
+    /// What is kept of a workload in the cluster was changed.
+    #[error(transparent)]
+    Standing(#[from] BadStanding),
+    /// The connection could not be set up.
+    #[error("connecting to the cluster cannot be set up: {0}")]
+    Connection(#[source] io::Error),
     /// A configuration that is none.
     #[error("{}: {source}", path.display())]
     Config {
@@ -81,6 +96,18 @@ pub(crate) enum Failure {
     /// Parquet would only garble it.
     #[error("standard output is a terminal and Parquet is binary: name a file with -o FILE")]
     BinaryOnTerminal,
+}
+
+impl From<ClusterError> for Failure {
+    fn from(error: ClusterError) -> Self {
+        Self::Cluster(Box::new(error))
+    }
+}
+
+impl From<JobError> for Failure {
+    fn from(error: JobError) -> Self {
+        Self::Job(Box::new(error))
+    }
 }
 
 impl Failure {

@@ -9,7 +9,9 @@ mod agent;
 mod alerts;
 mod answer;
 mod applied;
+mod apply;
 mod args;
+mod cluster;
 mod completions;
 mod court;
 mod crd;
@@ -19,6 +21,7 @@ mod diff;
 mod export;
 mod failure;
 mod forget;
+mod hold;
 mod import;
 mod journal;
 mod kubearmor;
@@ -87,6 +90,8 @@ fn main() -> ExitCode {
         Verb::Alerts(args) => alerts::run(&global, &args),
         Verb::Accept(args) => accept::run(&global, &args),
         Verb::Journal(args) => journal::run(&global, &args),
+        Verb::Hold(args) => hold::run(&args),
+        Verb::Apply(args) => apply::run(&args),
         Verb::Crd(_) => crd::run(),
         Verb::Completions(args) => completions::run(&args),
     };

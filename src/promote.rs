@@ -1,5 +1,6 @@
 //! `learner promote`.
 
+use learner::generalize::Dialect;
 use learner::posture::Standing;
 use learner::promotion::{
     At, Change, Figures, Listed, Reason, Review, Verdict as Ruling, sentences,
@@ -7,6 +8,8 @@ use learner::promotion::{
 use learner::quarantine::Include;
 use learner::span::Shown;
 use serde::Serialize;
+
+mod cluster;
 
 use crate::Verdict;
 use crate::answer::Answer;
@@ -17,15 +20,16 @@ use crate::talk::visible;
 use crate::telemetry;
 
 pub(crate) fn run(global: &Global, args: &Promote) -> Result<Verdict, Failure> {
+    if args.cluster {
+        return cluster::run(global, args);
+    }
     let mut court = Court::open(global)?;
-    court.enforcer = args.enforcer;
+    court.enforcer = args.enforcer.unwrap_or(Dialect::Learner);
     court.tightness = args.tightness.unwrap_or_default();
     court.include = Include::from(args.include.clone());
     court.interruptions = telemetry::interruptions(global, &args.kubearmor, now())?;
     let criteria = args.gate.criteria();
-    let mut rows = Vec::new();
-    let mut answer = Answer::begin();
-    let mut verdict = Verdict::Done;
+    let mut saying = Saying::begin(args);
     // One workload at a time, so that memory does not grow with the store.
     for workload in court.workloads(&args.which) {
         let evidence = court.evidence(&workload)?;
@@ -34,30 +38,60 @@ pub(crate) fn run(global: &Global, args: &Promote) -> Result<Verdict, Failure> {
                 "{}: nothing was seen to succeed that a policy could allow",
                 visible(&workload.to_string())
             );
-            verdict = Verdict::No;
+            saying.verdict = Verdict::No;
             continue;
         };
         let after = review.decision.as_ref().map(|one| one.standing.clone());
         if let Some(decided) = review.decision.take().filter(|_| !args.dry_run) {
             court.stored.decide(decided)?;
         }
+        saying.say(&review, after.as_ref())?;
+    }
+    saying.end()
+}
+
+/// The answer, one review after another.
+struct Saying {
+    format: TableFormat,
+    dry_run: bool,
+    rows: Vec<Row>,
+    answer: Answer,
+    verdict: Verdict,
+}
+
+impl Saying {
+    fn begin(args: &Promote) -> Self {
+        Self {
+            format: args.format,
+            dry_run: args.dry_run,
+            rows: Vec::new(),
+            answer: Answer::begin(),
+            verdict: Verdict::Done,
+        }
+    }
+
+    fn say(&mut self, review: &Review, after: Option<&Standing>) -> Result<(), Failure> {
         if !matches!(review.verdict, Ruling::Promote | Ruling::Stay) {
-            verdict = Verdict::No;
+            self.verdict = Verdict::No;
         }
-        match args.format {
+        match self.format {
             TableFormat::Table => {
-                let line = said(&review, after.as_ref(), args.dry_run);
-                answer.print(&format!("{}\n", visible(&line)))?;
+                let line = said(review, after, self.dry_run);
+                self.answer.print(&format!("{}\n", visible(&line)))?;
             }
-            TableFormat::Json => rows.push(Row::of(&review, after.as_ref(), args.dry_run)),
+            TableFormat::Json => self.rows.push(Row::of(review, after, self.dry_run)),
         }
+        Ok(())
     }
-    if args.format == TableFormat::Json {
-        let value = serde_json::to_value(&rows).unwrap_or(serde_json::Value::Null);
-        answer.print(&format!("{value:#}\n"))?;
+
+    fn end(mut self) -> Result<Verdict, Failure> {
+        if self.format == TableFormat::Json {
+            let value = serde_json::to_value(&self.rows).unwrap_or(serde_json::Value::Null);
+            self.answer.print(&format!("{value:#}\n"))?;
+        }
+        self.answer.end()?;
+        Ok(self.verdict)
     }
-    answer.end()?;
-    Ok(verdict)
 }
 
 /// `shop/Deployment/cart/cart: held in audit: 2 of 3 whole runs; 6h 12m of 24h quiet`.

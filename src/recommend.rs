@@ -2,23 +2,30 @@
 
 use std::collections::BTreeSet;
 
+use learner::cluster::standings::Standings;
 use learner::policy::meaning::Posture;
 use learner::profile::Evidence;
 use learner::quarantine::Include;
-use learner::recommend::{Criteria, Recommendation, Stage, recommend};
+use learner::recommend::{Criteria, Recommendation, Refusal, Stage, recommend, recommend_merged};
+use learner::shared::Merged;
 use learner::workload::Workload;
 
 use crate::Verdict;
 use crate::answer::is_dash;
 use crate::args::{Global, Making, Recommend, Which};
+use crate::cluster;
 use crate::failure::Failure;
 use crate::policies;
 use crate::selection::{Recorded, recorded};
 use crate::talk::visible;
 
 pub(crate) fn run(global: &Global, args: &Recommend) -> Result<Verdict, Failure> {
-    let Some(Made { made, workloads }) = make(global, &args.which, &args.making, &args.from)?
-    else {
+    let made = if args.cluster {
+        made_of_cluster(&args.which, &criteria(&args.making))?
+    } else {
+        make(global, &args.which, &args.making, &args.from)?
+    };
+    let Some(Made { made, workloads }) = made else {
         return Ok(Verdict::No);
     };
     for recommendation in &made {
@@ -72,6 +79,38 @@ pub(crate) fn make(
     Ok(Some(recommended(&evidence, &criteria)))
 }
 
+/// A recommendation for each workload that is meant of what the nodes of the cluster have told; `None`,
+/// and said, if there is no workload.
+fn made_of_cluster(which: &Which, criteria: &Criteria) -> Result<Option<Made>, Failure> {
+    let namespace = which.namespace.as_deref();
+    let (merged, ledger) = cluster::with(async |client| {
+        let merged = cluster::told(&client, namespace).await?;
+        let standings = Standings::read(&client, namespace).await?;
+        Ok((merged, standings.ledger()?))
+    })?;
+    let criteria = Criteria {
+        ledger,
+        ..criteria.clone()
+    };
+    let made = of_merged(which, &merged, &criteria);
+    if made.is_none() {
+        let nothing = which.nothing_in("the cluster");
+        tracing::warn!("nothing to recommend: {nothing}");
+    }
+    Ok(made)
+}
+
+/// A recommendation for each workload that is meant of what nodes have told; `None` if there is no
+/// workload.
+pub(crate) fn of_merged(which: &Which, merged: &Merged, criteria: &Criteria) -> Option<Made> {
+    let workloads = cluster::workloads(which, merged.evidence());
+    let made = |workload: &Workload| said(workload, recommend_merged(workload, merged, criteria));
+    (!workloads.is_empty()).then(|| Made {
+        made: workloads.iter().filter_map(made).collect(),
+        workloads: workloads.len(),
+    })
+}
+
 /// A recommendation for each workload of the evidence; why there is none for one is said.
 pub(crate) fn recommended(evidence: &Evidence, criteria: &Criteria) -> Made {
     let workloads: BTreeSet<&Workload> = evidence.runs().keys().map(|key| &key.workload).collect();
@@ -90,14 +129,17 @@ pub(crate) fn one(
     evidence: &Evidence,
     criteria: &Criteria,
 ) -> Option<Recommendation> {
-    recommend(workload, evidence, criteria)
-        .inspect_err(|refusal| {
-            tracing::warn!(
-                "no policy for {}: {refusal}",
-                visible(&workload.to_string())
-            );
-        })
-        .ok()
+    said(workload, recommend(workload, evidence, criteria))
+}
+
+fn said(workload: &Workload, made: Result<Recommendation, Refusal>) -> Option<Recommendation> {
+    made.inspect_err(|refusal| {
+        tracing::warn!(
+            "no policy for {}: {refusal}",
+            visible(&workload.to_string())
+        );
+    })
+    .ok()
 }
 
 /// What policies are made by, as typed.

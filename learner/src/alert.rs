@@ -14,6 +14,7 @@ use crate::observation::Moment;
 use crate::posture::Revision;
 use crate::profile::{RunProfile, Sighting};
 use crate::quarantine::{Lineage, Whose, is_denied};
+use crate::shared::Merged;
 use crate::workload::RunKey;
 
 /// An act that the candidate denies, over all the runs of a revision that showed it.
@@ -125,47 +126,104 @@ pub fn alerts_besides(
     let refused_before: BTreeSet<Act> =
         refused_before.iter().cloned().chain(refused_here).collect();
     let include = frozen.candidate().include();
-    let mut alerts: BTreeMap<Act, Alert> = BTreeMap::new();
-    for (key, run) in runs() {
+    let sightings = runs().flat_map(|(key, run)| {
         let lineage = Lineage::of(run, &include);
-        for (behavior, seen) in &run.seen {
-            if !frozen.freeze().judges(seen.last) {
-                continue;
-            }
-            let Some(found) = judge(behavior, *seen, frozen, &refused_before) else {
-                continue;
-            };
-            let whose = whose(
-                lineage.whose(behavior, *seen),
+        run.seen.iter().map(move |(behavior, seen)| Told {
+            key,
+            run,
+            behavior,
+            seen: *seen,
+            whose: lineage.whose(behavior, *seen),
+        })
+    });
+    gather(revision, sightings, frozen, tombstones, &refused_before)
+}
+
+/// As [`alerts`], of what the nodes of a cluster have told. Whose doing it was is what they say.
+pub fn alerts_told(
+    revision: &Revision,
+    merged: &Merged,
+    frozen: &Frozen,
+    tombstones: &Tombstones,
+) -> Vec<Alert> {
+    let blocked = frozen.freeze().blocked;
+    let sightings = || {
+        merged
+            .sightings(revision)
+            .map(|(key, run, behavior, seen, whose)| Told {
+                key,
                 run,
-                (behavior, *seen),
-                frozen,
-            );
-            let act = Act::of(behavior);
-            let alert = Alert {
-                id: ActId::of(&revision.workload, &act),
-                revision: revision.clone(),
-                kind: found.kind,
-                why: found.why,
-                count: seen.count,
-                first: since(frozen.freeze().judged_from, *seen),
-                last: seen.last,
-                runs: BTreeSet::from([key.run.clone()]),
-                uid: behavior.uid,
+                behavior,
+                seen,
                 whose,
-                dismissed: tombstones.bury(&revision.workload, behavior),
-                denial: blocked
-                    .filter(|at| found.is_denied && whose != Whose::Outside && seen.last >= *at)
-                    .map(|at| since(Some(at), *seen)),
-                act: act.clone(),
-            };
-            match alerts.entry(act) {
-                std::collections::btree_map::Entry::Vacant(slot) => {
-                    slot.insert(alert);
-                }
-                std::collections::btree_map::Entry::Occupied(mut slot) => {
-                    slot.get_mut().join(alert);
-                }
+            })
+    };
+    let refused_before = sightings()
+        .filter(|told| {
+            is_denied(&told.behavior.result) && blocked.is_none_or(|at| told.seen.first < at)
+        })
+        .map(|told| Act::of(told.behavior))
+        .collect();
+    gather(revision, sightings(), frozen, tombstones, &refused_before)
+}
+
+/// A sighting, and whose doing it says it was.
+struct Told<'a> {
+    key: &'a RunKey,
+    run: &'a RunProfile,
+    behavior: &'a Behavior,
+    seen: Sighting,
+    whose: Whose,
+}
+
+fn gather<'a>(
+    revision: &Revision,
+    sightings: impl Iterator<Item = Told<'a>>,
+    frozen: &Frozen,
+    tombstones: &Tombstones,
+    refused_before: &BTreeSet<Act>,
+) -> Vec<Alert> {
+    let blocked = frozen.freeze().blocked;
+    let mut alerts: BTreeMap<Act, Alert> = BTreeMap::new();
+    for told in sightings {
+        let Told {
+            key,
+            run,
+            behavior,
+            seen,
+            whose: known,
+        } = told;
+        if !frozen.freeze().judges(seen.last) {
+            continue;
+        }
+        let Some(found) = judge(behavior, seen, frozen, refused_before) else {
+            continue;
+        };
+        let whose = whose(known, run, (behavior, seen), frozen);
+        let act = Act::of(behavior);
+        let alert = Alert {
+            id: ActId::of(&revision.workload, &act),
+            revision: revision.clone(),
+            kind: found.kind,
+            why: found.why,
+            count: seen.count,
+            first: since(frozen.freeze().judged_from, seen),
+            last: seen.last,
+            runs: BTreeSet::from([key.run.clone()]),
+            uid: behavior.uid,
+            whose,
+            dismissed: tombstones.bury(&revision.workload, behavior),
+            denial: blocked
+                .filter(|at| found.is_denied && whose != Whose::Outside && seen.last >= *at)
+                .map(|at| since(Some(at), seen)),
+            act: act.clone(),
+        };
+        match alerts.entry(act) {
+            std::collections::btree_map::Entry::Vacant(slot) => {
+                slot.insert(alert);
+            }
+            std::collections::btree_map::Entry::Occupied(mut slot) => {
+                slot.get_mut().join(alert);
             }
         }
     }

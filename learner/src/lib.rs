@@ -4,8 +4,9 @@
 //! The floors, lowest first: vocabulary ([`workload`], [`behavior`], [`act`], [`observation`],
 //! [`path`], [`mention`], [`span`], [`digest`], [`visible`]), judgement ([`profile`], [`quarantine`],
 //! [`readiness`], [`policy`], [`generalize`], [`recommend`], [`report`], [`simulation`], [`mod@diff`],
-//! [`shared`], [`posture`], [`candidate`], [`alert`], [`promotion`], [`journal`]), edges ([`cluster`], [`kernel`],
-//! [`host`], [`store`], [`recording`], [`telemetry`]), composition ([`session`], [`agent`], [`books`]). A module uses only what
+//! [`shared`], [`posture`], [`candidate`], [`alert`], [`promotion`], [`journal`], [`staging`]), edges ([`cluster`], [`kernel`],
+//! [`host`], [`store`], [`recording`], [`telemetry`]), composition ([`session`], [`agent`], [`books`],
+//! [`job`]). A module uses only what
 //! is below it, and edges do not use one another.
 #![forbid(unsafe_code)]
 
@@ -37,6 +38,7 @@ pub mod recommend;
 pub mod report;
 pub mod shared;
 pub mod simulation;
+pub mod staging;
 
 #[cfg(feature = "cluster")]
 pub mod cluster;
@@ -48,4 +50,6 @@ pub mod telemetry;
 
 pub mod agent;
 pub mod books;
+#[cfg(feature = "cluster")]
+pub mod job;
 pub mod session;

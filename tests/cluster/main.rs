@@ -4,8 +4,12 @@
 //! `tests/cluster/apiserver build` has made. Without them the tests are left out, aloud; with `CI` set they
 //! fail instead.
 
+mod applying;
 mod definitions;
+mod drift;
 mod inventory;
+mod promoting;
+mod recommending;
 mod refusals;
 mod sharing;
 mod world;

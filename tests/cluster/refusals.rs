@@ -110,6 +110,53 @@ fn each_verb_that_is_not_given_is_named() {
     });
 }
 
+/// The same of what only reads.
+#[test]
+fn each_right_of_recommend_and_diff_that_is_not_given_is_named() {
+    let Some(world) = bare() else { return };
+    world.run(async |world| {
+        world.define().await;
+        world.define_kubearmor().await;
+        let namespace = world.namespace().await;
+        let revision = revision(&namespace);
+        let part = part(&revision, "a", &["/etc/one".to_owned()]);
+        let writer = Writer::new(world.admin(), "node-1");
+        writer
+            .write(&revision, Moment(0), &part)
+            .await
+            .expect("written");
+        let list = &["list"][..];
+        let rights = [
+            "workloadevidences.learner.dev",
+            "workloadpostures.learner.dev",
+            "nodes",
+            "kubearmorpolicies.security.kubearmor.com",
+            "kubearmorclusterpolicies.security.kubearmor.com",
+        ];
+        let recommend: &[&str] = &["recommend", "-n", &namespace, "--cluster", "-o", "-"];
+        let diff: &[&str] = &["diff", "-n", &namespace, "--cluster"];
+        for missing in rights {
+            let given = |resource| if resource == missing { &[][..] } else { list };
+            world
+                .allow(&rights.map(|resource| (given(resource), resource)))
+                .await;
+            for args in [recommend, diff] {
+                let said = world.learner_as("limited", args, "");
+                if args == recommend && !missing.ends_with("learner.dev") {
+                    assert_eq!(said.code, 0, "{said:?}");
+                    continue;
+                }
+                assert_eq!((said.code, said.out.as_str()), (2, ""), "{said:?}");
+                let step = format!("has to give the verb 'list' on '{missing}'");
+                assert!(said.err.contains(&step), "{said:?}");
+            }
+        }
+        world.allow(&rights.map(|resource| (list, resource))).await;
+        let said = world.learner_as("limited", diff, "");
+        assert_eq!(said.code, 1, "{said:?}");
+    });
+}
+
 #[test]
 fn a_cluster_without_the_definitions_says_how_to_give_them() {
     let Some(world) = bare() else { return };

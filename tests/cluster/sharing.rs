@@ -27,7 +27,7 @@ pub(crate) fn revision(namespace: &str) -> Revision {
     }
 }
 
-fn done(op: Op, path: &str, source: &str) -> Behavior {
+pub(crate) fn done(op: Op, path: &str, source: &str) -> Behavior {
     Behavior {
         op,
         path: AbsPath::try_from(path).expect("absolute"),
@@ -42,17 +42,43 @@ fn done(op: Op, path: &str, source: &str) -> Behavior {
 
 /// What a node has seen: one whole run that read these.
 pub(crate) fn part(revision: &Revision, run: &str, reads: &[String]) -> Part {
-    let mut profile = RunProfile {
-        labels: [("app".to_owned(), "web".to_owned())].into(),
-        start: Some(Moment(AT)),
-        stop: Some(Moment(AT + 1_000)),
-        ..RunProfile::default()
-    };
-    let exec = done(Op::Exec, "/usr/bin/web", "/usr/bin/containerd-shim");
     let reads = reads
         .iter()
         .map(|path| done(Op::Open(Access::Read), path, "/usr/bin/web"));
-    for (behavior, at) in [exec].into_iter().chain(reads).zip(AT..) {
+    let (key, profile) = whole(revision, run, Moment(AT), reads);
+    Part::of(&[(&key, &profile)])
+}
+
+/// What a node has seen: whole runs that read a file and did these, one after another.
+pub(crate) fn many_runs(revision: &Revision, runs: &[&str], more: &[Behavior]) -> Part {
+    let read = done(Op::Open(Access::Read), "/etc/web.conf", "/usr/bin/web");
+    let runs: Vec<_> = runs
+        .iter()
+        .zip((0..).map(|number| Moment(AT + number * 10_000_000)))
+        .map(|(run, at)| {
+            let done = more.iter().chain([&read]).cloned();
+            whole(revision, run, at, done)
+        })
+        .collect();
+    let runs: Vec<_> = runs.iter().map(|(key, run)| (key, run)).collect();
+    Part::of(&runs)
+}
+
+/// A run that began then, was watched whole, and did these.
+pub(crate) fn whole(
+    revision: &Revision,
+    run: &str,
+    began: Moment,
+    done_then: impl IntoIterator<Item = Behavior>,
+) -> (RunKey, RunProfile) {
+    let mut profile = RunProfile {
+        labels: [("app".to_owned(), "web".to_owned())].into(),
+        start: Some(began),
+        stop: Some(Moment(began.0 + 1_000_000)),
+        ..RunProfile::default()
+    };
+    let exec = done(Op::Exec, "/usr/bin/web", "/usr/bin/containerd-shim");
+    for (behavior, at) in [exec].into_iter().chain(done_then).zip(began.0..) {
         let seen = Sighting {
             count: 1,
             first: Moment(at),
@@ -65,20 +91,20 @@ pub(crate) fn part(revision: &Revision, run: &str, reads: &[String]) -> Part {
         image: revision.image.clone(),
         run: run.to_owned(),
     };
-    Part::of(&[(&key, &profile)])
+    (key, profile)
 }
 
-fn paths(all: &[&str]) -> Vec<String> {
+pub(crate) fn paths(all: &[&str]) -> Vec<String> {
     all.iter().map(|path| (*path).to_owned()).collect()
 }
 
-async fn write(client: Client, node: &str, revision: &Revision, part: &Part) -> Written {
+pub(crate) async fn write(client: Client, node: &str, revision: &Revision, part: &Part) -> Written {
     let writer = Writer::new(client, node);
     let written = writer.write(revision, Moment(AT), part).await;
     written.unwrap_or_else(|error| panic!("{error}"))
 }
 
-async fn policy(world: &Connected, namespace: &str) -> String {
+pub(crate) async fn policy(world: &Connected, namespace: &str) -> String {
     let read = read(&world.admin(), Some(namespace)).await;
     let read = read.unwrap_or_else(|error| panic!("{error}"));
     assert!(

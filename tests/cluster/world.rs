@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, ResourceQuota};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::GroupVersionKind;
 use kube::{Client, Config};
 use learner::cluster::WorkloadEvidence;
 use serde_json::{Value, json};
@@ -116,7 +118,10 @@ pub(crate) fn world() -> Option<World> {
     }
     let server = Arc::new(Server::start());
     let world = World { server };
-    world.run(async |world| world.define().await);
+    world.run(async |world| {
+        world.define().await;
+        world.define_kubearmor().await;
+    });
     *shared = Arc::downgrade(&world.server);
     Some(world)
 }
@@ -126,6 +131,14 @@ pub(crate) fn bare() -> Option<World> {
     may_run().then(|| World {
         server: Arc::new(Server::start()),
     })
+}
+
+/// What the command line answered.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 /// A connected test.
@@ -183,6 +196,148 @@ impl Connected {
         panic!("the resources are not served after 30 s");
     }
 
+    /// Defines KubeArmor's policies, and waits until they are served: from the directory KUBEARMOR_CRDS, or
+    /// with a schema that takes anything.
+    pub(crate) async fn define_kubearmor(&self) {
+        let client = self.admin();
+        let definitions: Api<DynamicObject> = Api::all_with(client.clone(), &crd_resource());
+        for (kind, scope) in [
+            ("KubeArmorPolicy", "Namespaced"),
+            ("KubeArmorClusterPolicy", "Cluster"),
+        ] {
+            let definition = match std::env::var_os("KUBEARMOR_CRDS") {
+                Some(dir) => {
+                    let file = Path::new(&dir).join(format!("{kind}.yaml"));
+                    let text = std::fs::read_to_string(&file);
+                    let text = text.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+                    serde_yaml::from_str(&text).expect("YAML")
+                }
+                None => serde_json::from_value(anything(kind, scope)).expect("an object"),
+            };
+            let how = PostParams::default();
+            let made = definitions.create(&how, &definition).await;
+            made.unwrap_or_else(|error| panic!("{kind}: {error}"));
+            let api: Api<DynamicObject> = Api::all_with(client.clone(), &kubearmor(kind));
+            self.until_served(&api).await;
+        }
+    }
+
+    async fn until_served(&self, api: &Api<DynamicObject>) {
+        for _ in 0..300 {
+            if api.list(&Default::default()).await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("the resources are not served after 30 s");
+    }
+
+    /// Of one of KubeArmor's kinds; in a namespace, if it is told.
+    pub(crate) fn kubearmor(&self, kind: &str, namespace: Option<&str>) -> Api<DynamicObject> {
+        match namespace {
+            Some(namespace) => Api::namespaced_with(self.admin(), namespace, &kubearmor(kind)),
+            None => Api::all_with(self.admin(), &kubearmor(kind)),
+        }
+    }
+
+    /// Somebody else applies an object.
+    pub(crate) async fn foreign(&self, api: &Api<DynamicObject>, manager: &str, object: &Value) {
+        let name = object["metadata"]["name"].as_str().expect("a name");
+        let how = PatchParams::apply(manager).force();
+        let applied = api.patch(name, &how, &Patch::Apply(object)).await;
+        applied.unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+
+    /// Annotates a namespace by kubectl; nothing takes the annotation away.
+    pub(crate) async fn annotate(&self, namespace: &str, key: &str, value: Option<&str>) {
+        let api: Api<Namespace> = Api::all(self.admin());
+        let annotated = json!({"metadata": {"annotations": {key: value}}});
+        let patched = api
+            .patch(
+                namespace,
+                &PatchParams::default(),
+                &Patch::Merge(&annotated),
+            )
+            .await;
+        patched.expect("annotated");
+    }
+
+    /// No more objects of this resource may be made in the namespace.
+    pub(crate) async fn quota_that_is_full(&self, namespace: &str, resource: &str) {
+        let count = format!("count/{resource}");
+        let api: Api<ResourceQuota> = Api::namespaced(self.admin(), namespace);
+        let quota = json!({"metadata": {"name": "full"}, "spec": {"hard": {&count: "1"}}});
+        let quota = serde_json::from_value(quota).expect("a quota");
+        let made = api.create(&PostParams::default(), &quota).await;
+        made.expect("a quota");
+        // There is no controller that would count.
+        let counted = json!({"status": {"hard": {&count: "1"}, "used": {&count: "1"}}});
+        let how = PatchParams::default();
+        let counted = api
+            .patch_status("full", &how, &Patch::Merge(&counted))
+            .await;
+        counted.expect("counted");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+
+    /// Policies have to pass a webhook that does not answer.
+    pub(crate) async fn webhook_that_is_away(&self) {
+        let webhook = json!({
+            "metadata": {"name": "away"},
+            "webhooks": [{
+                "name": "away.example.org", "failurePolicy": "Fail", "timeoutSeconds": 1,
+                "sideEffects": "None", "admissionReviewVersions": ["v1"],
+                "clientConfig": {"url": "https://127.0.0.1:1/"},
+                "rules": [{
+                    "apiGroups": ["security.kubearmor.com"], "apiVersions": ["*"],
+                    "resources": ["*"], "operations": ["*"],
+                }],
+            }],
+        });
+        let api: Api<ValidatingWebhookConfiguration> = Api::all(self.admin());
+        let webhook = serde_json::from_value(webhook).expect("a webhook");
+        let made = api.create(&PostParams::default(), &webhook).await;
+        made.expect("a webhook");
+        // The server hears of it by a watch of its own.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
+
+    /// The command line, as the user who may do anything.
+    pub(crate) fn learner(&self, args: &[&str]) -> Said {
+        self.learner_as("admin", args, "")
+    }
+
+    /// The command line, as a program that goes on.
+    pub(crate) fn spawn(&self, args: &[&str]) -> std::process::Child {
+        let dir = self.server.dir.path();
+        let child = Command::new(LEARNER)
+            .args(args)
+            .env_clear()
+            .env("KUBECONFIG", dir.join("admin.kubeconfig"))
+            .stdout(std::process::Stdio::piped())
+            .spawn();
+        child.expect("learner runs")
+    }
+
+    pub(crate) fn learner_as(&self, user: &str, args: &[&str], stdin: &str) -> Said {
+        let dir = self.server.dir.path();
+        let output = assert_cmd::Command::new(LEARNER)
+            .args(args)
+            .current_dir(dir)
+            .env_clear()
+            .env("KUBECONFIG", dir.join(format!("{user}.kubeconfig")))
+            .env("HOME", dir)
+            .write_stdin(stdin)
+            .output()
+            .expect("learner runs");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+        Said {
+            code: output.status.code().unwrap_or(-1),
+            out: text(output.stdout),
+            err: text(output.stderr),
+        }
+    }
+
     /// A namespace of the test's own.
     pub(crate) async fn namespace(&self) -> String {
         let number = NAMES.fetch_add(1, Ordering::Relaxed);
@@ -233,7 +388,9 @@ impl Connected {
             .expect("a binding");
         // The authorizer hears of it by a watch of its own.
         for (verbs, resource) in given {
-            for verb in ["get", "list", "watch", "create", "patch", "delete"] {
+            for verb in [
+                "get", "list", "watch", "create", "update", "patch", "delete",
+            ] {
                 self.until_allowed(verb, resource, verbs.contains(&verb))
                     .await;
             }
@@ -242,8 +399,9 @@ impl Connected {
 
     async fn until_allowed(&self, verb: &str, resource: &str, wanted: bool) {
         let (resource, group) = resource.split_once('.').unwrap_or((resource, ""));
+        let (resource, of_it) = resource.split_once('/').unwrap_or((resource, ""));
         let review = json!({"spec": {"resourceAttributes": {
-            "verb": verb, "group": group, "resource": resource,
+            "verb": verb, "group": group, "resource": resource, "subresource": of_it,
         }}});
         let review: SelfSubjectAccessReview = serde_json::from_value(review).expect("a review");
         let api: Api<SelfSubjectAccessReview> = Api::all(self.limited());
@@ -279,4 +437,32 @@ impl Connected {
 fn crd_resource() -> ApiResource {
     use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
     ApiResource::erase::<CustomResourceDefinition>(&())
+}
+
+fn kubearmor(kind: &str) -> ApiResource {
+    let of = GroupVersionKind::gvk("security.kubearmor.com", "v1", kind);
+    ApiResource::from_gvk_with_plural(&of, &plural(kind))
+}
+
+fn plural(kind: &str) -> String {
+    kind.to_lowercase().replace("policy", "policies")
+}
+
+/// A definition whose objects may be anything.
+fn anything(kind: &str, scope: &str) -> Value {
+    let plural = plural(kind);
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{plural}.security.kubearmor.com")},
+        "spec": {
+            "group": "security.kubearmor.com", "scope": scope,
+            "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase()},
+            "versions": [{
+                "name": "v1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {
+                    "type": "object", "x-kubernetes-preserve-unknown-fields": true,
+                }},
+            }],
+        },
+    })
 }

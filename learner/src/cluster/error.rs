@@ -22,11 +22,21 @@ pub struct Doing {
 
 impl Doing {
     /// The verbs that RBAC has to give. Server-side apply of what is not there yet makes it, and the server
-    /// does not say which of the two is lacking.
+    /// does not say which of the two is lacking. Namespaces and what has a status are there.
     fn rights(&self) -> String {
+        let is_there = self.resource == "namespaces" || self.resource.contains('/');
         match self.verb {
-            "patch" => "verbs 'patch' and 'create'".to_owned(),
+            "patch" if !is_there => "verbs 'patch' and 'create'".to_owned(),
             verb => format!("verb '{verb}'"),
+        }
+    }
+
+    /// What defines the resource.
+    fn definition(&self) -> &'static str {
+        if self.resource.ends_with("security.kubearmor.com") {
+            "install KubeArmor, or apply its definitions"
+        } else {
+            "apply the definitions: learner crd | kubectl apply -f -"
         }
     }
 }
@@ -52,7 +62,7 @@ pub enum ClusterError {
     )]
     NoConfig(String),
     /// It does not answer.
-    #[error("{doing}: the API server does not answer: {cause}; it is tried again")]
+    #[error("{doing}: the API server does not answer: {cause}")]
     Unreachable {
         /// What was being done.
         doing: Doing,
@@ -76,9 +86,7 @@ pub enum ClusterError {
         message: String,
     },
     /// The resource is not defined.
-    #[error(
-        "{doing}: the cluster has no such resource; apply the definitions: learner crd | kubectl apply -f -"
-    )]
+    #[error("{doing}: the cluster has no such resource; {}", doing.definition())]
     NoDefinition {
         /// What was being done.
         doing: Doing,
@@ -102,13 +110,13 @@ pub enum ClusterError {
         fields: Vec<String>,
     },
     /// The object was changed meanwhile.
-    #[error("{doing}: it was changed meanwhile; it is read and tried again")]
+    #[error("{doing}: it was changed meanwhile; try it again")]
     Stale {
         /// What was being done.
         doing: Doing,
     },
     /// The server asks for patience.
-    #[error("{doing}: the API server has too much to do; it is tried again{}", after.map_or(String::new(), |after| format!(" after {} s", after.as_secs())))]
+    #[error("{doing}: the API server has too much to do; try it again{}", after.map_or(String::new(), |after| format!(" after {} s", after.as_secs())))]
     Busy {
         /// What was being done.
         doing: Doing,
@@ -167,7 +175,7 @@ impl ClusterError {
         let message = one_line(&status.message);
         match status.code {
             401 => Self::Unauthorized { doing, message },
-            403 if is_webhook(&message) => Self::Refused { doing, message },
+            403 if is_admission(&message) => Self::Refused { doing, message },
             403 => Self::Forbidden { doing, message },
             404 if is_undefined(status) => Self::NoDefinition { doing },
             404 => Self::NotFound { doing, message },
@@ -182,6 +190,16 @@ impl ClusterError {
             400 | 413 | 422 => Self::Refused { doing, message },
             _ => Self::Server { doing, message },
         }
+    }
+
+    /// Whether it is this object that is not taken, for the sake of another manager or of admission.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Conflict { .. } | Self::Refused { .. })
+    }
+
+    /// Whether the cluster does not have the resource.
+    pub fn is_undefined(&self) -> bool {
+        matches!(self, Self::NoDefinition { .. })
     }
 
     /// How long the server wants not to be asked, where it says so.
@@ -199,8 +217,12 @@ fn is_undefined(status: &Status) -> bool {
     status.details.as_ref().is_none_or(|of| of.name.is_empty())
 }
 
-fn is_webhook(message: &str) -> bool {
-    message.starts_with("admission webhook")
+/// A webhook, a quota, a namespace that is being deleted: all are forbidden too. Of rights that are lacking
+/// it is said what the user cannot do; or nothing, where an apply would make the object.
+fn is_admission(message: &str) -> bool {
+    let why = message.split_once(" is forbidden: ").map(|(_, why)| why);
+    let is_told = |why: &str| !why.trim().is_empty() && !why.contains(" cannot ");
+    message.starts_with("admission webhook") || why.is_some_and(is_told)
 }
 
 fn conflict(doing: Doing, status: &Status) -> ClusterError {
@@ -289,6 +311,18 @@ mod tests {
                 "refused: admission webhook \"w\"",
             ),
             (
+                r#"{"code":403,"message":"p is forbidden: User \"u\" cannot patch resource \"p\""}"#,
+                "the verbs 'patch' and 'create'",
+            ),
+            (
+                r#"{"code":403,"message":"p is forbidden: "}"#,
+                "the verbs 'patch' and 'create'",
+            ),
+            (
+                r#"{"code":403,"message":"p is forbidden: exceeded quota: q"}"#,
+                "refused: p is forbidden: exceeded quota: q",
+            ),
+            (
                 r#"{"code":404,"message":"404 page not found"}"#,
                 "learner crd | kubectl apply -f -",
             ),
@@ -314,7 +348,7 @@ mod tests {
             ),
             (
                 r#"{"code":429,"message":"slow","details":{"retryAfterSeconds":7}}"#,
-                "tried again after 7 s",
+                "try it again after 7 s",
             ),
             (r#"{"code":500,"message":"etcd\nis gone"}"#, "etcd is gone"),
         ] {

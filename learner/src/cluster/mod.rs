@@ -8,13 +8,22 @@ mod crd;
 mod error;
 mod evidence;
 pub mod inventory;
+pub mod lease;
+pub mod namespace;
+pub mod news;
+pub mod nodes;
 mod pace;
 mod piece;
+pub mod podfacts;
 mod pods;
+pub mod policies;
 mod posture;
 mod reader;
+pub mod standings;
 mod waiting;
 mod writer;
+
+pub use kube::Client;
 
 pub use crd::{API_VERSION, GROUP, VERSION, crds};
 pub use error::{ClusterError, Doing};
@@ -26,9 +35,9 @@ pub use pace::{Pace, Schedule};
 pub use piece::{BadPiece, MAX_OBJECT, part_of, pieces};
 pub use pods::{Change, Watch, connect};
 pub use posture::{
-    HoldSpec, JOURNAL_TAIL, JournalLine, PostureName, WorkloadPosture, WorkloadPostureSpec,
-    WorkloadPostureStatus,
+    CandidateRow, HoldSpec, JOURNAL_TAIL, JournalLine, PostureName, RevisionRow, WorkloadPosture,
+    WorkloadPostureSpec, WorkloadPostureStatus,
 };
-pub use reader::{Read, read};
+pub use reader::{Read, namespaces, read};
 pub use waiting::{Patience, Waiting};
 pub use writer::{Writer, Written};

@@ -505,7 +505,7 @@ pub(super) fn time(moment: Moment) -> String {
         .to_string()
 }
 
-fn moment(text: &str) -> Result<Moment, BadPiece> {
+pub(super) fn moment(text: &str) -> Result<Moment, BadPiece> {
     let time: jiff::Timestamp = text.parse().map_err(|_| BadPiece::Time(text.to_owned()))?;
     Ok(Moment(time.as_microsecond()))
 }

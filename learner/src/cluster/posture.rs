@@ -85,10 +85,68 @@ pub struct WorkloadPostureStatus {
     /// Complete runs, over all nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runs: Option<i64>,
+    /// The words for what keeps it where it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub held: Vec<String>,
+    /// Where its images stand: the last ones that something was decided of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 5))]
+    pub revisions: Vec<RevisionRow>,
+    /// The candidates that these are judged by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 5))]
+    pub candidates: Vec<CandidateRow>,
     /// The last entries of the journal, the last one last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub journal: Vec<JournalLine>,
+}
+
+/// Where an image stands.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RevisionRow {
+    /// The image.
+    #[schemars(length(max = 1024))]
+    pub image: String,
+    /// Its posture.
+    pub posture: PostureName,
+    /// Since when.
+    #[schemars(schema_with = "super::evidence::date_time")]
+    pub since: String,
+    /// SHA-256 of the candidate that it is judged by; none while learning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub candidate: Option<String>,
+    /// What was done from then on is judged; all, if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "maybe_date_time")]
+    pub judged_from: Option<String>,
+    /// Quiet time counts from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "maybe_date_time")]
+    pub window_from: Option<String>,
+    /// When it was last promoted to block.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "maybe_date_time")]
+    pub blocked: Option<String>,
+    /// Until when a denial of its own doing takes it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "maybe_date_time")]
+    pub canary_until: Option<String>,
+}
+
+/// A frozen candidate.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CandidateRow {
+    /// The policy document, to the byte.
+    #[schemars(length(max = 131072))]
+    pub policy: String,
+    /// What it was made by: enforcer, tightness, and what a person has included, as JSON.
+    #[schemars(length(max = 65536))]
+    pub made: String,
 }
 
 /// A posture.
@@ -106,6 +164,16 @@ fn maybe_posture(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
         "type": "string", "enum": ["learning", "audit", "block"], "nullable": true
     })
+}
+
+impl From<PostureName> for Posture {
+    fn from(name: PostureName) -> Self {
+        match name {
+            PostureName::Learning => Self::Learning,
+            PostureName::Audit => Self::Audit,
+            PostureName::Block => Self::Block,
+        }
+    }
 }
 
 impl From<Posture> for PostureName {

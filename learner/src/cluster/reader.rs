@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kube::api::{Api, ListParams};
-use kube::{Client, ResourceExt as _};
+use kube::{Client, ResourceExt};
 
 use super::error::{ClusterError, Doing};
 use super::evidence::WorkloadEvidence;
@@ -56,6 +56,32 @@ pub async fn read(client: &Client, namespace: Option<&str>) -> Result<Read, Clus
         match list.metadata.continue_ {
             Some(next) if !next.is_empty() => page = page.continue_token(&next),
             _ => return Ok(reading.done()),
+        }
+    }
+}
+
+/// The namespaces that hold any evidence.
+///
+/// # Errors
+/// [`ClusterError`], where the list cannot be had whole.
+pub async fn namespaces(client: &Client) -> Result<BTreeSet<String>, ClusterError> {
+    let api: Api<WorkloadEvidence> = Api::all(client.clone());
+    let mut page = ListParams::default().limit(PAGE);
+    let mut found = BTreeSet::new();
+    loop {
+        let list = api.list_metadata(&page).await.map_err(|error| {
+            let doing = Doing {
+                verb: "list",
+                resource: EVIDENCE,
+                namespace: None,
+                name: None,
+            };
+            ClusterError::of(doing, error)
+        })?;
+        found.extend(list.items.iter().filter_map(ResourceExt::namespace));
+        match list.metadata.continue_ {
+            Some(next) if !next.is_empty() => page = page.continue_token(&next),
+            _ => return Ok(found),
         }
     }
 }

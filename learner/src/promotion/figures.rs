@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::interruption::spans;
 use super::quiet::quiet;
 use super::reason::{Listed, Reason};
-use super::{Criteria, Docket};
+use super::{Criteria, Docket, Told};
 use crate::alert::Alert;
 use crate::behavior::Behavior;
 use crate::candidate::{Fate, Frozen, rules};
@@ -17,7 +17,7 @@ use crate::observation::Moment;
 use crate::posture::{Freeze, Revision};
 use crate::profile::{Evidence, RunProfile};
 use crate::quarantine::{self, Held, Quarantine, Sorted};
-use crate::recommend::{Criteria as Making, Recommendation, assess};
+use crate::recommend::{Criteria as Making, Recommendation, assess, recommend_merged};
 use crate::workload::{RunKey, Workload};
 
 /// All that the gate reads. Durations and moments are in microseconds.
@@ -65,6 +65,9 @@ pub struct Figures {
     pub no_freeze: Vec<Reason>,
     /// The first denial of the workload's own doing since the promotion to block.
     pub denial: Option<Seen>,
+    /// What speaks against a promotion beside the evidence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub besides: Vec<Reason>,
 }
 
 /// Alerts that are open.
@@ -135,9 +138,11 @@ impl Figures {
         alerts: &[Alert],
         sorted: Sorted<'_>,
         docket: &Docket<'_>,
+        told: Option<&Told<'_>>,
         risk: bool,
         now: Moment,
     ) -> Self {
+        let started = started(runs, &sorted, told.is_some(), frozen.freeze());
         let freeze = frozen.freeze();
         let open = || alerts.iter().filter(|alert| !alert.dismissed);
         let opened = open().map(|alert| alert.first).min().map(|since| Opened {
@@ -160,14 +165,25 @@ impl Figures {
         let own_denied = own_denied(&sorted, frozen);
         let undecided = undecided(&sorted.quarantine).collect();
         let workload = &revision.workload;
-        let readiness = risk
-            .then(|| assess(workload, docket.evidence, &making, sorted).ok())
-            .flatten();
+        let readiness = match told {
+            _ if !risk => None,
+            Some(told) => {
+                let making = Making {
+                    include: docket.include.and(frozen.candidate().include()),
+                    forgotten: docket.forgotten.clone(),
+                    ledger: docket.ledger.clone(),
+                    ..making
+                };
+                let made = recommend_merged(workload, told.merged, &making).ok();
+                made.map(|made| made.readiness)
+            }
+            None => assess(workload, docket.evidence, &making, sorted).ok(),
+        };
         let chance = readiness.and_then(|readiness| readiness.chance);
         Self {
             runs: runs.len(),
             whole: whole(runs, None).0,
-            started: started(runs, freeze),
+            started,
             active,
             alerts: opened,
             dismissed: alerts.iter().filter(|alert| alert.dismissed).count(),
@@ -197,12 +213,15 @@ impl Figures {
             risk: chance.map(|chance| chance.at_most),
             no_freeze: Vec::new(),
             denial: denial(alerts),
+            besides: told.map_or_else(Vec::new, |told| {
+                told.hold.into_iter().chain(told.besides).cloned().collect()
+            }),
         }
     }
 
     /// What speaks against block; empty if nothing does.
     pub(super) fn against_block(&self, freeze: &Freeze, criteria: &Criteria) -> Vec<Reason> {
-        let mut reasons = Vec::new();
+        let mut reasons = self.besides.clone();
         if let Some(why) = &self.unenforceable {
             reasons.push(Reason::Unenforceable { why: why.clone() });
         }
@@ -279,13 +298,22 @@ fn whole(runs: &[(&RunKey, &RunProfile)], since: Option<Moment>) -> (usize, usiz
     (whole().count(), fresh.count())
 }
 
-fn started(runs: &[(&RunKey, &RunProfile)], freeze: &Freeze) -> usize {
-    let is_started = |run: &RunProfile| {
-        !run.late
-            && run.start.is_some_and(|start| freeze.judges(start))
-            && !quarantine::entries(run).is_empty()
+fn started(
+    runs: &[(&RunKey, &RunProfile)],
+    sorted: &Sorted<'_>,
+    is_told: bool,
+    freeze: &Freeze,
+) -> usize {
+    let has_entry = |key: &RunKey, run: &RunProfile| match is_told {
+        // Its node says so.
+        true => sorted.entries.get(key).is_some_and(|of| !of.is_empty()),
+        false => !quarantine::entries(run).is_empty(),
     };
-    runs.iter().filter(|(_, run)| is_started(run)).count()
+    let is_started = |key: &RunKey, run: &RunProfile| {
+        !run.late && run.start.is_some_and(|start| freeze.judges(start)) && has_entry(key, run)
+    };
+    let runs = runs.iter();
+    runs.filter(|(key, run)| is_started(key, run)).count()
 }
 
 /// Distinct behaviours since the window began, and the rules that let them through.

@@ -8,6 +8,7 @@ mod interruption;
 mod quiet;
 mod reason;
 mod review;
+mod surroundings;
 
 use std::time::Duration;
 
@@ -21,8 +22,10 @@ pub use interruption::{Interruption, Missed};
 pub use quiet::{Quiet, TOLERANCE, Unwatched, quiet};
 pub use reason::{At, Listed, NAMED, Reason, sentences};
 pub use review::{
-    Change, Docket, Hearing, Move, Review, Unacceptable, accept, demote, hear, review,
+    Change, Docket, Hearing, Move, Review, Told, Unacceptable, accept, demote, hear, review,
+    review_told,
 };
+pub use surroundings::{PodFacts, Surroundings};
 
 /// What a promotion to block takes, and what takes it back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -140,6 +140,55 @@ pub enum Reason {
         /// Why, and what cures it.
         why: String,
     },
+    /// A person holds it.
+    Held {
+        /// Why, in their words.
+        why: String,
+    },
+    /// Allow policies of others in the namespace: under block they would be enforced too, or they open
+    /// again what the candidate closes.
+    ForeignPolicies {
+        /// Which.
+        policies: Listed,
+    },
+    /// Policies that Learner has made for workloads which are not promoted: under block they would be
+    /// enforced.
+    UnpromotedPolicies {
+        /// Which.
+        policies: Listed,
+    },
+    /// All that selects the container does not fit into the enforcer's rule map.
+    Keys {
+        /// Keys that are wanted.
+        wanted: usize,
+        /// There is room for so many.
+        limit: usize,
+    },
+    /// Nodes that run it do not enforce it.
+    Nodes {
+        /// Which, and what they have.
+        nodes: Listed,
+    },
+    /// KubeArmor does not hold pods of it to any policy.
+    NotEnforced {
+        /// Which, and why.
+        pods: Listed,
+    },
+    /// KubeArmor is told not to tell of programs or files.
+    Visibility {
+        /// Where, and as it is written.
+        told: Listed,
+    },
+    /// The API server does not take what the promotion writes.
+    Refused {
+        /// In its words.
+        message: String,
+    },
+    /// The namespace goes as a whole, and these are not ready.
+    Waits {
+        /// Which workloads.
+        workloads: Listed,
+    },
     /// The workload's own doing was denied under block.
     Denial {
         /// When.
@@ -171,6 +220,15 @@ impl Reason {
             Self::AllowsForgotten { .. } => "allows-forgotten",
             Self::DeniesItsOwn { .. } => "denies-its-own",
             Self::Unenforceable { .. } => "unenforceable",
+            Self::Held { .. } => "held",
+            Self::ForeignPolicies { .. } => "foreign-policies",
+            Self::UnpromotedPolicies { .. } => "unpromoted-policies",
+            Self::Keys { .. } => "keys",
+            Self::Nodes { .. } => "nodes",
+            Self::NotEnforced { .. } => "not-enforced",
+            Self::Visibility { .. } => "visibility",
+            Self::Refused { .. } => "refused",
+            Self::Waits { .. } => "waits",
             Self::Denial { .. } => "denial",
         }
     }
@@ -278,6 +336,47 @@ impl fmt::Display for Reason {
                 operations.count
             ),
             Self::Unenforceable { why } => write!(f, "it cannot be enforced here: {why}"),
+            Self::Held { why } => write!(f, "a person holds it: {}", why.escape_debug()),
+            Self::ForeignPolicies { policies } => {
+                let count = policies.count;
+                let what = plural(count, "policy", "policies");
+                write!(f, "{count} Allow {what} of others {policies}")
+            }
+            Self::UnpromotedPolicies { policies } => {
+                let count = policies.count;
+                let what = plural(count, "policy", "policies");
+                write!(
+                    f,
+                    "{count} {what} of workloads that are not promoted would be enforced {policies}"
+                )
+            }
+            Self::Keys { wanted, limit } => write!(
+                f,
+                "the policies of the container want {wanted} keys, and there is room for {limit}"
+            ),
+            Self::Nodes { nodes } => {
+                let count = nodes.count;
+                let what = plural(count, "node does", "nodes do");
+                write!(f, "{count} {what} not enforce it {nodes}")
+            }
+            Self::NotEnforced { pods } => {
+                let count = pods.count;
+                let what = plural(count, "pod is", "pods are");
+                write!(f, "{count} {what} held to no policy {pods}")
+            }
+            Self::Visibility { told } => {
+                write!(
+                    f,
+                    "KubeArmor does not tell of all programs and files {told}"
+                )
+            }
+            Self::Refused { message } => write!(f, "the API server does not take it: {message}"),
+            Self::Waits { workloads } => write!(
+                f,
+                "the namespace goes as a whole, and {} of it {} not ready {workloads}",
+                workloads.count,
+                plural(workloads.count, "is", "are")
+            ),
             Self::Denial {
                 at,
                 alert,

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::figures::{Figures, undecided};
 use super::reason::Listed;
-use super::{Criteria, Interruption, Verdict, decide};
+use super::{Criteria, Interruption, Reason, Verdict, decide};
 use crate::act::{Act, ActId};
-use crate::alert::{Alert, alerts};
+use crate::alert::{Alert, alerts, alerts_told};
 use crate::candidate::{Candidate, Fate, Frozen, Judge, Ledger, rules};
 use crate::digest::Digest;
 use crate::generalize::{Dialect, Tightness};
@@ -19,7 +19,8 @@ use crate::observation::Moment;
 use crate::posture::{Freeze, Posture, Revision, Standing};
 use crate::profile::{Evidence, RunProfile};
 use crate::quarantine::{Include, sort_judged};
-use crate::recommend::{Criteria as Making, latest_image, recommend};
+use crate::recommend::{Criteria as Making, latest_image, recommend, recommend_merged};
+use crate::shared::Merged;
 use crate::workload::{RunKey, Workload};
 
 /// What a review is made of.
@@ -44,6 +45,17 @@ pub struct Docket<'a> {
     /// Whether the bound on the risk is wanted of what is judged, though no criterion asks for it. It
     /// takes most of the time of a review.
     pub risk: bool,
+}
+
+/// What the nodes of a cluster have told, and what else is to be said against a promotion.
+#[derive(Clone, Copy, Debug)]
+pub struct Told<'a> {
+    /// The evidence of [`Docket`] is that of this.
+    pub merged: &'a Merged,
+    /// What speaks against a promotion to block, whatever the evidence says.
+    pub besides: &'a [Reason],
+    /// What speaks against any promotion.
+    pub hold: Option<&'a Reason>,
 }
 
 /// What came of a review.
@@ -108,6 +120,29 @@ pub fn review(
     actor: Actor,
     now: Moment,
 ) -> Option<Review> {
+    reviewed(workload, docket, None, criteria, actor, now)
+}
+
+/// As [`review`], of what the nodes of a cluster have told.
+pub fn review_told(
+    workload: &Workload,
+    docket: &Docket<'_>,
+    told: &Told<'_>,
+    criteria: &Criteria,
+    actor: Actor,
+    now: Moment,
+) -> Option<Review> {
+    reviewed(workload, docket, Some(told), criteria, actor, now)
+}
+
+fn reviewed(
+    workload: &Workload,
+    docket: &Docket<'_>,
+    told: Option<&Told<'_>>,
+    criteria: &Criteria,
+    actor: Actor,
+    now: Moment,
+) -> Option<Review> {
     let image = latest_image(workload, docket.evidence)?;
     let revision = Revision {
         workload: workload.clone(),
@@ -125,6 +160,7 @@ pub fn review(
         standing,
         runs,
         docket,
+        told,
         criteria,
         actor,
         now,
@@ -199,6 +235,7 @@ struct Bench<'a> {
     standing: Option<Standing>,
     runs: Vec<(&'a RunKey, &'a RunProfile)>,
     docket: &'a Docket<'a>,
+    told: Option<&'a Told<'a>>,
     criteria: &'a Criteria,
     actor: Actor,
     now: Moment,
@@ -233,10 +270,16 @@ impl Bench<'_> {
             leave_out: 0,
             ..Making::default()
         };
-        let made = recommend(&self.revision.workload, self.docket.evidence, &making)
-            .map_err(|refusal| refusal.to_string());
+        let workload = &self.revision.workload;
+        let made = match self.told {
+            Some(told) => recommend_merged(workload, told.merged, &making),
+            None => recommend(workload, self.docket.evidence, &making),
+        };
+        let made = made.map_err(|refusal| refusal.to_string());
         let since = self.standing.as_ref().map(Standing::since);
         let mut figures = Figures::learning(&self.runs, since, &made);
+        let hold = self.told.and_then(|told| told.hold);
+        figures.no_freeze.extend(hold.cloned());
         let frozen = made.and_then(|made| {
             let Include { mentions, acts } = self.docket.include.clone();
             let Docket {
@@ -269,7 +312,7 @@ impl Bench<'_> {
                         draft: self.draft(Posture::Audit, Cause::Promoted, digest, &figures),
                     });
                 }
-                Err(why) => verdict = Verdict::Hold(vec![super::Reason::NoPolicy { why }]),
+                Err(why) => verdict = Verdict::Hold(vec![Reason::NoPolicy { why }]),
             }
         }
         Review {
@@ -288,8 +331,17 @@ impl Bench<'_> {
         let Docket {
             include, forgotten, ..
         } = self.docket;
-        let sorted = sort_judged(&self.runs, include, forgotten, ledger);
-        let alerts = alerts(&self.revision, &self.runs, frozen, self.docket.forgotten);
+        let revision = &self.revision;
+        let (sorted, alerts) = match self.told {
+            Some(told) => (
+                told.merged.sorted(revision, include, forgotten, ledger),
+                alerts_told(revision, told.merged, frozen, forgotten),
+            ),
+            None => (
+                sort_judged(&self.runs, include, forgotten, ledger),
+                alerts(revision, &self.runs, frozen, forgotten),
+            ),
+        };
         let held = undecided(&sorted.quarantine)
             .map(|held| Act {
                 op: held.op.clone(),
@@ -304,6 +356,7 @@ impl Bench<'_> {
             &alerts,
             sorted,
             self.docket,
+            self.told,
             self.docket.risk || self.criteria.max_risk.is_some(),
             self.now,
         );

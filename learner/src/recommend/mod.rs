@@ -28,9 +28,9 @@ use crate::policy::crd::{MAX_DEPTH, MAX_ENTRIES, MAX_KEY_BYTES};
 use crate::policy::{Metadata, Policy, Reason, names};
 use crate::posture::Revision;
 use crate::profile::{Evidence, Sighting};
-use crate::quarantine::{self, Include, Quarantine, Sighted};
+use crate::quarantine::{self, Include, Quarantine};
 use crate::readiness::Readiness;
-use crate::shared::Merged;
+use crate::shared::{Merged, Row};
 use crate::workload::{RunKey, Workload};
 
 /// From so many complete runs on, in which nothing was written, a rule may be read-only while the
@@ -205,16 +205,9 @@ impl<'a> Lesson<'a> {
             return Err(Refusal::NothingSeen);
         };
         let rows = merged.rows.get(&revision).map_or(&[][..], Vec::as_slice);
-        let sighted = rows.iter().map(|row| Sighted {
-            behavior: &row.behavior,
-            group: row.group,
-            opinion: &row.opinion,
-            seen: row.seen,
-            runs: row.runs.len(),
-        });
         let (learned, held) = quarantine::sort_opinions(
             workload,
-            sighted,
+            rows.iter().map(Row::sighted),
             &criteria.include,
             &criteria.forgotten,
             criteria.ledger.frozen(&revision),

@@ -1,23 +1,26 @@
 //! One evidence from the parts of all nodes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::act::BadAct;
 use super::joint::Joint;
 use crate::behavior::Behavior;
+use crate::candidate::Ledger;
 use crate::generalize::Known;
+use crate::mention::Tombstones;
 use crate::observation::Moment;
 use crate::posture::Revision;
 use crate::profile::{Evidence, RunProfile, Sighting};
-use crate::quarantine::{Opinion, Unjudged};
+use crate::quarantine::{
+    self, Include, Opinion, Quarantine, Reason, Sighted, Sorted, Unjudged, Whose,
+};
 use crate::workload::RunKey;
-use std::collections::BTreeSet;
 
 /// What all nodes have seen, in the form that a policy is made of.
 ///
 /// A run is named `<node>/<run>`. Where the name that was seen is not told, the paths are examples of
 /// their shape. Which events fell to which run is not told either: all but one a run are counted for the
-/// first of them.
+/// first of them, and each run has them from its own beginning to its own end.
 #[derive(Clone, Debug, Default)]
 pub struct Merged {
     evidence: Evidence,
@@ -37,6 +40,18 @@ pub(crate) struct Row {
     pub(crate) opinion: Opinion,
     pub(crate) seen: Sighting,
     pub(crate) runs: Vec<(RunKey, usize, Sighting)>,
+}
+
+impl Row {
+    pub(crate) fn sighted(&self) -> Sighted<'_> {
+        Sighted {
+            behavior: &self.behavior,
+            group: self.group,
+            opinion: &self.opinion,
+            seen: self.seen,
+            runs: self.runs.len(),
+        }
+    }
 }
 
 impl Merged {
@@ -81,10 +96,11 @@ impl Merged {
                     };
                     left = left.saturating_sub(count);
                     let began = part.runs.get(name).and_then(|run| run.first);
+                    let ended = part.runs.get(name).and_then(|run| run.stop);
                     let seen = Sighting {
                         count,
                         first: facts.seen.first.max(began.unwrap_or(Moment(i64::MIN))),
-                        last: facts.seen.last,
+                        last: facts.seen.last.min(ended.unwrap_or(Moment(i64::MAX))),
                     }
                     .in_order();
                     // A run of which no more is told is partial.
@@ -116,5 +132,103 @@ impl Merged {
     /// The runs of all nodes.
     pub fn evidence(&self) -> &Evidence {
         &self.evidence
+    }
+
+    /// What the runs of a revision are sorted into, as [`sort_judged`](quarantine::sort_judged) does with
+    /// whole runs, by what their nodes say of them.
+    pub fn sorted(
+        &self,
+        revision: &Revision,
+        include: &Include,
+        forgotten: &Tombstones,
+        ledger: &Ledger,
+    ) -> Sorted<'_> {
+        let rows = self.rows_of(revision);
+        let (learned, held) = quarantine::sort_opinions(
+            &revision.workload,
+            rows.iter().map(Row::sighted),
+            include,
+            forgotten,
+            ledger.frozen(revision),
+        );
+        let mut sorted = Sorted::default();
+        for (key, _) in self.runs_of(revision) {
+            sorted.learned.insert(key, BTreeMap::new());
+            sorted.entries.insert(key, BTreeSet::new());
+        }
+        for row in learned.into_iter().filter_map(|number| rows.get(number)) {
+            for (key, _, seen) in &row.runs {
+                let of_run = sorted.learned.entry(key).or_default();
+                let known = of_run.entry(&row.behavior);
+                known
+                    .and_modify(|known| *known = known.plus(*seen))
+                    .or_insert(*seen);
+            }
+        }
+        for row in rows.iter().filter(|row| row.entry) {
+            for (key, ..) in &row.runs {
+                sorted.entries.entry(key).or_default().insert(&row.behavior);
+            }
+        }
+        let unjudged = self.unjudged.iter();
+        sorted.quarantine = Quarantine {
+            held,
+            unjudged: unjudged
+                .filter(|(key, _)| revision.has(key))
+                .map(|(key, unjudged)| (key.clone(), unjudged.clone()))
+                .collect(),
+        };
+        sorted
+    }
+
+    /// What the runs of a revision did, each with the run, and whose doing it was.
+    pub(crate) fn sightings(
+        &self,
+        revision: &Revision,
+    ) -> impl Iterator<Item = (&RunKey, &RunProfile, &Behavior, Sighting, Whose)> {
+        let rows = self.rows_of(revision).iter();
+        rows.flat_map(move |row| {
+            row.runs.iter().filter_map(move |(key, _, seen)| {
+                let run = self.evidence.runs().get(key)?;
+                let whose = self.whose(row, key);
+                Some((key, run, &row.behavior, *seen, whose))
+            })
+        })
+    }
+
+    /// Whose doing it was: the workload's own, if any run of the node says so.
+    fn whose(&self, row: &Row, run: &RunKey) -> Whose {
+        let Opinion {
+            clean,
+            unknown,
+            reasons,
+        } = &row.opinion;
+        let is = |reason| reasons.contains(&reason);
+        let is_unjudged = |unjudged: &BTreeSet<Unjudged>| unjudged.contains(&Unjudged::Ancestry);
+        if *clean {
+            Whose::Own
+        } else if *unknown {
+            Whose::Unknown
+        } else if is(Reason::Tty) || is(Reason::OutsideAncestry) {
+            Whose::Outside
+        } else if row.behavior.source.is_none() || self.unjudged.get(run).is_some_and(is_unjudged) {
+            Whose::Unknown
+        } else {
+            Whose::Own
+        }
+    }
+
+    fn rows_of(&self, revision: &Revision) -> &[Row] {
+        self.rows.get(revision).map_or(&[], Vec::as_slice)
+    }
+
+    fn runs_of(&self, revision: &Revision) -> impl Iterator<Item = (&RunKey, &RunProfile)> {
+        let runs = self.evidence.runs().iter();
+        runs.filter(move |(key, _)| revision.has(key))
+    }
+
+    /// The runs of all nodes, and nothing else.
+    pub fn into_evidence(self) -> Evidence {
+        self.evidence
     }
 }

@@ -17,6 +17,7 @@ pub use act::{Act, BadAct};
 pub use age::{Kept, superseded};
 pub use joint::Joint;
 pub use merged::Merged;
+pub(crate) use merged::Row;
 pub use part::{Facts, MAX_ACTS, MAX_RUNS, OLDER, Part, RunFacts};
 pub use split::split;
 

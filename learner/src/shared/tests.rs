@@ -9,6 +9,7 @@ use crate::observation::{Loss, Moment};
 use crate::path::AbsPath;
 use crate::posture::Revision;
 use crate::profile::{RunProfile, Sighting};
+use crate::quarantine::Whose;
 use crate::recommend::{Criteria, recommend_merged};
 use crate::workload::{RunKey, Workload};
 
@@ -343,4 +344,52 @@ proptest! {
         let of_parts: usize = joint.parts().map(|(_, _, part)| part.runs.len()).sum();
         prop_assert_eq!(runs.len(), of_parts);
     }
+}
+
+#[test]
+fn who_entered_the_container_is_told_from_the_workload_and_a_run_ends_when_it_ends() {
+    let mut first = whole(1_000, &["/etc/app.conf"]);
+    // Ten minutes later somebody comes in.
+    let later = 600_000_000;
+    let enters = done(Op::Exec, "/usr/bin/runc", "/bin/sh");
+    let looks = done(Op::Open(Access::Read), "/bin/sh", "/etc/shadow");
+    first.stop = Some(Moment(later * 2));
+    first.seen.insert(enters, at(later));
+    first.seen.insert(looks, at(later + 1));
+    let second = whole(later * 3, &["/etc/app.conf"]);
+    let (one, two) = (key("a"), key("b"));
+    let mut joint = Joint::default();
+    let part = Part::of(&[(&one, &first), (&two, &second)]);
+    joint.add(&revision("web@1"), "node-1", &part);
+    let merged = Merged::of(&joint).expect("acts");
+    let revision = revision("web@1");
+    let of = |what: &str| -> Vec<_> {
+        let all = merged.sightings(&revision);
+        all.filter(|(_, _, behavior, ..)| behavior.path == path(what))
+            .map(|(key, _, _, seen, whose)| (key.run.as_str(), seen.last.0, whose))
+            .collect()
+    };
+    assert_eq!(of("/etc/shadow"), [("node-1/a", later + 1, Whose::Outside)]);
+    assert_eq!(
+        of("/etc/app.conf"),
+        [
+            ("node-1/a", later * 2, Whose::Own),
+            ("node-1/b", later * 3 + 10, Whose::Own),
+        ]
+    );
+    let (include, none) = Default::default();
+    let sorted = merged.sorted(&revision, &include, &none, &Default::default());
+    let runs: Vec<_> = sorted
+        .entries
+        .iter()
+        .map(|(key, of)| (key.run.as_str(), of.len()))
+        .collect();
+    assert_eq!(runs, [("node-1/a", 1), ("node-1/b", 1)]);
+    let held: Vec<_> = sorted
+        .quarantine
+        .held
+        .iter()
+        .map(|held| held.path.to_string())
+        .collect();
+    assert_eq!(held, ["/bin/sh", "/etc/shadow"]);
 }

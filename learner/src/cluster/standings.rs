@@ -1,0 +1,434 @@
+//! Where workloads stand, as it is kept in the status of `WorkloadPosture`; and what a person holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use kube::api::{Api, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt as _};
+use serde_json::json;
+
+use super::error::{ClusterError, Doing};
+use super::evidence::WorkloadName;
+use super::piece::{moment, time};
+use super::policies::MANAGER;
+use super::posture::{
+    CandidateRow, HoldSpec, JournalLine, RevisionRow, WorkloadPosture, WorkloadPostureSpec,
+    WorkloadPostureStatus,
+};
+use crate::candidate::{Candidate, Ledger, Paper};
+use crate::digest::Digest;
+use crate::journal::Entry;
+use crate::policy::names;
+use crate::posture::{Freeze, Posture, Revision, Standing};
+use crate::workload::Workload;
+
+const POSTURES: &str = "workloadpostures.learner.dev";
+const STATUS: &str = "workloadpostures.learner.dev/status";
+
+/// So many images of a workload are kept: the ones that something was decided of last.
+const MAX_REVISIONS: usize = 5;
+
+/// So many objects are asked for at a time.
+const PAGE: u32 = 100;
+
+/// What is written of a workload is not what a promotion job writes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("WorkloadPosture {name}: {why}; delete it to begin anew, in learning")]
+pub struct BadStanding {
+    /// As `namespace/name`.
+    name: String,
+    why: String,
+}
+
+/// The workloads of which something is kept.
+#[derive(Clone, Debug, Default)]
+pub struct Standings {
+    known: BTreeMap<Workload, WorkloadPosture>,
+    /// The objects by which each is held.
+    holding: BTreeMap<Workload, Vec<String>>,
+}
+
+impl Standings {
+    /// Those of a namespace, or of all.
+    ///
+    /// # Errors
+    /// [`ClusterError`], where the list cannot be had whole.
+    pub async fn read(client: &Client, namespace: Option<&str>) -> Result<Self, ClusterError> {
+        let api: Api<WorkloadPosture> = match namespace {
+            Some(namespace) => Api::namespaced(client.clone(), namespace),
+            None => Api::all(client.clone()),
+        };
+        let mut page = ListParams::default().limit(PAGE);
+        let mut standings = Self::default();
+        loop {
+            let list = api.list(&page).await.map_err(|error| {
+                let doing = Doing {
+                    verb: "list",
+                    resource: POSTURES,
+                    namespace: namespace.map(str::to_owned),
+                    name: None,
+                };
+                ClusterError::of(doing, error)
+            })?;
+            for object in list.items {
+                standings.add(object);
+            }
+            match list.metadata.continue_ {
+                Some(next) if !next.is_empty() => page = page.continue_token(&next),
+                _ => return Ok(standings),
+            }
+        }
+    }
+
+    fn add(&mut self, object: WorkloadPosture) {
+        let namespace = object.namespace().unwrap_or_default();
+        let workload = object.spec.workload.within(&namespace);
+        // A person may have made one by another name: its hold counts.
+        let name = name(&workload);
+        if object.spec.hold.is_some() {
+            let holding = self.holding.entry(workload.clone()).or_default();
+            holding.push(object.name_any());
+        }
+        match self.known.get_mut(&workload) {
+            Some(known) if object.name_any() != name => {
+                known.spec.hold = known.spec.hold.take().or(object.spec.hold);
+            }
+            Some(known) => {
+                let hold = known.spec.hold.take();
+                *known = object;
+                known.spec.hold = known.spec.hold.take().or(hold);
+            }
+            None => {
+                self.known.insert(workload, object);
+            }
+        }
+    }
+
+    /// The workloads, in order.
+    pub fn workloads(&self) -> impl Iterator<Item = &Workload> {
+        self.known.keys()
+    }
+
+    /// Why a person holds a workload, if one does.
+    pub fn hold(&self, workload: &Workload) -> Option<&str> {
+        let hold = self.known.get(workload)?.spec.hold.as_ref()?;
+        Some(&hold.reason)
+    }
+
+    /// The names of the objects by which a workload is held.
+    pub fn holding(&self, workload: &Workload) -> &[String] {
+        self.holding.get(workload).map_or(&[], Vec::as_slice)
+    }
+
+    /// What is kept of a workload.
+    pub fn status(&self, workload: &Workload) -> Option<&WorkloadPostureStatus> {
+        self.known.get(workload)?.status.as_ref()
+    }
+
+    /// Where all of them stand.
+    ///
+    /// # Errors
+    /// [`BadStanding`] names the one that somebody has changed.
+    pub fn ledger(&self) -> Result<Ledger, BadStanding> {
+        let mut ledger = Ledger::default();
+        for (workload, object) in &self.known {
+            let Some(status) = &object.status else {
+                continue;
+            };
+            note(&mut ledger, workload, status).map_err(|why| BadStanding {
+                name: format!("{}/{}", workload.namespace, object.name_any()),
+                why,
+            })?;
+        }
+        Ok(ledger)
+    }
+
+    /// Number and hash of the last entry of a workload's journal; 0 and [`Digest::NONE`] before the first.
+    ///
+    /// # Errors
+    /// [`BadStanding`].
+    pub fn journal_end(&self, workload: &Workload) -> Result<(u64, Digest), BadStanding> {
+        let last = self
+            .status(workload)
+            .and_then(|status| status.journal.last());
+        let Some(line) = last else {
+            return Ok((0, Digest::NONE));
+        };
+        let number = u64::try_from(line.number).ok();
+        number
+            .zip(line.hash.parse().ok())
+            .ok_or_else(|| BadStanding {
+                name: format!("{}/{}", workload.namespace, name(workload)),
+                why: "the last entry of the journal has no number or no hash".to_owned(),
+            })
+    }
+}
+
+fn note(
+    ledger: &mut Ledger,
+    workload: &Workload,
+    status: &WorkloadPostureStatus,
+) -> Result<(), String> {
+    let mut candidates: BTreeMap<Digest, Arc<Candidate>> = BTreeMap::new();
+    for row in &status.candidates {
+        let paper: Paper = serde_json::from_str(&row.made).map_err(|why| why.to_string())?;
+        let paper = Paper {
+            yaml: row.policy.clone(),
+            ..paper
+        };
+        let candidate = Candidate::read(paper).map_err(|why| why.to_string())?;
+        candidates.insert(candidate.digest(), Arc::new(candidate));
+    }
+    for row in &status.revisions {
+        let revision = Revision {
+            workload: workload.clone(),
+            image: row.image.clone(),
+        };
+        let standing = standing(row)?;
+        ledger
+            .insert(revision, standing, &candidates)
+            .map_err(|why| why.to_string())?;
+    }
+    Ok(())
+}
+
+fn standing(row: &RevisionRow) -> Result<Standing, String> {
+    let RevisionRow {
+        image: _,
+        posture,
+        since,
+        candidate,
+        judged_from,
+        window_from,
+        blocked,
+        canary_until,
+    } = row;
+    let at = |text: &String| moment(text).map_err(|why| why.to_string());
+    let maybe = |text: &Option<String>| text.as_ref().map(at).transpose();
+    let since = at(since)?;
+    let freeze = || -> Result<Freeze, String> {
+        let candidate = candidate.as_ref().ok_or("a revision has no candidate")?;
+        Ok(Freeze {
+            candidate: candidate
+                .parse()
+                .map_err(|why: crate::digest::BadDigest| why.to_string())?,
+            judged_from: maybe(judged_from)?,
+            window_from: maybe(window_from)?.unwrap_or(since),
+            blocked: maybe(blocked)?,
+        })
+    };
+    Ok(match Posture::from(*posture) {
+        Posture::Learning => Standing::Learning { since },
+        Posture::Audit => Standing::Audit {
+            since,
+            freeze: freeze()?,
+        },
+        Posture::Block => Standing::Block {
+            since,
+            freeze: freeze()?,
+            canary_until: maybe(canary_until)?.unwrap_or(since),
+        },
+    })
+}
+
+fn row(image: &str, standing: &Standing) -> RevisionRow {
+    let freeze = standing.freeze();
+    RevisionRow {
+        image: image.to_owned(),
+        posture: standing.posture().into(),
+        since: time(standing.since()),
+        candidate: freeze.map(|freeze| freeze.candidate.to_string()),
+        judged_from: freeze.and_then(|freeze| freeze.judged_from).map(time),
+        window_from: freeze.map(|freeze| time(freeze.window_from)),
+        blocked: freeze.and_then(|freeze| freeze.blocked).map(time),
+        canary_until: match standing {
+            Standing::Block { canary_until, .. } => Some(time(*canary_until)),
+            Standing::Learning { .. } | Standing::Audit { .. } => None,
+        },
+    }
+}
+
+/// What is to be kept of a workload.
+#[derive(Clone, Debug)]
+pub struct Kept<'a> {
+    /// Its latest image.
+    pub revision: &'a Revision,
+    /// Where all its images stand, and by which candidates.
+    pub ledger: &'a Ledger,
+    /// Complete runs of the latest image.
+    pub runs: usize,
+    /// The words for what keeps it where it is.
+    pub held: BTreeSet<&'a str>,
+    /// What was decided now.
+    pub entry: Option<&'a Entry>,
+}
+
+/// The status of a workload, from what it was before.
+pub fn status(before: Option<&WorkloadPostureStatus>, kept: &Kept<'_>) -> WorkloadPostureStatus {
+    let workload = &kept.revision.workload;
+    let mut all: Vec<(&Revision, &Standing)> = kept
+        .ledger
+        .iter()
+        .filter(|(revision, _)| revision.workload == *workload)
+        .collect();
+    all.sort_by_key(|(revision, standing)| {
+        (*revision == kept.revision, standing.since(), *revision)
+    });
+    let first = all.len().saturating_sub(MAX_REVISIONS);
+    let all = all.split_off(first);
+    let mut candidates = BTreeMap::new();
+    for (revision, _) in &all {
+        if let Some(frozen) = kept.ledger.frozen(revision) {
+            let candidate = frozen.candidate();
+            candidates.insert(candidate.digest(), candidate_row(candidate));
+        }
+    }
+    let mut journal = before.map_or_else(Vec::new, |status| status.journal.clone());
+    journal.extend(kept.entry.map(JournalLine::of));
+    let first = journal.len().saturating_sub(super::posture::JOURNAL_TAIL);
+    let standing = kept.ledger.standing(kept.revision);
+    WorkloadPostureStatus {
+        posture: Some(Posture::at(standing).into()),
+        since: standing.map(|standing| time(standing.since())),
+        image: Some(kept.revision.image.clone()),
+        candidate: standing
+            .and_then(Standing::freeze)
+            .map(|freeze| freeze.candidate.to_string()),
+        runs: i64::try_from(kept.runs).ok(),
+        held: kept.held.iter().map(|word| (*word).to_owned()).collect(),
+        revisions: all
+            .into_iter()
+            .map(|(revision, standing)| row(&revision.image, standing))
+            .collect(),
+        candidates: candidates.into_values().collect(),
+        journal: journal.split_off(first),
+    }
+}
+
+fn candidate_row(candidate: &Candidate) -> CandidateRow {
+    let paper = candidate.paper();
+    let made = Paper {
+        yaml: String::new(),
+        ..paper.clone()
+    };
+    CandidateRow {
+        policy: paper.yaml.clone(),
+        // Words and paths: there is nothing in it that JSON cannot hold.
+        made: serde_json::to_string(&made).unwrap_or_default(),
+    }
+}
+
+/// The name of the object that is kept of a workload.
+pub fn name(workload: &Workload) -> String {
+    names::object_name(&[&workload.name, &workload.container, &workload.kind])
+}
+
+fn doing(verb: &'static str, resource: &'static str, workload: &Workload) -> Doing {
+    Doing {
+        verb,
+        resource,
+        namespace: Some(workload.namespace.clone()),
+        name: Some(name(workload)),
+    }
+}
+
+/// Keeps the status of a workload, by server-side apply as [`MANAGER`].
+///
+/// # Errors
+/// [`ClusterError`].
+pub async fn keep(
+    client: &Client,
+    workload: &Workload,
+    status: &WorkloadPostureStatus,
+) -> Result<(), ClusterError> {
+    let api: Api<WorkloadPosture> = Api::namespaced(client.clone(), &workload.namespace);
+    let name = name(workload);
+    let how = PatchParams::apply(MANAGER);
+    let object = object(workload, None);
+    let made = api.patch(&name, &how, &Patch::Apply(&object)).await;
+    made.map_err(|error| ClusterError::of(doing("patch", POSTURES, workload), error))?;
+    let with_status = json!({
+        "apiVersion": super::crd::API_VERSION, "kind": "WorkloadPosture",
+        "metadata": {"name": name}, "status": status,
+    });
+    let with_status = Patch::Apply(&with_status);
+    let kept = api.patch_status(&name, &how, &with_status).await;
+    kept.map(drop)
+        .map_err(|error| ClusterError::of(doing("patch", STATUS, workload), error))
+}
+
+fn object(workload: &Workload, hold: Option<HoldSpec>) -> WorkloadPosture {
+    WorkloadPosture {
+        metadata: ObjectMeta {
+            name: Some(name(workload)),
+            namespace: Some(workload.namespace.clone()),
+            ..ObjectMeta::default()
+        },
+        spec: WorkloadPostureSpec {
+            workload: WorkloadName::of(workload),
+            hold,
+        },
+        status: None,
+    }
+}
+
+fn by_a_person() -> PatchParams {
+    PatchParams {
+        field_manager: Some("learner-hold".to_owned()),
+        ..PatchParams::default()
+    }
+}
+
+/// Has a person hold a workload. The last word counts, whoever had one before.
+///
+/// # Errors
+/// [`ClusterError`].
+pub async fn hold(client: &Client, workload: &Workload, reason: &str) -> Result<(), ClusterError> {
+    let api: Api<WorkloadPosture> = Api::namespaced(client.clone(), &workload.namespace);
+    let name = name(workload);
+    let hold = HoldSpec {
+        reason: reason.to_owned(),
+    };
+    let change = Patch::Merge(json!({"spec": {"hold": hold}}));
+    let held = api.patch(&name, &by_a_person(), &change).await;
+    match held.map_err(|error| ClusterError::of(doing("patch", POSTURES, workload), error)) {
+        Ok(_) => Ok(()),
+        Err(ClusterError::NotFound { .. }) => {
+            let how = PostParams {
+                field_manager: Some("learner-hold".to_owned()),
+                ..PostParams::default()
+            };
+            let made = api.create(&how, &object(workload, Some(hold))).await;
+            made.map(drop)
+                .map_err(|error| ClusterError::of(doing("create", POSTURES, workload), error))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Lets a workload go that is held by objects of these names.
+///
+/// # Errors
+/// [`ClusterError`].
+pub async fn release(
+    client: &Client,
+    workload: &Workload,
+    holding: &[String],
+) -> Result<(), ClusterError> {
+    let api: Api<WorkloadPosture> = Api::namespaced(client.clone(), &workload.namespace);
+    let change = Patch::Merge(json!({"spec": {"hold": null}}));
+    for name in holding {
+        let released = api.patch(name, &by_a_person(), &change).await;
+        released.map_err(|error| {
+            let doing = Doing {
+                name: Some(name.clone()),
+                ..doing("patch", POSTURES, workload)
+            };
+            ClusterError::of(doing, error)
+        })?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

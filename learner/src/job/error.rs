@@ -1,0 +1,27 @@
+//! Why a pass cannot be made.
+
+use crate::candidate::NoCandidate;
+use crate::cluster::ClusterError;
+use crate::cluster::lease::NoLease;
+use crate::cluster::standings::BadStanding;
+use crate::shared::BadAct;
+
+/// A pass was broken off.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The API server refused something, or cannot be reached.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// Another job is at work.
+    #[error(transparent)]
+    Lease(#[from] NoLease),
+    /// What is kept of a workload was changed.
+    #[error(transparent)]
+    Standing(#[from] BadStanding),
+    /// What a node tells is nothing that can be done.
+    #[error("what the nodes have told cannot be put together: {0}")]
+    Evidence(#[from] BadAct),
+    /// A candidate is gone.
+    #[error(transparent)]
+    Candidate(#[from] NoCandidate),
+}

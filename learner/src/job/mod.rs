@@ -1,0 +1,424 @@
+//! The promotion job of a cluster: one pass over a namespace.
+//!
+//! What is decided is written down first, as the status of `WorkloadPosture`, and then done: the
+//! namespace's annotation, the policies of workloads under block. Each pass does what is not done yet, so
+//! one that is broken off does no harm. KubeArmor's posture is that of a namespace, but without an Allow
+//! policy it holds nothing: by [`Strategy::Workload`] only workloads that are promoted have one.
+
+mod deed;
+mod error;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+pub use error::JobError;
+
+use crate::candidate::Ledger;
+use crate::cluster::lease::{Lease, NoLease};
+use crate::cluster::namespace::{self, Told as Annotated};
+use crate::cluster::news::{Item, News};
+use crate::cluster::policies::Policies;
+use crate::cluster::standings::{self, Kept, Standings};
+use crate::cluster::{Client, Read, nodes, podfacts, read};
+use crate::generalize::{Dialect, Tightness};
+use crate::journal::{Actor, Cause, Entry};
+use crate::mention::Tombstones;
+use crate::observation::Moment;
+use crate::policy::meaning::Posture as Word;
+use crate::policy::{Identity, Policy};
+use crate::posture::{Posture, Revision, Standing};
+use crate::promotion::{
+    Criteria, Docket, Interruption, PodFacts, Reason, Review, Surroundings, Told, Verdict,
+    review_told,
+};
+use crate::quarantine::Include;
+use crate::recommend::latest_image;
+use crate::shared::Merged;
+use crate::visible::visible;
+use crate::workload::{Labels, RunKey, Workload};
+
+/// How long another job is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How workloads of a namespace are promoted by a posture that is the namespace's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strategy {
+    /// One by one: a workload gets its policy when it is promoted, and the namespace is under block from
+    /// the first one on.
+    #[default]
+    Workload,
+    /// Together: all policies are applied under audit, and the namespace is put under block once nothing
+    /// speaks against any of its workloads.
+    Namespace,
+}
+
+/// What a pass goes by.
+pub struct Terms<'a> {
+    /// What a promotion takes.
+    pub criteria: &'a Criteria,
+    /// How far rules of a candidate may go.
+    pub tightness: Tightness,
+    /// What a candidate learns although it is held.
+    pub include: &'a Include,
+    /// One by one, or together.
+    pub strategy: Strategy,
+    /// When KubeArmor's alerts may have been missed: of a workload, or of every one.
+    pub interruptions: &'a [(Option<Workload>, Interruption)],
+    /// Which workloads are decided of.
+    pub is_meant: &'a dyn Fn(&RunKey, &Labels) -> bool,
+    /// Decide, and change nothing.
+    pub dry_run: bool,
+    /// Who is at work, for others who want to be.
+    pub holder: &'a str,
+}
+
+/// What was decided of a workload.
+#[derive(Debug)]
+pub struct Ruling {
+    /// By what.
+    pub review: Review,
+    /// Where it stands from now on, if it moves.
+    pub after: Option<Standing>,
+    /// The entry of its journal, if it moves and that was written down.
+    pub entry: Option<Entry>,
+}
+
+/// One pass over a namespace, as the only one there. `rulings` gets what was decided and written down,
+/// also where the pass is broken off after that.
+///
+/// # Errors
+/// [`JobError`]. What was decided before it is done by the next pass.
+pub async fn pass(
+    client: &Client,
+    namespace: &str,
+    terms: &Terms<'_>,
+    now: Moment,
+    rulings: &mut Vec<Ruling>,
+) -> Result<(), JobError> {
+    if terms.dry_run {
+        let world = World::read(client, namespace).await?;
+        rulings.extend(world.rule(terms, now));
+        return Ok(());
+    }
+    let clock = Clock {
+        told: now,
+        at: tokio::time::Instant::now(),
+    };
+    let mut lease = take(client, namespace, terms.holder, &clock).await?;
+    let outcome = whole(client, namespace, terms, &clock, &mut lease, rulings).await;
+    lease.release().await;
+    outcome
+}
+
+/// The present, from one that was told.
+struct Clock {
+    told: Moment,
+    at: tokio::time::Instant,
+}
+
+impl Clock {
+    fn now(&self) -> Moment {
+        let since = i64::try_from(self.at.elapsed().as_micros()).unwrap_or(i64::MAX);
+        Moment(self.told.0.saturating_add(since))
+    }
+}
+
+async fn take(
+    client: &Client,
+    namespace: &str,
+    holder: &str,
+    clock: &Clock,
+) -> Result<Lease, NoLease> {
+    loop {
+        match Lease::take(client, namespace, holder, clock.now()).await {
+            Err(NoLease::Held { .. }) if clock.at.elapsed() < PATIENCE => {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            taken => return taken,
+        }
+    }
+}
+
+async fn whole(
+    client: &Client,
+    namespace: &str,
+    terms: &Terms<'_>,
+    clock: &Clock,
+    lease: &mut Lease,
+    rulings: &mut Vec<Ruling>,
+) -> Result<(), JobError> {
+    // Only now: what another job has decided meanwhile is read too.
+    let mut world = World::read(client, namespace).await?;
+    let mut decided = world.rule(terms, clock.now());
+    for ruling in &mut decided {
+        world.ask(client, ruling).await?;
+    }
+    let news = News::new(client.clone(), terms.holder);
+    for mut ruling in decided {
+        if ruling.after.is_some() {
+            lease.renew(clock.now()).await?;
+        }
+        world.write(client, &mut ruling).await?;
+        let told = match &ruling.entry {
+            Some(entry) => {
+                news.tell(&ruling.review.revision.workload, &item(entry))
+                    .await
+            }
+            None => Ok(()),
+        };
+        rulings.push(ruling);
+        told?;
+    }
+    lease.renew(clock.now()).await?;
+    world.reconcile(client, terms.strategy).await
+}
+
+/// All that a pass reads.
+struct World {
+    namespace: String,
+    merged: Merged,
+    standings: Standings,
+    ledger: Ledger,
+    policies: Policies,
+    annotated: Annotated,
+    pods: Vec<PodFacts>,
+    nodes: BTreeMap<String, Option<String>>,
+}
+
+impl World {
+    async fn read(client: &Client, namespace: &str) -> Result<Self, JobError> {
+        let Read {
+            joint,
+            refused,
+            missing,
+        } = read(client, Some(namespace)).await?;
+        for (name, why) in refused {
+            tracing::warn!("left out: WorkloadEvidence {}: {why}", visible(&name));
+        }
+        for ((revision, node), count) in missing {
+            tracing::warn!(
+                "{}: {count} pieces of what node {} has seen are missing: its runs are partial",
+                visible(&revision.workload.to_string()),
+                visible(&node)
+            );
+        }
+        let standings = Standings::read(client, Some(namespace)).await?;
+        Ok(Self {
+            namespace: namespace.to_owned(),
+            merged: Merged::of(&joint)?,
+            ledger: standings.ledger()?,
+            standings,
+            policies: Policies::read(client, Some(namespace)).await?,
+            annotated: namespace::told(client, namespace).await?,
+            pods: podfacts::facts(client, namespace).await?,
+            nodes: nodes::enforcers(client).await?,
+        })
+    }
+
+    fn is_block(&self) -> bool {
+        self.annotated.file_posture == Some(Word::Block)
+    }
+
+    /// The workloads of which anything was seen, at their latest images.
+    fn revisions(&self) -> Vec<Revision> {
+        let runs = self.merged.evidence().runs();
+        let workloads: BTreeSet<&Workload> = runs.keys().map(|key| &key.workload).collect();
+        let revision = |workload: &Workload| {
+            Some(Revision {
+                workload: workload.clone(),
+                image: latest_image(workload, self.merged.evidence())?.to_owned(),
+            })
+        };
+        workloads.into_iter().filter_map(revision).collect()
+    }
+
+    /// The policies of Learner's that are to be enforced.
+    fn promoted(&self, strategy: Strategy) -> BTreeSet<Identity> {
+        let is_one = |standing: &Standing| match standing {
+            Standing::Block { .. } => true,
+            Standing::Audit { .. } => strategy == Strategy::Namespace,
+            Standing::Learning { .. } => false,
+        };
+        let revisions = self.revisions().into_iter();
+        revisions
+            .filter(|revision| self.ledger.standing(revision).is_some_and(is_one))
+            .filter_map(|revision| self.ledger.frozen(&revision))
+            .map(|frozen| frozen.candidate().policy().identity())
+            .collect()
+    }
+
+    /// What is to become of the workloads that are meant; all are reviewed.
+    fn rule(&self, terms: &Terms<'_>, now: Moment) -> Vec<Ruling> {
+        let mut rulings: Vec<Ruling> = self
+            .revisions()
+            .iter()
+            .filter_map(|revision| self.review(revision, terms, now))
+            .map(|review| Ruling {
+                after: review.decision.as_ref().map(|one| one.standing.clone()),
+                review,
+                entry: None,
+            })
+            .collect();
+        if terms.strategy == Strategy::Namespace && !self.is_block() {
+            together(&mut rulings);
+        }
+        let runs = self.merged.evidence().runs();
+        rulings.retain(|ruling| {
+            let mut runs = runs.iter();
+            runs.any(|(key, run)| {
+                key.workload == ruling.review.revision.workload
+                    && (terms.is_meant)(key, &run.labels)
+            })
+        });
+        rulings
+    }
+
+    fn review(&self, revision: &Revision, terms: &Terms<'_>, now: Moment) -> Option<Review> {
+        let workload = &revision.workload;
+        let frozen = self.ledger.frozen(revision);
+        let is_audit = matches!(self.ledger.standing(revision), Some(Standing::Audit { .. }));
+        let besides = match frozen.filter(|_| is_audit) {
+            Some(frozen) => self.around(revision, frozen.candidate().policy(), terms.strategy),
+            None => Vec::new(),
+        };
+        let hold = self.standings.hold(workload);
+        let hold = hold.map(|why| Reason::Held {
+            why: why.to_owned(),
+        });
+        let interruptions: Vec<Interruption> = terms
+            .interruptions
+            .iter()
+            .filter(|(whose, _)| whose.as_ref().is_none_or(|whose| whose == workload))
+            .map(|(_, one)| one.clone())
+            .collect();
+        let docket = Docket {
+            evidence: self.merged.evidence(),
+            ledger: &self.ledger,
+            forgotten: &Tombstones::default(),
+            enforcer: Dialect::Bpf,
+            unenforceable: None,
+            tightness: terms.tightness,
+            include: terms.include,
+            interruptions: &interruptions,
+            risk: false,
+        };
+        let told = Told {
+            merged: &self.merged,
+            besides: &besides,
+            hold: hold.as_ref(),
+        };
+        review_told(workload, &docket, &told, terms.criteria, Actor::Job, now)
+    }
+
+    fn around(&self, revision: &Revision, candidate: &Policy, strategy: Strategy) -> Vec<Reason> {
+        let all = self.policies.found.iter();
+        let policies: BTreeMap<Identity, &Policy> = all
+            .map(|(identity, found)| (identity.clone(), &found.policy))
+            .collect();
+        let unread = self.policies.refused.iter();
+        let unread: Vec<String> = unread.map(|(name, _)| name.clone()).collect();
+        let runs = self.merged.evidence().runs().keys();
+        // A run of the cluster is called <node>/<run>.
+        let seen_on = runs
+            .filter(|key| revision.has(key))
+            .filter_map(|key| key.run.split('/').next())
+            .map(str::to_owned)
+            .collect();
+        let around = Surroundings {
+            is_block: self.is_block(),
+            visibility: self.annotated.visibility.as_deref(),
+            policies: &policies,
+            unread: &unread,
+            promoted: &self.promoted(strategy),
+            pods: &self.pods,
+            nodes: &self.nodes,
+        };
+        around.against(&revision.workload, candidate, &seen_on)
+    }
+
+    /// Writes down what was decided, or what keeps it where it is, if that is new.
+    async fn write(&mut self, client: &Client, ruling: &mut Ruling) -> Result<(), JobError> {
+        let review = &mut ruling.review;
+        let revision = review.revision.clone();
+        let workload = &revision.workload;
+        let decided = review.decision.take();
+        if let Some(decided) = decided {
+            let (number, before) = self.standings.journal_end(workload)?;
+            let entry = Entry::after(number, before, decided.draft);
+            self.ledger
+                .follow(revision.clone(), decided.standing, decided.candidate)?;
+            ruling.entry = Some(entry);
+        }
+        let before = self.standings.status(workload);
+        let held = match &review.verdict {
+            Verdict::Hold(reasons) => reasons.iter().map(Reason::word).collect(),
+            _ => BTreeSet::new(),
+        };
+        let kept = Kept {
+            revision: &revision,
+            ledger: &self.ledger,
+            runs: review.figures.whole,
+            held,
+            entry: ruling.entry.as_ref(),
+        };
+        let status = standings::status(before, &kept);
+        if before != Some(&status) {
+            standings::keep(client, workload, &status).await?;
+        }
+        Ok(())
+    }
+}
+
+/// A promotion to block waits for all others of the namespace.
+fn together(rulings: &mut [Ruling]) {
+    let is_ready = |ruling: &Ruling| {
+        let to = ruling.after.as_ref().map(Standing::posture);
+        to.unwrap_or(ruling.review.posture()) == Posture::Block
+    };
+    let waits: Vec<String> = rulings
+        .iter()
+        .filter(|ruling| !is_ready(ruling))
+        .map(|ruling| ruling.review.revision.workload.to_string())
+        .collect();
+    if waits.is_empty() {
+        return;
+    }
+    for ruling in rulings.iter_mut() {
+        let is_promoted = ruling.review.verdict == Verdict::Promote;
+        if is_promoted && is_ready(ruling) {
+            let workloads = waits.iter().map(|name| name.escape_debug()).collect();
+            ruling.hold(Reason::Waits { workloads });
+        }
+    }
+}
+
+impl Ruling {
+    /// It stays where it is, for this.
+    fn hold(&mut self, reason: Reason) {
+        self.review.verdict = Verdict::Hold(vec![reason]);
+        self.review.decision = None;
+        self.after = None;
+    }
+}
+
+fn item(entry: &Entry) -> Item {
+    let draft = &entry.draft;
+    let (reason, is_warning) = match &draft.cause {
+        Cause::Promoted => ("Promoted", false),
+        Cause::NewImage { .. } => ("NewImage", false),
+        Cause::RolledBack { .. } => ("RolledBack", true),
+        Cause::Demoted { .. } => ("Demoted", true),
+        Cause::Accepted { .. } => ("Accepted", false),
+    };
+    Item {
+        reason,
+        is_warning,
+        note: format!(
+            "{}: {} -> {}: {}",
+            draft.revision.workload.container.escape_debug(),
+            draft.from,
+            draft.to,
+            draft.cause
+        ),
+    }
+}

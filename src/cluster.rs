@@ -1,0 +1,52 @@
+//! The cluster, for the verbs that take what its nodes have told.
+
+use std::collections::BTreeSet;
+
+use learner::cluster::{Client, Read, connect, read};
+use learner::profile::Evidence;
+use learner::shared::Merged;
+use learner::workload::Workload;
+
+use crate::args::Which;
+use crate::failure::Failure;
+use crate::talk::visible;
+
+/// Connects, and does it.
+pub(crate) fn with<T>(work: impl AsyncFnOnce(Client) -> Result<T, Failure>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::Connection)?;
+    runtime.block_on(async { work(connect().await?).await })
+}
+
+/// What all nodes have told of a namespace, or of all; what cannot be used of it is said.
+pub(crate) async fn told(client: &Client, namespace: Option<&str>) -> Result<Merged, Failure> {
+    let Read {
+        joint,
+        refused,
+        missing,
+    } = read(client, namespace).await?;
+    for (name, why) in &refused {
+        tracing::warn!("left out: WorkloadEvidence {}: {why}", visible(name));
+    }
+    for ((revision, node), count) in &missing {
+        tracing::warn!(
+            "{}: {count} pieces of what node {} has seen are missing: its runs are partial",
+            visible(&revision.workload.to_string()),
+            visible(node)
+        );
+    }
+    Merged::of(&joint).map_err(|why| {
+        Failure::Nothing(format!(
+            "what the nodes have told cannot be put together: {why}"
+        ))
+    })
+}
+
+/// The workloads that are meant: those with a run of that namespace and these labels.
+pub(crate) fn workloads(which: &Which, evidence: &Evidence) -> BTreeSet<Workload> {
+    let runs = evidence.runs().iter();
+    let meant = runs.filter(|(key, run)| which.takes(key, &run.labels));
+    meant.map(|(key, _)| key.workload.clone()).collect()
+}

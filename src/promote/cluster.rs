@@ -1,0 +1,73 @@
+//! `learner promote --cluster`.
+
+use std::collections::BTreeSet;
+
+use learner::cluster::{Client, namespaces};
+use learner::generalize::Dialect;
+use learner::job::{self, Strategy, Terms};
+use learner::quarantine::Include;
+use learner::workload::{Labels, RunKey};
+
+use super::Saying;
+use crate::Verdict;
+use crate::args::{Global, Promote, StrategyName};
+use crate::cluster;
+use crate::court::now;
+use crate::failure::Failure;
+use crate::telemetry;
+
+pub(super) fn run(global: &Global, args: &Promote) -> Result<Verdict, Failure> {
+    if args.enforcer == Some(Dialect::Learner) {
+        return Err(Failure::Nothing(
+            "with --cluster it is KubeArmor that enforces: leave out --enforcer learner".to_owned(),
+        ));
+    }
+    let interruptions = telemetry::interruptions(global, &args.kubearmor, now())?;
+    let holder = format!(
+        "{} (process {})",
+        rustix::system::uname().nodename().to_string_lossy(),
+        std::process::id()
+    );
+    let terms = Terms {
+        criteria: &args.gate.criteria(),
+        tightness: args.tightness.unwrap_or_default(),
+        include: &Include::from(args.include.clone()),
+        strategy: match args.strategy {
+            StrategyName::Workload => Strategy::Workload,
+            StrategyName::Namespace => Strategy::Namespace,
+        },
+        interruptions: &interruptions,
+        is_meant: &|key: &RunKey, labels: &Labels| args.which.takes(key, labels),
+        dry_run: args.dry_run,
+        holder: &holder,
+    };
+    cluster::with(async |client| all(&client, args, &terms).await)
+}
+
+async fn all(client: &Client, args: &Promote, terms: &Terms<'_>) -> Result<Verdict, Failure> {
+    let namespaces = match &args.which.namespace {
+        Some(namespace) => BTreeSet::from([namespace.clone()]),
+        None => namespaces(client).await?,
+    };
+    let mut saying = Saying::begin(args);
+    let mut any = false;
+    let mut outcome = Ok(());
+    for namespace in namespaces {
+        let mut rulings = Vec::new();
+        outcome = job::pass(client, &namespace, terms, now(), &mut rulings).await;
+        for ruling in rulings {
+            any = true;
+            saying.say(&ruling.review, ruling.after.as_ref())?;
+        }
+        if outcome.is_err() {
+            break;
+        }
+    }
+    if !any && outcome.is_ok() {
+        let nothing = args.which.nothing_in("the cluster");
+        tracing::warn!("nothing to promote: {nothing}");
+    }
+    let verdict = saying.end()?;
+    outcome?;
+    Ok(verdict)
+}
