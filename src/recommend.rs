@@ -6,7 +6,7 @@ use learner::cluster::standings::Standings;
 use learner::policy::meaning::Posture;
 use learner::profile::Evidence;
 use learner::quarantine::Include;
-use learner::recommend::{Criteria, Recommendation, Refusal, Stage, recommend, recommend_merged};
+use learner::recommend::{Criteria, Recommendation, Refusal, Stage, recommend, recommend_told};
 use learner::shared::Merged;
 use learner::workload::Workload;
 
@@ -104,7 +104,7 @@ fn made_of_cluster(which: &Which, criteria: &Criteria) -> Result<Option<Made>, F
 /// workload.
 pub(crate) fn of_merged(which: &Which, merged: &Merged, criteria: &Criteria) -> Option<Made> {
     let workloads = cluster::workloads(which, merged.evidence());
-    let made = |workload: &Workload| said(workload, recommend_merged(workload, merged, criteria));
+    let made = |workload: &Workload| said(workload, recommend_told(workload, merged, criteria));
     (!workloads.is_empty()).then(|| Made {
         made: workloads.iter().filter_map(made).collect(),
         workloads: workloads.len(),

@@ -7,7 +7,7 @@ use learner::path::AbsPath;
 use learner::policy::to_yaml;
 use learner::posture::Revision;
 use learner::profile::{RunProfile, Sighting};
-use learner::recommend::{Criteria, recommend_merged};
+use learner::recommend::{Criteria, recommend_told};
 use learner::shared::{Merged, Part};
 use learner::workload::{RunKey, Workload};
 
@@ -113,7 +113,7 @@ pub(crate) async fn policy(world: &Connected, namespace: &str) -> String {
     );
     let merged = Merged::of(&read.joint).expect("acts");
     let workload = revision(namespace).workload;
-    let made = recommend_merged(&workload, &merged, &Criteria::default()).expect("a policy");
+    let made = recommend_told(&workload, &merged, &Criteria::default()).expect("a policy");
     to_yaml(&made.policy)
 }
 

@@ -19,7 +19,7 @@ use crate::observation::Moment;
 use crate::posture::{Freeze, Posture, Revision, Standing};
 use crate::profile::{Evidence, RunProfile};
 use crate::quarantine::{Include, sort_judged};
-use crate::recommend::{Criteria as Making, latest_image, recommend, recommend_merged};
+use crate::recommend::{Criteria as Making, latest_image, recommend, recommend_told};
 use crate::shared::Merged;
 use crate::workload::{RunKey, Workload};
 
@@ -272,7 +272,7 @@ impl Bench<'_> {
         };
         let workload = &self.revision.workload;
         let made = match self.told {
-            Some(told) => recommend_merged(workload, told.merged, &making),
+            Some(told) => recommend_told(workload, told.merged, &making),
             None => recommend(workload, self.docket.evidence, &making),
         };
         let made = made.map_err(|refusal| refusal.to_string());

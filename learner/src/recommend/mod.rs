@@ -25,7 +25,7 @@ use crate::generalize::{
 use crate::mention::Tombstones;
 use crate::path::AbsPath;
 use crate::policy::crd::{MAX_DEPTH, MAX_ENTRIES, MAX_KEY_BYTES};
-use crate::policy::{Metadata, Policy, Reason, names};
+use crate::policy::{CONTAINER_LABEL, Metadata, Policy, Reason, names};
 use crate::posture::Revision;
 use crate::profile::{Evidence, Sighting};
 use crate::quarantine::{self, Include, Quarantine};
@@ -335,6 +335,32 @@ pub fn recommend_merged(
         Lesson::of_merged(workload, merged, criteria)?,
         criteria,
     )
+}
+
+/// As [`recommend_merged`], for KubeArmor in a cluster: the policy always names the container. Of the other
+/// containers of the pod there may be no word yet, and new ones may come.
+///
+/// # Errors
+/// As [`recommend`].
+pub fn recommend_told(
+    workload: &Workload,
+    merged: &Merged,
+    criteria: &Criteria,
+) -> Result<Recommendation, Refusal> {
+    let mut made = recommend_merged(workload, merged, criteria)?;
+    let Workload { container, .. } = workload;
+    let labels = &mut made.policy.spec.selector.match_labels;
+    if !labels.contains_key(CONTAINER_LABEL) {
+        // A comma or a bracket in it would select another container.
+        if !names::is_dns_label(container) {
+            return Err(Refusal::BadLabel {
+                key: CONTAINER_LABEL.to_owned(),
+                value: container.clone(),
+            });
+        }
+        labels.insert(CONTAINER_LABEL.to_owned(), format!("[{container}]"));
+    }
+    Ok(made)
 }
 
 fn made(
