@@ -14,6 +14,7 @@ use crate::args::{Global, Promote, StrategyName};
 use crate::cluster;
 use crate::court::now;
 use crate::failure::Failure;
+use crate::talk::visible;
 use crate::telemetry;
 
 pub(super) fn run(global: &Global, args: &Promote) -> Result<Verdict, Failure> {
@@ -51,23 +52,28 @@ async fn all(client: &Client, args: &Promote, terms: &Terms<'_>) -> Result<Verdi
     };
     let mut saying = Saying::begin(args);
     let mut any = false;
-    let mut outcome = Ok(());
+    let mut failed = None;
     for namespace in namespaces {
         let mut rulings = Vec::new();
-        outcome = job::pass(client, &namespace, terms, now(), &mut rulings).await;
+        let outcome = job::pass(client, &namespace, terms, now(), &mut rulings).await;
         for ruling in rulings {
             any = true;
             saying.say(&ruling.review, ruling.after.as_ref())?;
         }
-        if outcome.is_err() {
-            break;
+        // Others have something to be taken back, perhaps.
+        match outcome {
+            Ok(()) => {}
+            Err(error) if failed.is_none() => failed = Some(error),
+            Err(error) => tracing::warn!("{namespace}: {}", visible(&error.to_string())),
         }
     }
-    if !any && outcome.is_ok() {
+    if !any && failed.is_none() {
         let nothing = args.which.nothing_in("the cluster");
         tracing::warn!("nothing to promote: {nothing}");
     }
     let verdict = saying.end()?;
-    outcome?;
-    Ok(verdict)
+    match failed {
+        Some(error) => Err(error.into()),
+        None => Ok(verdict),
+    }
 }
