@@ -71,8 +71,13 @@ async fn applied(client: &Client, all: &[Policy], args: &Apply) -> Result<Verdic
         }
         let candidate = policies::hash(policy).short();
         let identity = policy.identity();
+        let place = policy.namespace().unwrap_or_default();
+        let enforced = match postures.get(place) {
+            Some(Posture::Block) => format!(", and enforced at once: {place} is under block"),
+            _ => String::new(),
+        };
         answer.print(&format!(
-            "{identity}: {said}: candidate {candidate}, {}\n",
+            "{identity}: {said}: candidate {candidate}, {}{enforced}\n",
             note.evidence
         ))?;
     }

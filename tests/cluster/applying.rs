@@ -141,7 +141,7 @@ fn a_rule_that_denies_under_audit_is_not_applied_before_the_evidence_shows_that_
         world
             .annotate(&namespace, "kubearmor-file-posture", Some("block"))
             .await;
-        apply(0, "/p: applied");
+        apply(0, &format!(", and enforced at once: {namespace} is under block\n"));
         world.annotate(&namespace, "kubearmor-file-posture", None).await;
         let three = many_runs(&revision, &["a", "b", "c"], &[]);
         write(world.admin(), "node-1", &revision, &three).await;
