@@ -28,6 +28,9 @@ const STATUS: &str = "workloadpostures.learner.dev/status";
 /// So many images of a workload are kept: the ones that something was decided of last.
 const MAX_REVISIONS: usize = 5;
 
+/// Largest status, bytes of JSON: older images go before it would be larger.
+const MAX_STATUS: usize = super::MAX_OBJECT - (16 << 10);
+
 /// So many objects are asked for at a time.
 const PAGE: u32 = 100;
 
@@ -275,9 +278,23 @@ pub fn status(before: Option<&WorkloadPostureStatus>, kept: &Kept<'_>) -> Worklo
         (*revision == kept.revision, standing.since(), *revision)
     });
     let first = all.len().saturating_sub(MAX_REVISIONS);
-    let all = all.split_off(first);
+    let mut all = all.split_off(first);
+    let mut status = of(&all, before, kept);
+    let size = |status: &WorkloadPostureStatus| serde_json::to_vec(status).map_or(0, |of| of.len());
+    while all.len() > 1 && size(&status) > MAX_STATUS {
+        all.remove(0);
+        status = of(&all, before, kept);
+    }
+    status
+}
+
+fn of(
+    all: &[(&Revision, &Standing)],
+    before: Option<&WorkloadPostureStatus>,
+    kept: &Kept<'_>,
+) -> WorkloadPostureStatus {
     let mut candidates = BTreeMap::new();
-    for (revision, _) in &all {
+    for (revision, _) in all {
         if let Some(frozen) = kept.ledger.frozen(revision) {
             let candidate = frozen.candidate();
             candidates.insert(candidate.digest(), candidate_row(candidate));
@@ -297,7 +314,7 @@ pub fn status(before: Option<&WorkloadPostureStatus>, kept: &Kept<'_>) -> Worklo
         runs: i64::try_from(kept.runs).ok(),
         held: kept.held.iter().map(|word| (*word).to_owned()).collect(),
         revisions: all
-            .into_iter()
+            .iter()
             .map(|(revision, standing)| row(&revision.image, standing))
             .collect(),
         candidates: candidates.into_values().collect(),
@@ -332,24 +349,34 @@ fn doing(verb: &'static str, resource: &'static str, workload: &Workload) -> Doi
     }
 }
 
-/// Keeps the status of a workload, by server-side apply as [`MANAGER`].
+/// Keeps the status of a workload, by server-side apply as [`MANAGER`], if it is still what it was `before`;
+/// and a promotion only if no person holds the workload by now.
 ///
 /// # Errors
 /// [`ClusterError`].
 pub async fn keep(
     client: &Client,
     workload: &Workload,
+    before: Option<&WorkloadPostureStatus>,
     status: &WorkloadPostureStatus,
+    is_promotion: bool,
 ) -> Result<(), ClusterError> {
     let api: Api<WorkloadPosture> = Api::namespaced(client.clone(), &workload.namespace);
     let name = name(workload);
     let how = PatchParams::apply(MANAGER);
     let object = object(workload, None);
     let made = api.patch(&name, &how, &Patch::Apply(&object)).await;
-    made.map_err(|error| ClusterError::of(doing("patch", POSTURES, workload), error))?;
+    let made = made.map_err(|error| ClusterError::of(doing("patch", POSTURES, workload), error))?;
+    let is_held = is_promotion && made.spec.hold.is_some();
+    if made.status.as_ref() != before || is_held {
+        return Err(ClusterError::Stale {
+            doing: doing("patch", STATUS, workload),
+        });
+    }
+    // Whatever else is written meanwhile is a conflict too.
     let with_status = json!({
         "apiVersion": super::crd::API_VERSION, "kind": "WorkloadPosture",
-        "metadata": {"name": name}, "status": status,
+        "metadata": {"name": name, "resourceVersion": made.resource_version()}, "status": status,
     });
     let with_status = Patch::Apply(&with_status);
     let kept = api.patch_status(&name, &how, &with_status).await;
