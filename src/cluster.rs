@@ -26,6 +26,7 @@ pub(crate) async fn told(client: &Client, namespace: Option<&str>) -> Result<Mer
         joint,
         refused,
         missing,
+        ..
     } = read(client, namespace).await?;
     for (name, why) in &refused {
         tracing::warn!("left out: WorkloadEvidence {}: {why}", visible(name));

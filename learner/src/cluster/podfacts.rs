@@ -6,6 +6,7 @@ use kube::api::{Api, ListParams};
 
 use super::error::{ClusterError, Doing};
 use super::namespace::VISIBILITY;
+use crate::observation::Moment;
 use crate::promotion::PodFacts;
 
 /// So many pods are asked for at a time.
@@ -46,6 +47,11 @@ fn is_alive(pod: &Pod) -> bool {
 }
 
 fn fact(pod: Pod) -> PodFacts {
+    let owners = pod.metadata.owner_references.unwrap_or_default();
+    let owner = owners
+        .into_iter()
+        .find(|owner| owner.controller == Some(true));
+    let created = pod.metadata.creation_timestamp;
     let annotations = pod.metadata.annotations.unwrap_or_default();
     let annotation = |key: &str| annotations.get(key).cloned();
     let spec = pod.spec.unwrap_or_default();
@@ -56,5 +62,7 @@ fn fact(pod: Pod) -> PodFacts {
         host_pid: spec.host_pid == Some(true),
         policy: annotation("kubearmor-policy"),
         visibility: annotation(VISIBILITY),
+        owner: owner.map(|owner| (owner.kind, owner.name)),
+        created: created.map(|time| Moment(time.0.as_microsecond())),
     }
 }

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions,
+};
 use kube::core::GroupVersionKind;
 use kube::{Client, ResourceExt as _};
 use serde_json::Value;
@@ -45,6 +47,15 @@ pub struct Found {
     pub policy: Policy,
     /// Who has written fields of it other than its status, by name.
     pub writers: Vec<Writer>,
+    /// Which state of it was read.
+    pub version: Version,
+}
+
+/// A state of an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Version {
+    uid: Option<String>,
+    resource_version: Option<String>,
 }
 
 impl Found {
@@ -119,9 +130,17 @@ impl Policies {
             None => object.name_any(),
         };
         let writers = writers(&object);
+        let version = Version {
+            uid: object.uid(),
+            resource_version: object.resource_version(),
+        };
         match policy(kind, object) {
             Ok(policy) => {
-                let found = Found { policy, writers };
+                let found = Found {
+                    policy,
+                    writers,
+                    version,
+                };
                 self.found.insert(found.policy.identity(), found);
             }
             Err(why) => self.refused.push((name, why.to_string())),
@@ -248,14 +267,27 @@ pub fn hash(policy: &Policy) -> Digest {
     Digest::of(to_yaml(&plain).as_bytes())
 }
 
-/// Deletes a KubeArmorPolicy. One that is not there is none.
+/// Deletes a KubeArmorPolicy, as it was read: one that somebody has changed since stays. One that is not
+/// there is none.
 ///
 /// # Errors
 /// [`ClusterError`].
-pub async fn delete(client: &Client, namespace: &str, name: &str) -> Result<(), ClusterError> {
-    let deleted = namespaced(client, namespace)
-        .delete(name, &DeleteParams::default())
-        .await;
+pub async fn delete(
+    client: &Client,
+    policy: &Identity,
+    version: &Version,
+) -> Result<(), ClusterError> {
+    let how = DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: version.uid.clone(),
+            resource_version: version.resource_version.clone(),
+        }),
+        ..DeleteParams::default()
+    };
+    let Identity {
+        namespace, name, ..
+    } = policy;
+    let deleted = namespaced(client, namespace).delete(name, &how).await;
     match deleted.map_err(|error| ClusterError::of(doing("delete", namespace, name), error)) {
         Ok(_) | Err(ClusterError::NotFound { .. }) => Ok(()),
         Err(error) => Err(error),

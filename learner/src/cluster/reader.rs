@@ -7,11 +7,12 @@ use kube::{Client, ResourceExt};
 
 use super::error::{ClusterError, Doing};
 use super::evidence::WorkloadEvidence;
-use super::piece::{BadPiece, part_of};
+use super::piece::{BadPiece, moment, part_of};
 use super::writer::EVIDENCE;
-use crate::observation::Loss;
+use crate::observation::{Loss, Moment};
 use crate::posture::Revision;
 use crate::shared::Joint;
+use crate::workload::Workload;
 
 /// So many objects are asked for at a time: at [`MAX_OBJECT`](super::MAX_OBJECT) each, 25 MiB at most.
 const PAGE: u32 = 100;
@@ -27,6 +28,11 @@ pub struct Read {
     /// Pieces that are not there, by revision and node. What runs of theirs may have done is lost, so
     /// they are partial.
     pub missing: BTreeMap<(Revision, String), usize>,
+    /// When each node last told of each workload: by its own clock, and not after what the API server
+    /// says.
+    pub told: BTreeMap<(Workload, String), Moment>,
+    /// The names of the objects that are no evidence, by the workload that they are of.
+    pub unread: BTreeMap<Workload, BTreeSet<String>>,
 }
 
 /// All evidence of a namespace, or of all. What cannot be read is named, and the rest is read.
@@ -86,6 +92,19 @@ pub async fn namespaces(client: &Client) -> Result<BTreeSet<String>, ClusterErro
     }
 }
 
+/// When it was written, or last alive, whichever was before.
+fn told(object: &WorkloadEvidence) -> Option<Moment> {
+    let alive = moment(&object.spec.alive).ok()?;
+    let writes = object.managed_fields().iter();
+    let written = writes
+        .filter_map(|write| write.time.as_ref())
+        .map(|time| Moment(time.0.as_microsecond()))
+        .max();
+    // The server does not tell parts of a second.
+    let written = written.map(|at| Moment(at.0.saturating_add(999_999)));
+    Some(written.map_or(alive, |written| written.min(alive)))
+}
+
 #[derive(Default)]
 pub(super) struct Reading {
     read: Read,
@@ -99,6 +118,11 @@ impl Reading {
             Ok((revision, part)) => {
                 let spec = &object.spec;
                 self.read.joint.add(&revision, &spec.node, &part);
+                if let Some(at) = told(object) {
+                    let place = (revision.workload.clone(), spec.node.clone());
+                    let last = self.read.told.entry(place).or_insert(at);
+                    *last = at.max(*last);
+                }
                 let of = self
                     .pieces
                     .entry((revision, spec.node.clone()))
@@ -114,6 +138,9 @@ impl Reading {
             Err(why) => {
                 let namespace = object.namespace().unwrap_or_default();
                 let name = format!("{namespace}/{}", object.name_any());
+                let workload = object.spec.workload.within(&namespace);
+                let unread = self.read.unread.entry(workload).or_default();
+                unread.insert(name.escape_debug().to_string());
                 self.read.refused.push((name, why));
             }
         }

@@ -1,14 +1,17 @@
 //! What a decision takes in the cluster: policies, and the posture of the namespace.
 
-use super::{JobError, Ruling, Strategy, World};
+use std::collections::BTreeSet;
+
+use super::{JobError, Ruling, Strategy, Watch, World};
 use crate::candidate::Frozen;
-use crate::cluster::policies::{CANDIDATE, Found, Note, POSTURE};
+use crate::cluster::policies::{CANDIDATE, Found, MANAGER, Note, POSTURE, Policies};
 use crate::cluster::{Client, namespace, policies};
-use crate::policy::Policy;
 use crate::policy::meaning::Posture as Word;
+use crate::policy::{Identity, Policy};
 use crate::posture::{Posture, Revision, Standing};
 use crate::promotion::{Reason, Surroundings};
-use crate::staging::behind;
+use crate::staging::{behind, hazards};
+use crate::visible::visible;
 
 impl World {
     /// Has the server check what a promotion to block would write. What it does not take for the sake of
@@ -44,86 +47,214 @@ impl World {
         }
     }
 
-    /// Does what was decided, and is not done yet. The namespace is put under block before the policies
-    /// come, and taken out of it after they are gone.
+    /// Does what was decided, and is not done yet. First goes what is not wanted any more, so that block
+    /// finds no policy of a workload that is not ready; then the policies come, and the namespace is put
+    /// under block last. Broken off anywhere, nothing is enforced that was not decided.
     pub(super) async fn reconcile(
         &self,
         client: &Client,
         strategy: Strategy,
+        watch: &mut Watch<'_>,
     ) -> Result<(), JobError> {
-        let revisions = self.revisions();
-        let standing = |revision: &Revision| self.ledger.standing(revision).cloned();
-        let is_blocked =
-            |revision: &&Revision| matches!(standing(revision), Some(Standing::Block { .. }));
-        let any_blocked = revisions.iter().any(|revision| is_blocked(&revision));
+        let plan = self.plan(strategy);
         let was_block = self.is_block();
-        if any_blocked && !was_block {
-            let block = Some(Word::Block);
-            namespace::set_file_posture(client, &self.namespace, block, false).await?;
-        }
-        for revision in &revisions {
-            let Some(frozen) = self.ledger.frozen(revision) else {
+        let mut gone = BTreeSet::new();
+        for (revision, frozen) in &plan.unwanted {
+            let identity = frozen.candidate().policy().identity();
+            let Some(found) = self.policies.found.get(&identity) else {
                 continue;
             };
-            let wanted = match standing(revision) {
-                Some(Standing::Block { .. }) => Some(Posture::Block),
-                Some(Standing::Audit { .. })
-                    if strategy == Strategy::Namespace && !any_blocked && !was_block =>
-                {
-                    Some(Posture::Audit)
+            if !is_ours(found) {
+                if was_block {
+                    let workload = revision.workload.to_string();
+                    tracing::warn!(
+                        "{}: policy {identity} was applied by a person, and is enforced; delete it by hand",
+                        visible(&workload)
+                    );
                 }
-                _ => None,
-            };
-            self.policy(client, frozen, wanted).await?;
+                continue;
+            }
+            watch.renew().await?;
+            policies::delete(client, &identity, &found.version).await?;
+            gone.insert(identity);
         }
-        if !any_blocked && was_block && !self.is_relied_on() {
+        // KubeArmor's own configuration may say block.
+        if !plan.audit.is_empty() && self.annotated.file_posture.is_none() {
+            watch.renew().await?;
+            let audit = Some(Word::Audit);
+            namespace::set_file_posture(client, &self.namespace, audit, false).await?;
+        }
+        // One that the server does not take is no reason not to do the rest; but what is there by its name
+        // is not what was decided, so block must not come.
+        let mut refused = Ok(());
+        for (frozen, posture) in plan.all() {
+            match self.put(client, frozen, posture, watch).await {
+                Err(JobError::Cluster(error)) if error.is_refusal() => {
+                    refused = refused.and(Err(error));
+                }
+                put => put?,
+            }
+        }
+        if !plan.block.is_empty() && !was_block && refused.is_ok() {
+            self.switch(client, &plan, watch).await?;
+        }
+        if !plan.any_blocked && was_block && !self.is_relied_on(&gone) {
+            watch.renew().await?;
             namespace::set_file_posture(client, &self.namespace, None, false).await?;
         }
-        Ok(())
+        Ok(refused?)
     }
 
-    /// Applies a policy, if it is not there as it should be; deletes one that a job has applied and that
-    /// is not wanted any more.
-    async fn policy(
+    fn plan(&self, strategy: Strategy) -> Plan<'_> {
+        let mut plan = Plan::default();
+        let revisions = self.all_revisions();
+        let is_block = |revision: &Revision| {
+            matches!(self.ledger.standing(revision), Some(Standing::Block { .. }))
+        };
+        plan.any_blocked = revisions.iter().any(is_block);
+        for revision in revisions {
+            let Some(frozen) = self.ledger.frozen(&revision) else {
+                continue;
+            };
+            let policy = frozen.candidate().policy();
+            let is_audit = strategy == Strategy::Namespace
+                && !plan.any_blocked
+                && !self.is_block()
+                && matches!(
+                    self.ledger.standing(&revision),
+                    Some(Standing::Audit { .. })
+                )
+                && hazards(policy, self.merged.evidence()).is_empty();
+            if !is_block(&revision) && !is_audit {
+                plan.unwanted.push((revision, frozen));
+            } else if is_audit {
+                plan.audit.push(frozen);
+            } else if self.against_finishing(&revision, strategy).is_empty() {
+                plan.block.push(frozen);
+            } else {
+                plan.is_kept_back |= self.policies.found.contains_key(&policy.identity());
+            }
+        }
+        plan
+    }
+
+    /// What speaks against doing what was decided of a revision under block and is not done, or was undone:
+    /// much may have changed since. Empty if nothing does, and where it is done.
+    pub(super) fn against_finishing(&self, revision: &Revision, strategy: Strategy) -> Vec<Reason> {
+        let is_blocked = matches!(self.ledger.standing(revision), Some(Standing::Block { .. }));
+        let Some(frozen) = self.ledger.frozen(revision).filter(|_| is_blocked) else {
+            return Vec::new();
+        };
+        if self.is_block() && self.is_there(frozen, Posture::Block) {
+            return Vec::new();
+        }
+        let hold = self.standings.hold(&revision.workload);
+        let held = hold.map(|why| Reason::Held {
+            why: why.to_owned(),
+        });
+        let around = self.around(revision, frozen.candidate().policy(), strategy);
+        held.into_iter().chain(around).collect()
+    }
+
+    fn is_there(&self, frozen: &Frozen, posture: Posture) -> bool {
+        let policy = frozen.candidate().policy();
+        let found = self.policies.found.get(&policy.identity());
+        found.is_some_and(|found| {
+            found.policy.spec == policy.spec
+                && annotation(found, POSTURE) == Some(&posture.to_string())
+                && annotation(found, CANDIDATE) == Some(&frozen.candidate().digest().to_string())
+        })
+    }
+
+    /// Applies a policy, if it is not there as it should be. What a person has applied by its name stays.
+    async fn put(
         &self,
         client: &Client,
         frozen: &Frozen,
-        wanted: Option<Posture>,
+        posture: Posture,
+        watch: &mut Watch<'_>,
     ) -> Result<(), JobError> {
         let policy = frozen.candidate().policy();
-        let identity = policy.identity();
-        let found = self.policies.found.get(&identity);
-        match wanted {
-            Some(posture) => {
-                let is_there = found.is_some_and(|found| {
-                    found.policy.spec == policy.spec
-                        && annotation(found, POSTURE) == Some(&posture.to_string())
-                        && annotation(found, CANDIDATE)
-                            == Some(&frozen.candidate().digest().to_string())
-                });
-                if !is_there {
-                    let note = self.note(policy, posture);
-                    policies::apply(client, policy, &note, false).await?;
-                }
-            }
-            None => {
-                if found.is_some_and(|found| annotation(found, POSTURE).is_some()) {
-                    policies::delete(client, &identity.namespace, &identity.name).await?;
-                }
-            }
+        let found = self.policies.found.get(&policy.identity());
+        let is_of_others = found.is_some_and(|found| !is_ours(found));
+        if !is_of_others && !self.is_there(frozen, posture) {
+            watch.renew().await?;
+            policies::apply(client, policy, &self.note(policy, posture), false).await?;
         }
         Ok(())
     }
 
-    /// Whether anything but what a job has applied goes by the namespace's posture.
-    fn is_relied_on(&self) -> bool {
-        let all = self.policies.found.values();
-        let of_others = all.filter(|found| annotation(found, POSTURE).is_none());
-        let mut of_others = of_others.map(|found| &found.policy);
-        !self.policies.refused.is_empty()
-            || of_others
-                .any(|policy| Surroundings::makes_a_list(&self.namespace, &self.pods, policy))
+    /// Puts the namespace under block, unless there is by now what that would enforce beside what was
+    /// decided: the next pass names it.
+    async fn switch(
+        &self,
+        client: &Client,
+        plan: &Plan<'_>,
+        watch: &mut Watch<'_>,
+    ) -> Result<(), JobError> {
+        let wanted: BTreeSet<Identity> = plan
+            .all()
+            .map(|(frozen, _)| frozen.candidate().policy().identity())
+            .collect();
+        let now = Policies::read(client, Some(&self.namespace)).await?;
+        let is_new = |policy: &Policy| {
+            !wanted.contains(&policy.identity())
+                && !self.policies.found.contains_key(&policy.identity())
+                && Surroundings::makes_a_list(&self.namespace, &self.pods, policy)
+        };
+        let newcomer = now.policies().find(|policy| is_new(policy));
+        if plan.is_kept_back || newcomer.is_some() || !now.refused.is_empty() {
+            tracing::warn!(
+                "{}: not put under block now: that would enforce more than what was decided; the next \
+                 pass says what",
+                self.namespace
+            );
+            return Ok(());
+        }
+        watch.renew().await?;
+        let block = Some(Word::Block);
+        namespace::set_file_posture(client, &self.namespace, block, false).await?;
+        Ok(())
     }
+
+    /// Whether anything goes by the namespace's posture, apart from what has just gone.
+    fn is_relied_on(&self, gone: &BTreeSet<Identity>) -> bool {
+        let all = self.policies.found.iter();
+        let mut rest = all.filter(|(identity, _)| !gone.contains(identity));
+        !self.policies.refused.is_empty()
+            || rest.any(|(_, found)| {
+                Surroundings::makes_a_list(&self.namespace, &self.pods, &found.policy)
+            })
+    }
+}
+
+/// What is to be there, and what is not.
+#[derive(Default)]
+struct Plan<'w> {
+    /// Of these there is no policy.
+    unwanted: Vec<(Revision, &'w Frozen)>,
+    /// These are under audit.
+    audit: Vec<&'w Frozen>,
+    /// These are enforced.
+    block: Vec<&'w Frozen>,
+    /// Any workload stands under block.
+    any_blocked: bool,
+    /// There is a policy of one that stands under block, and something speaks against it.
+    is_kept_back: bool,
+}
+
+impl<'w> Plan<'w> {
+    fn all(&self) -> impl Iterator<Item = (&'w Frozen, Posture)> {
+        let audit = self.audit.iter().map(|frozen| (*frozen, Posture::Audit));
+        let block = self.block.iter().map(|frozen| (*frozen, Posture::Block));
+        audit.chain(block)
+    }
+}
+
+/// A job has applied it, and not a person who has copied what a job has applied.
+pub(super) fn is_ours(found: &Found) -> bool {
+    let mut writers = found.writers.iter();
+    annotation(found, POSTURE).is_some() && writers.any(|writer| writer.manager == MANAGER)
 }
 
 fn annotation<'f>(found: &'f Found, key: &str) -> Option<&'f String> {

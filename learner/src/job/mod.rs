@@ -7,6 +7,7 @@
 
 mod deed;
 mod error;
+mod silence;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -153,10 +154,16 @@ async fn whole(
     for ruling in &mut decided {
         world.ask(client, ruling).await?;
     }
+    // One that the server does not take holds the others too.
+    if terms.strategy == Strategy::Namespace && !world.is_block() {
+        together(&mut decided);
+    }
+    let mut watch = Watch { clock, lease };
     let news = News::new(client.clone(), terms.holder);
+    let mut untold = Ok(());
     for mut ruling in decided {
         if ruling.after.is_some() {
-            lease.renew(clock.now()).await?;
+            watch.renew().await?;
         }
         world.write(client, &mut ruling).await?;
         let told = match &ruling.entry {
@@ -167,13 +174,32 @@ async fn whole(
             None => Ok(()),
         };
         rulings.push(ruling);
-        told?;
+        match told {
+            Err(error) if error.is_refusal() => tracing::warn!("not told of: {error}"),
+            told => untold = untold.and(told),
+        }
     }
-    lease.renew(clock.now()).await?;
-    world.reconcile(client, terms.strategy).await
+    watch.renew().await?;
+    world.reconcile(client, terms.strategy, &mut watch).await?;
+    // What was decided is done, also where it cannot be told of.
+    Ok(untold?)
+}
+
+/// The lease, by the present.
+struct Watch<'a> {
+    clock: &'a Clock,
+    lease: &'a mut Lease,
+}
+
+impl Watch<'_> {
+    /// Before each write: a job that has lost the lease writes nothing more.
+    async fn renew(&mut self) -> Result<(), JobError> {
+        Ok(self.lease.renew(self.clock.now()).await?)
+    }
 }
 
 /// All that a pass reads.
+#[derive(Default)]
 struct World {
     namespace: String,
     merged: Merged,
@@ -183,6 +209,12 @@ struct World {
     annotated: Annotated,
     pods: Vec<PodFacts>,
     nodes: BTreeMap<String, Option<String>>,
+    /// When each node last told of each workload.
+    told: BTreeMap<(Workload, String), Moment>,
+    /// Evidence that cannot be read, by workload.
+    unread: BTreeMap<Workload, BTreeSet<String>>,
+    /// Pieces of evidence that are not there.
+    missing: BTreeMap<(Revision, String), usize>,
 }
 
 impl World {
@@ -191,15 +223,17 @@ impl World {
             joint,
             refused,
             missing,
+            told,
+            unread,
         } = read(client, Some(namespace)).await?;
         for (name, why) in refused {
             tracing::warn!("left out: WorkloadEvidence {}: {why}", visible(&name));
         }
-        for ((revision, node), count) in missing {
+        for ((revision, node), count) in &missing {
             tracing::warn!(
                 "{}: {count} pieces of what node {} has seen are missing: its runs are partial",
                 visible(&revision.workload.to_string()),
-                visible(&node)
+                visible(node)
             );
         }
         let standings = Standings::read(client, Some(namespace)).await?;
@@ -212,6 +246,9 @@ impl World {
             annotated: namespace::told(client, namespace).await?,
             pods: podfacts::facts(client, namespace).await?,
             nodes: nodes::enforcers(client).await?,
+            told,
+            unread,
+            missing,
         })
     }
 
@@ -232,6 +269,23 @@ impl World {
         workloads.into_iter().filter_map(revision).collect()
     }
 
+    /// The same, and those that something was decided of and no node tells of any more: what was told may
+    /// be gone, and so what is enforced stays.
+    fn all_revisions(&self) -> Vec<Revision> {
+        let mut all = self.revisions();
+        let seen: BTreeSet<Workload> = all.iter().map(|one| one.workload.clone()).collect();
+        let mut unseen: BTreeMap<&Workload, (Moment, &Revision)> = BTreeMap::new();
+        for (revision, standing) in self.ledger.iter() {
+            if !seen.contains(&revision.workload) {
+                let last = (standing.since(), revision);
+                let known = unseen.entry(&revision.workload).or_insert(last);
+                *known = last.max(*known);
+            }
+        }
+        all.extend(unseen.into_values().map(|(_, revision)| revision.clone()));
+        all
+    }
+
     /// The policies of Learner's that are to be enforced.
     fn promoted(&self, strategy: Strategy) -> BTreeSet<Identity> {
         let is_one = |standing: &Standing| match standing {
@@ -239,7 +293,7 @@ impl World {
             Standing::Audit { .. } => strategy == Strategy::Namespace,
             Standing::Learning { .. } => false,
         };
-        let revisions = self.revisions().into_iter();
+        let revisions = self.all_revisions().into_iter();
         revisions
             .filter(|revision| self.ledger.standing(revision).is_some_and(is_one))
             .filter_map(|revision| self.ledger.frozen(&revision))
@@ -259,6 +313,15 @@ impl World {
                 entry: None,
             })
             .collect();
+        for ruling in &mut rulings {
+            let revision = &ruling.review.revision;
+            if ruling.review.verdict == Verdict::Stay {
+                let against = self.against_finishing(revision, terms.strategy);
+                if !against.is_empty() {
+                    ruling.review.verdict = Verdict::Hold(against);
+                }
+            }
+        }
         if terms.strategy == Strategy::Namespace && !self.is_block() {
             together(&mut rulings);
         }
@@ -277,10 +340,16 @@ impl World {
         let workload = &revision.workload;
         let frozen = self.ledger.frozen(revision);
         let is_audit = matches!(self.ledger.standing(revision), Some(Standing::Audit { .. }));
-        let besides = match frozen.filter(|_| is_audit) {
-            Some(frozen) => self.around(revision, frozen.candidate().policy(), terms.strategy),
-            None => Vec::new(),
-        };
+        let candidate = frozen
+            .filter(|_| is_audit)
+            .map(|frozen| frozen.candidate().policy());
+        let mut besides = Vec::new();
+        let mut unheard = Vec::new();
+        if let Some(candidate) = candidate {
+            besides = self.around(revision, candidate, terms.strategy);
+            besides.extend(self.untold(revision, candidate, now));
+            unheard = self.unheard(revision, candidate, now);
+        }
         let hold = self.standings.hold(workload);
         let hold = hold.map(|why| Reason::Held {
             why: why.to_owned(),
@@ -290,6 +359,7 @@ impl World {
             .iter()
             .filter(|(whose, _)| whose.as_ref().is_none_or(|whose| whose == workload))
             .map(|(_, one)| one.clone())
+            .chain(unheard)
             .collect();
         let docket = Docket {
             evidence: self.merged.evidence(),
@@ -324,7 +394,9 @@ impl World {
             .filter_map(|key| key.run.split('/').next())
             .map(str::to_owned)
             .collect();
+        let by_hand = self.policies.found.get(&candidate.identity());
         let around = Surroundings {
+            is_by_hand: by_hand.is_some_and(|found| !deed::is_ours(found)),
             is_block: self.is_block(),
             visibility: self.annotated.visibility.as_deref(),
             policies: &policies,
@@ -363,7 +435,8 @@ impl World {
         };
         let status = standings::status(before, &kept);
         if before != Some(&status) {
-            standings::keep(client, workload, &status).await?;
+            let is_promotion = review.verdict == Verdict::Promote;
+            standings::keep(client, workload, before, &status, is_promotion).await?;
         }
         Ok(())
     }

@@ -28,6 +28,8 @@ pub enum Missed {
     Broken(String),
     /// The enforcer does not tell what the candidate is about, as when KubeArmor's visibility is off.
     Blind(String),
+    /// A node that runs it told nothing; its name, safe for a terminal.
+    Silent(String),
 }
 
 impl fmt::Display for Missed {
@@ -37,6 +39,7 @@ impl fmt::Display for Missed {
             Self::Ended => f.write_str("KubeArmor's alerts ended"),
             Self::Broken(cause) => write!(f, "KubeArmor's alerts broke off ({cause})"),
             Self::Blind(what) => write!(f, "KubeArmor did not tell of {what}"),
+            Self::Silent(node) => write!(f, "node {node} told nothing"),
         }
     }
 }
@@ -44,7 +47,10 @@ impl fmt::Display for Missed {
 impl fmt::Display for Interruption {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { from, to, why } = self;
-        write!(f, "{why} from {} to {}", At(*from), At(*to))
+        match from.0 {
+            i64::MIN => write!(f, "{why} until {}", At(*to)),
+            _ => write!(f, "{why} from {} to {}", At(*from), At(*to)),
+        }
     }
 }
 

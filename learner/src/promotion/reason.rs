@@ -169,6 +169,21 @@ pub enum Reason {
         /// Which, and what they have.
         nodes: Listed,
     },
+    /// Nodes that run it have told nothing of it.
+    Silent {
+        /// Which.
+        nodes: Listed,
+    },
+    /// What nodes have told of it is not whole.
+    Untold {
+        /// Objects that cannot be read, and pieces that are missing.
+        objects: Listed,
+    },
+    /// Its candidate selects pods of others.
+    SelectsOthers {
+        /// Which pods.
+        pods: Listed,
+    },
     /// KubeArmor does not hold pods of it to any policy.
     NotEnforced {
         /// Which, and why.
@@ -225,6 +240,9 @@ impl Reason {
             Self::UnpromotedPolicies { .. } => "unpromoted-policies",
             Self::Keys { .. } => "keys",
             Self::Nodes { .. } => "nodes",
+            Self::Silent { .. } => "silent",
+            Self::Untold { .. } => "untold",
+            Self::SelectsOthers { .. } => "selects-others",
             Self::NotEnforced { .. } => "not-enforced",
             Self::Visibility { .. } => "visibility",
             Self::Refused { .. } => "refused",
@@ -358,6 +376,27 @@ impl fmt::Display for Reason {
                 let count = nodes.count;
                 let what = plural(count, "node does", "nodes do");
                 write!(f, "{count} {what} not enforce it {nodes}")
+            }
+            Self::Silent { nodes } => {
+                let count = nodes.count;
+                let what = plural(count, "node runs it and tells", "nodes run it and tell");
+                write!(
+                    f,
+                    "{count} {what} nothing of it {nodes}: see whether Learner's agent runs there"
+                )
+            }
+            Self::Untold { objects } => write!(
+                f,
+                "what nodes have told of it is not whole {objects}: see their agents, or delete \
+                 WorkloadEvidence of nodes that are gone"
+            ),
+            Self::SelectsOthers { pods } => {
+                let count = pods.count;
+                let what = plural(count, "pod", "pods");
+                write!(
+                    f,
+                    "its policy would hold {count} {what} of others too {pods}"
+                )
             }
             Self::NotEnforced { pods } => {
                 let count = pods.count;

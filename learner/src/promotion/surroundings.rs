@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::reason::{Listed, Reason};
+use crate::observation::Moment;
 use crate::policy::meaning::{Enforced, Enforcer, Posture, Postures};
 use crate::policy::{Action, Effect, Identity, Pod, Policy};
 use crate::workload::{Labels, Workload};
@@ -22,11 +23,17 @@ pub struct PodFacts {
     pub policy: Option<String>,
     /// Its annotation `kubearmor-visibility`.
     pub visibility: Option<String>,
+    /// Kind and name of what controls it.
+    pub owner: Option<(String, String)>,
+    /// When it was made.
+    pub created: Option<Moment>,
 }
 
 /// What there is in a namespace, and around it.
 #[derive(Clone, Copy, Debug)]
 pub struct Surroundings<'a> {
+    /// A person has applied a policy of the candidate's name.
+    pub is_by_hand: bool,
     /// The namespace is under block for files and programs already.
     pub is_block: bool,
     /// Its annotation `kubearmor-visibility`.
@@ -68,6 +75,9 @@ impl Surroundings<'_> {
             labels.any(|labels| policy.selects(&Pod::of(workload, labels)))
         };
         let (mut foreign, mut unpromoted) = (Vec::new(), Vec::new());
+        if self.is_by_hand {
+            foreign.push(format!("{own}, which a person applied: delete it"));
+        }
         for (identity, policy) in self.policies {
             if *identity == own || self.promoted.contains(identity) || !allows(policy) {
                 continue;
@@ -96,6 +106,11 @@ impl Surroundings<'_> {
         }
         reasons.extend(self.keys(candidate, &selects));
         reasons.extend(self.nodes(&pods, seen_on));
+        let others = pods.iter().filter(|pod| !pod.may_be_of(workload));
+        let others: Listed = others.map(|pod| pod.name.escape_debug()).collect();
+        if others.count > 0 {
+            reasons.push(Reason::SelectsOthers { pods: others });
+        }
         let held = pods.iter().filter_map(|pod| pod.is_not_enforced());
         let pods_held: Listed = held.collect();
         if pods_held.count > 0 {
@@ -184,6 +199,22 @@ impl Surroundings<'_> {
 }
 
 impl PodFacts {
+    /// Whether what controls it does not say that it is of another workload.
+    fn may_be_of(&self, workload: &Workload) -> bool {
+        let Some((kind, name)) = &self.owner else {
+            return true;
+        };
+        let is = |kind: &str, name: &str| workload.kind == kind && workload.name == name;
+        match kind.as_str() {
+            // What owns that is called so, with the hash or the time at the end.
+            "ReplicaSet" | "Job" => {
+                let above = name.rsplit_once('-').map(|(above, _)| above);
+                is(kind, name) || above == Some(&workload.name)
+            }
+            _ => is(kind, name),
+        }
+    }
+
     fn is_not_enforced(&self) -> Option<String> {
         let name = self.name.escape_debug();
         if self.host_pid {
@@ -250,6 +281,7 @@ mod tests {
         pods: Vec<PodFacts>,
         nodes: BTreeMap<String, Option<String>>,
         is_block: bool,
+        is_by_hand: bool,
         visibility: Option<String>,
     }
 
@@ -264,6 +296,7 @@ mod tests {
             }],
             nodes: [("n".to_owned(), Some("bpf".to_owned()))].into(),
             is_block: false,
+            is_by_hand: false,
             visibility: None,
         }
     }
@@ -276,6 +309,7 @@ mod tests {
                 .map(|one| (one.identity(), one))
                 .collect();
             let around = Surroundings {
+                is_by_hand: self.is_by_hand,
                 is_block: self.is_block,
                 visibility: self.visibility.as_deref(),
                 policies: &policies,
@@ -330,6 +364,42 @@ mod tests {
             "{:?}",
             world.against()
         );
+    }
+
+    #[test]
+    fn a_policy_that_a_person_applied_by_its_name_is_not_overwritten() {
+        let world = World {
+            is_by_hand: true,
+            ..quiet()
+        };
+        assert_eq!(
+            world.against(),
+            [
+                "foreign-policies: 1 Allow policy of others (shop/web, which a person applied: delete it)"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_policy_that_would_hold_pods_of_others_is_not_enforced() {
+        let mut world = quiet();
+        let owned = |kind: &str, name: &str| Some((kind.to_owned(), name.to_owned()));
+        for (kind, name) in [("ReplicaSet", "web-5d8f"), ("ReplicaSet", "web-77")] {
+            world.pods[0].owner = owned(kind, name);
+            assert_eq!(world.against(), [""; 0], "{kind} {name}");
+        }
+        for (kind, name) in [
+            ("ReplicaSet", "web-canary-5d8f"),
+            ("Job", "web-migrate-1"),
+            ("StatefulSet", "web"),
+        ] {
+            world.pods[0].owner = owned(kind, name);
+            assert_eq!(
+                world.against(),
+                ["selects-others: its policy would hold 1 pod of others too (web-1)"],
+                "{kind} {name}"
+            );
+        }
     }
 
     #[test]
