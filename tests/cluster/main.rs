@@ -11,5 +11,6 @@ mod inventory;
 mod promoting;
 mod recommending;
 mod refusals;
+mod refusing;
 mod sharing;
 mod world;

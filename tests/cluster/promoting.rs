@@ -5,7 +5,9 @@ use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams, PostParams};
 use learner::behavior::{Access, Behavior, Op, Outcome};
-use learner::cluster::{PostureName, WorkloadPosture, WorkloadPostureStatus, Writer};
+use learner::cluster::{
+    PostureName, WorkloadEvidence, WorkloadPosture, WorkloadPostureStatus, Writer, standings,
+};
 use learner::observation::Moment;
 use learner::posture::Revision;
 use learner::shared::Part;
@@ -467,7 +469,8 @@ fn a_namespace_as_a_whole_goes_once_all_of_it_is_quiet() {
             "web-deployment-learned audit",
         ];
         assert_eq!(shop.policies().await, audit);
-        assert_eq!(shop.posture().await, None);
+        // KubeArmor's own configuration may say block.
+        assert_eq!(shop.posture().await.as_deref(), Some("audit"));
         shop.seen("db", "i:1", true, &[]).await;
         let said = shop.promote(&together);
         assert_eq!(said.code, 0, "{said:?}");
@@ -477,6 +480,308 @@ fn a_namespace_as_a_whole_goes_once_all_of_it_is_quiet() {
             "web-deployment-learned block",
         ];
         assert_eq!(shop.policies().await, block);
+    });
+}
+
+#[test]
+fn of_a_namespace_that_goes_as_a_whole_one_that_is_not_taken_holds_the_others() {
+    let Some(world) = world() else { return };
+    world.run(async |world| {
+        let shop = Shop::new(world, &["db", "web"]).await;
+        shop.under_audit(&["db", "web"], &["db", "web"]).await;
+        // Somebody has put this there, and it is not Learner's to change.
+        let theirs = json!({
+            "apiVersion": "security.kubearmor.com/v1", "kind": "KubeArmorPolicy",
+            "metadata": {
+                "name": "db-deployment-learned", "namespace": shop.namespace,
+                "annotations": {"learner.dev/candidate": "another"},
+            },
+            "spec": {"selector": {"matchLabels": {"app": "db"}}, "action": "Audit"},
+        });
+        let api = world.kubearmor("KubeArmorPolicy", Some(&shop.namespace));
+        world.foreign(&api, "other-team", &theirs).await;
+        let said = shop.promote(&["--strategy", "namespace"]);
+        assert_eq!(said.code, 1, "{said:?}");
+        assert!(said.out.contains("db/db: held in audit: "), "{said:?}");
+        assert!(
+            said.out
+                .contains("web/web: held in audit: the namespace goes as a whole"),
+            "{said:?}"
+        );
+        assert_eq!(shop.posture().await.as_deref(), Some("audit"));
+        assert_eq!(shop.status("web").await.posture, Some(PostureName::Audit));
+    });
+}
+
+/// `readOnly` denies under audit too.
+#[test]
+fn a_policy_under_audit_goes_when_it_would_deny_what_the_workload_does() {
+    let Some(world) = world() else { return };
+    world.run(async |world| {
+        let shop = Shop::new(world, &["db", "web"]).await;
+        shop.under_audit(&["db", "web"], &[]).await;
+        let together = ["--strategy", "namespace"];
+        shop.promote(&together);
+        let audit = [
+            "db-deployment-learned audit",
+            "web-deployment-learned audit",
+        ];
+        assert_eq!(shop.policies().await, audit);
+        let writes = done(Op::Open(Access::Write), "/etc/web.conf", "/usr/bin/web");
+        shop.seen("web", "i:1", true, &[writes]).await;
+        shop.promote(&together);
+        assert_eq!(shop.policies().await, audit[..1]);
+    });
+}
+
+#[test]
+fn what_was_undone_is_not_done_again_while_anything_speaks_against_it() {
+    let Some(world) = world() else { return };
+    world.run(async |world| {
+        let shop = Shop::new(world, &["web"]).await;
+        shop.under_audit(&["web"], &["web"]).await;
+        assert_eq!(shop.promote(&[]).code, 0);
+        assert_eq!(shop.posture().await.as_deref(), Some("block"));
+        let api = world.kubearmor("KubeArmorPolicy", Some(&shop.namespace));
+        let undo = async || {
+            world.annotate(&shop.namespace, FILE_POSTURE, None).await;
+            let _ = api
+                .delete("web-deployment-learned", &Default::default())
+                .await;
+        };
+        // Or a job was killed after its decision: it is the same.
+        undo().await;
+        shop.foreign("hardening", "other").await;
+        let said = shop.promote(&[]);
+        assert_eq!(said.code, 1, "{said:?}");
+        assert!(
+            said.out
+                .contains("web/web: held in block: 1 Allow policy of others"),
+            "{said:?}"
+        );
+        assert_eq!(shop.posture().await, None);
+        assert_eq!(shop.policies().await, ["hardening -"]);
+        assert_eq!(shop.status("web").await.held, ["foreign-policies"]);
+        api.delete("hardening", &Default::default())
+            .await
+            .expect("deleted");
+
+        let name = format!("{}/web", shop.namespace);
+        assert_eq!(
+            world
+                .learner(&["hold", &name, "--reason", "an incident"])
+                .code,
+            0
+        );
+        let said = shop.promote(&[]);
+        assert!(
+            said.out
+                .contains("web/web: held in block: a person holds it: an incident"),
+            "{said:?}"
+        );
+        assert_eq!(shop.posture().await, None);
+        assert_eq!(shop.policies().await, [""; 0]);
+
+        assert_eq!(world.learner(&["hold", &name, "--release"]).code, 0);
+        assert_eq!(shop.promote(&[]).code, 0);
+        assert_eq!(shop.posture().await.as_deref(), Some("block"));
+        assert_eq!(shop.policies().await, ["web-deployment-learned block"]);
+    });
+}
+
+#[test]
+fn what_is_enforced_stays_where_all_that_was_told_of_it_is_gone() {
+    let Some(world) = world() else { return };
+    world.run(async |world| {
+        let shop = Shop::new(world, &["web"]).await;
+        shop.under_audit(&["web"], &["web"]).await;
+        assert_eq!(shop.promote(&[]).code, 0);
+        let api: Api<WorkloadEvidence> = Api::namespaced(world.admin(), &shop.namespace);
+        api.delete_collection(&Default::default(), &Default::default())
+            .await
+            .expect("deleted");
+        shop.promote(&[]);
+        assert_eq!(shop.posture().await.as_deref(), Some("block"));
+        assert_eq!(shop.policies().await, ["web-deployment-learned block"]);
+    });
+}
+
+#[test]
+fn evidence_that_cannot_be_read_is_no_quiet() {
+    let Some(world) = world() else { return };
+    world.run(async |world| {
+        let shop = Shop::new(world, &["web"]).await;
+        shop.under_audit(&["web"], &["web"]).await;
+        let at = "2026-01-01T00:00:00Z";
+        let broken = json!({
+            "workload": {"kind": "Deployment", "name": "web", "container": "web"},
+            "image": "i:1", "node": "node-2", "piece": 0, "pieces": 1, "alive": at,
+            "acts": [{"op": "exec", "path": "no path", "count": 1, "first": at, "last": at, "runs": "0"}],
+        });
+        let made = world.try_evidence(&shop.namespace, "broken", &broken).await;
+        made.expect("made");
+        let said = shop.promote(&[]);
+        assert_eq!(said.code, 1, "{said:?}");
+        let why = format!("what nodes have told of it is not whole ({}/broken)", shop.namespace);
+        assert!(said.out.contains(&why), "{said:?}");
+        assert_eq!(shop.posture().await, None);
+    });
+}
+
+#[test]
+fn what_a_person_has_applied_by_the_name_of_a_candidate_is_not_overwritten() {
+    let Some(world) = world() else { return };
+    world.run(async |world| {
+        let shop = Shop::new(world, &["web"]).await;
+        shop.under_audit(&["web"], &["web"]).await;
+        let policy = world.learner(&["recommend", "-n", &shop.namespace, "--cluster", "-o", "-"]);
+        let own = policy.out.replace("/etc/web.conf", "/etc/web.d");
+        let applied = world.learner_as("admin", &["apply", "-"], &own);
+        assert_eq!(applied.code, 0, "{applied:?}");
+        let said = shop.promote(&[]);
+        assert_eq!(said.code, 1, "{said:?}");
+        assert!(
+            said.out
+                .contains("web-deployment-learned, which a person applied: delete it"),
+            "{said:?}"
+        );
+        assert_eq!(shop.policies().await, ["web-deployment-learned -"]);
+        assert_eq!(shop.posture().await, None);
+    });
+}
+
+#[test]
+fn what_another_has_decided_meanwhile_is_not_overwritten_and_a_hold_is_seen() {
+    let Some(world) = world() else { return };
+    world.run(async |world| {
+        let shop = Shop::new(world, &["web"]).await;
+        shop.under_audit(&["web"], &[]).await;
+        let workload = shop.workload("web");
+        let status = shop.status("web").await;
+        let keep = async |before: Option<&WorkloadPostureStatus>, is_promotion: bool| {
+            let another = WorkloadPostureStatus {
+                runs: Some(99),
+                ..status.clone()
+            };
+            let client = world.admin();
+            let kept = standings::keep(&client, &workload, before, &another, is_promotion);
+            kept.await.map_err(|error| error.to_string())
+        };
+        for before in [None, Some(&WorkloadPostureStatus::default())] {
+            let stale = keep(before, false).await.expect_err("it is another");
+            assert!(stale.contains("it was changed meanwhile"), "{stale}");
+        }
+        standings::hold(&world.admin(), &workload, "wait")
+            .await
+            .expect("held");
+        let held = keep(Some(&status), true).await.expect_err("it is held");
+        assert!(held.contains("it was changed meanwhile"), "{held}");
+        assert_eq!(shop.status("web").await, status);
+        keep(Some(&status), false).await.expect("kept");
+    });
+}
+
+#[test]
+fn what_a_webhook_refuses_is_a_reason_in_its_words_and_nothing_is_half_done() {
+    let Some(world) = world() else { return };
+    world.run(async |world| {
+        let shop = Shop::new(world, &["web"]).await;
+        shop.under_audit(&["web"], &["web"]).await;
+        let group = "security.kubearmor.com";
+        world
+            .webhook_that_says_no(&shop.namespace, group, "kubearmorpolicies")
+            .await;
+        let said = shop.promote(&[]);
+        assert_eq!(said.code, 1, "{said:?}");
+        assert!(
+            said.out
+                .contains("web/web: held in audit: the API server does not take it: ")
+                && said.out.contains("not in this namespace"),
+            "{said:?}"
+        );
+        assert_eq!(shop.posture().await, None);
+        assert_eq!(shop.policies().await, [""; 0]);
+        assert_eq!(shop.status("web").await.held, ["refused"]);
+        let policy = world.learner(&["recommend", "-n", &shop.namespace, "--cluster", "-o", "-"]);
+        let said = world.learner_as("admin", &["apply", "-"], &policy.out);
+        assert_eq!((said.code, said.out.as_str()), (2, ""), "{said:?}");
+        assert!(said.err.contains("not in this namespace"), "{said:?}");
+    });
+}
+
+#[test]
+fn an_event_that_is_refused_keeps_nothing_from_being_done() {
+    let Some(world) = world() else { return };
+    world.run(async |world| {
+        let shop = Shop::new(world, &["web"]).await;
+        shop.under_audit(&["web"], &["web"]).await;
+        world
+            .webhook_that_says_no(&shop.namespace, "events.k8s.io", "events")
+            .await;
+        let said = shop.promote(&[]);
+        assert_eq!(said.code, 0, "{said:?}");
+        assert!(said.err.contains("not in this namespace"), "{said:?}");
+        assert_eq!(shop.posture().await.as_deref(), Some("block"));
+        assert_eq!(shop.policies().await, ["web-deployment-learned block"]);
+    });
+}
+
+#[test]
+fn a_server_with_too_much_to_do_is_said_and_nothing_is_half_done() {
+    // The proxy has a name of its own there.
+    let Some(world) = bare() else { return };
+    world.run(async |world| {
+        world.define().await;
+        world.define_kubearmor().await;
+        let shop = Shop::new(world, &["web"]).await;
+        shop.under_audit(&["web"], &["web"]).await;
+        let path = "/workloadpostures/";
+        let busy = world.proxy(move |line| line.starts_with("PATCH") && line.contains(path));
+        let said = shop.promote_as("proxied", &[]);
+        assert_eq!((said.code, said.out.as_str()), (2, ""), "{said:?}");
+        assert!(
+            said.err
+                .contains("the API server has too much to do; try it again after 7 s"),
+            "{said:?}"
+        );
+        assert_eq!(shop.posture().await, None);
+        assert_eq!(shop.policies().await, [""; 0]);
+        assert_eq!(shop.status("web").await.posture, Some(PostureName::Audit));
+        busy.end();
+        assert_eq!(shop.promote_as("proxied", &[]).code, 0);
+        assert_eq!(shop.posture().await.as_deref(), Some("block"));
+    });
+}
+
+#[test]
+fn a_namespace_that_cannot_be_had_keeps_no_other_from_its_turn() {
+    // All namespaces of the server are gone through.
+    let Some(world) = bare() else { return };
+    world.run(async |world| {
+        world.define().await;
+        world.define_kubearmor().await;
+        let mut first = Shop::new(world, &["web"]).await;
+        let mut second = Shop::new(world, &["web"]).await;
+        if second.namespace < first.namespace {
+            std::mem::swap(&mut first, &mut second);
+        }
+        first.under_audit(&["web"], &[]).await;
+        second.seen("web", "i:1", false, &[]).await;
+        let api: Api<Lease> = Api::namespaced(world.admin(), &first.namespace);
+        let mut lease = api.get("learner-promote").await.expect("it is there");
+        let spec = lease.spec.as_mut().expect("a lease");
+        spec.holder_identity = Some("job-of-others".to_owned());
+        api.replace("learner-promote", &PostParams::default(), &lease)
+            .await
+            .expect("taken");
+        let said = world.learner(&["promote", "--cluster"]);
+        assert_eq!(said.code, 2, "{said:?}");
+        assert!(
+            said.err.contains("job-of-others is promoting there"),
+            "{said:?}"
+        );
+        let promoted = format!("{}/Deployment/web/web: promoted: ", second.namespace);
+        assert!(said.out.contains(&promoted), "{said:?}");
     });
 }
 

@@ -64,6 +64,11 @@ impl Server {
         assert!(output.status.success(), "{talk}");
     }
 
+    /// Where it keeps what it needs, and the files by which its users know it.
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// Ends the API server; etcd goes on.
     pub(crate) fn pause(&self) {
         let status = script()
@@ -260,6 +265,15 @@ impl Connected {
             )
             .await;
         patched.expect("annotated");
+    }
+
+    /// Labels a namespace.
+    pub(crate) async fn label(&self, namespace: &str, key: &str, value: &str) {
+        let api: Api<Namespace> = Api::all(self.admin());
+        let labelled = json!({"metadata": {"labels": {key: value}}});
+        let how = PatchParams::default();
+        let patched = api.patch(namespace, &how, &Patch::Merge(&labelled)).await;
+        patched.expect("labelled");
     }
 
     /// No more objects of this resource may be made in the namespace.
