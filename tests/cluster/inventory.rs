@@ -3,56 +3,24 @@ use std::time::Duration;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
-use kube::Client;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams};
 use learner::cluster::{Change, ClusterError, Watch};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+use crate::pods::{self, Made, create, owner};
 use crate::world::{Connected, bare};
 
 /// For what is sure to come, on however slow a machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-async fn create<K>(client: Client, namespace: &str, object: Value)
-where
-    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + serde::de::DeserializeOwned
-        + serde::Serialize,
-    K::DynamicType: Default,
-{
-    let api: Api<K> = Api::namespaced(client, namespace);
-    let object = serde_json::from_value(object).expect("an object");
-    let made = api.create(&PostParams::default(), &object).await;
-    made.unwrap_or_else(|error| panic!("{error}"));
-}
-
-fn owner(kind: &str, group: &str, name: &str) -> Value {
-    json!([{"apiVersion": group, "kind": kind, "name": name, "uid": name, "controller": true}])
-}
-
-/// A pod on a node with one container, as a kubelet would report it.
+/// A pod on a node with one container.
 async fn pod(world: &Connected, namespace: &str, node: &str, name: &str, id: &str, owners: Value) {
-    let pod = json!({
-        "metadata": {
-            "name": name,
-            "labels": {"app": "web", "pod-template-hash": "5d4"},
-            "ownerReferences": owners,
-        },
-        "spec": {"nodeName": node, "containers": [{"name": "main", "image": "web:1"}]},
-    });
-    create::<Pod>(world.admin(), namespace, pod).await;
-    let status = json!({"status": {"containerStatuses": [{
-        "name": "main", "image": "web:1", "imageID": "web@sha256:00", "ready": true, "restartCount": 0,
-        "containerID": format!("containerd://{}", id.repeat(64)),
-    }]}});
-    let api: Api<Pod> = Api::namespaced(world.admin(), namespace);
-    let told = api
-        .patch_status(name, &PatchParams::default(), &Patch::Merge(&status))
-        .await;
-    told.unwrap_or_else(|error| panic!("{error}"));
+    let made = Made {
+        owners,
+        ..Made::of_deployment(node, "web", &id.repeat(64))
+    };
+    pods::pod(world, namespace, name, &made).await;
 }
 
 /// What a watch tells until this is among it; what it was refused comes apart.

@@ -4,8 +4,11 @@
 //! `tests/cluster/apiserver build` has made. Without them the tests are left out, aloud; with `CI` set they
 //! fail instead.
 
+mod agent;
 mod definitions;
 mod inventory;
+mod node;
+mod pods;
 mod refusals;
 mod sharing;
 mod world;

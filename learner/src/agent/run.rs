@@ -15,10 +15,12 @@ use super::enforcing::Enforcing;
 use super::figures::Figures;
 use super::judging::Judging;
 use super::keeper::Keeper;
+use super::naming::Naming;
+use super::node::{Heard, Link};
 use super::shelf::Shelf;
 use super::socket::{Socket, SocketError};
 use super::watching::Watching;
-use super::{metrics, watching::Report};
+use super::{cluster, metrics, watching::Report};
 use crate::host::Tree;
 use crate::kernel::cgroup::{self, GroupError};
 use crate::kernel::enforcer::{self, EnforceError};
@@ -64,6 +66,18 @@ pub enum AgentError {
         /// The system's answer.
         cause: std::io::Error,
     },
+    /// The API server is not known.
+    #[cfg(feature = "cluster")]
+    #[error(transparent)]
+    Cluster(crate::cluster::ClusterError),
+    /// Which node of the cluster this is.
+    #[error(
+        "which node this is is not told: --node NAME, or NODE_NAME by the downward API (fieldRef: spec.nodeName)"
+    )]
+    NoNode,
+    /// This Learner has no client of the API server.
+    #[error("this learner was built without the feature 'cluster'")]
+    NoCluster,
     /// The event loop.
     #[error("cannot wait for events: {0}")]
     Wait(#[source] std::io::Error),
@@ -102,8 +116,17 @@ pub async fn run(
     }
     let unenforceable = unenforceable(&config, &sensor);
     let tree = Tree::new(cgroup::mount_point()?).map_err(AgentError::Wait)?;
-    let watching = Watching::new(sensor, tree, config.selection()?, config.max_behaviors);
+    let naming = match &config.cluster {
+        Some(_) => Naming::of_cluster(),
+        None => Naming::default(),
+    };
+    let selection = config.selection()?;
+    let watching = Watching::new(sensor, tree, selection, naming, config.max_behaviors);
     let figures = Arc::new(Figures::default());
+    let link = match &config.cluster {
+        Some(node) => cluster::begin(node, &shelf, watching.clock(), &figures).await?,
+        None => Link::default(),
+    };
     let metrics = match config.metrics {
         Some(address) => {
             let listener = metrics::listen(address)
@@ -132,6 +155,7 @@ pub async fn run(
             unenforceable,
         ),
         watching,
+        link,
         figures,
         shelf: Arc::clone(&shelf),
         config,
@@ -149,6 +173,7 @@ pub async fn run(
         mut watching,
         mut keeper,
         judging,
+        link,
         ..
     } = agent;
     judging.end();
@@ -159,6 +184,7 @@ pub async fn run(
         Vec::new()
     }));
     keeper.finish().await;
+    let _ = tokio::task::spawn_blocking(move || link.end()).await;
     let closing = Arc::clone(&shelf);
     let _ = tokio::task::spawn_blocking(move || closing.close()).await;
     if let Some(metrics) = metrics {
@@ -186,6 +212,7 @@ struct Agent {
     watching: Watching,
     keeper: Keeper,
     judging: Judging,
+    link: Link,
     figures: Arc<Figures>,
     shelf: Arc<Shelf>,
     config: Config,
@@ -242,7 +269,9 @@ impl Agent {
                     let reports = self.watching.reports(enforcing)?;
                     self.keeper.take(reports);
                     self.keeper.fold();
+                    self.link.running(self.watching.running());
                 }
+                heard = self.link.heard() => self.hear(heard, enforcing),
                 _ = rescan.tick() => {
                     let reports = self.watching.scan(enforcing)?;
                     self.keep(reports);
@@ -286,6 +315,17 @@ impl Agent {
         self.keeper.fold();
     }
 
+    /// Takes what the cluster tells of a container.
+    fn hear(&mut self, heard: Heard, enforcing: &mut Enforcing) {
+        match heard {
+            Heard::Known { id, told } => {
+                let reports = self.watching.known(id, told, enforcing);
+                self.keep(reports);
+            }
+            Heard::Gone { ids } => self.watching.gone(ids),
+        }
+    }
+
     /// When all workloads are reviewed, whether there is anything new or not.
     fn reviews(&self) -> Option<Interval> {
         let promoted = self.config.promote.as_ref().map(|promote| promote.every.0);
@@ -312,6 +352,8 @@ impl Agent {
             inner.store = size.unwrap_or(inner.store);
             inner.ended = self.ended;
             inner.unseen = self.watching.unseen();
+            inner.unnamed = self.watching.unnamed();
+            inner.given_up = self.watching.given_up();
             inner.folds = self.keeper.folds;
             inner.failed = self.keeper.failed;
             inner.waiting = self.keeper.waiting();

@@ -184,6 +184,52 @@ impl ClusterError {
         }
     }
 
+    /// Whether it is the server that does not answer as it should, whatever it is asked.
+    pub fn is_of_server(&self) -> bool {
+        match self {
+            Self::NoConfig(_)
+            | Self::Unreachable { .. }
+            | Self::Unauthorized { .. }
+            | Self::NoDefinition { .. }
+            | Self::Busy { .. }
+            | Self::Server { .. } => true,
+            Self::Forbidden { .. }
+            | Self::NotFound { .. }
+            | Self::Conflict { .. }
+            | Self::Stale { .. }
+            | Self::Expired { .. }
+            | Self::Refused { .. }
+            | Self::Piece { .. } => false,
+        }
+    }
+
+    /// Whether the same request may be answered a little later, without anybody doing anything.
+    pub fn passes(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { .. } | Self::Busy { .. } | Self::Server { .. } | Self::Stale { .. }
+        )
+    }
+
+    /// What kind of failure it is, in one word, for metrics.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::NoConfig(_) => "no-config",
+            Self::Unreachable { .. } => "unreachable",
+            Self::Forbidden { .. } => "forbidden",
+            Self::Unauthorized { .. } => "unauthorized",
+            Self::NoDefinition { .. } => "no-definition",
+            Self::NotFound { .. } => "not-found",
+            Self::Conflict { .. } => "conflict",
+            Self::Stale { .. } => "stale",
+            Self::Busy { .. } => "busy",
+            Self::Expired { .. } => "expired",
+            Self::Refused { .. } => "refused",
+            Self::Server { .. } => "server",
+            Self::Piece { .. } => "too-large",
+        }
+    }
+
     /// How long the server wants not to be asked, where it says so.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

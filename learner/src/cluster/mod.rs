@@ -8,20 +8,22 @@ mod crd;
 mod error;
 mod evidence;
 pub mod inventory;
+mod objects;
 mod pace;
 mod piece;
 mod pods;
 mod posture;
 mod reader;
-mod waiting;
+mod telling;
 mod writer;
 
 pub use crd::{API_VERSION, GROUP, VERSION, crds};
 pub use error::{ClusterError, Doing};
 pub use evidence::{
-    ActRow, HeldFor, NotJudged, OpName, RunRow, WorkloadEvidence, WorkloadEvidenceSpec,
+    ActRow, HeldFor, NotJudged, OpName, RunRow, Unenforced, WorkloadEvidence, WorkloadEvidenceSpec,
     WorkloadName,
 };
+pub use objects::{ALIVE, Objects, Place, place};
 pub use pace::{Pace, Schedule};
 pub use piece::{BadPiece, MAX_OBJECT, part_of, pieces};
 pub use pods::{Change, Watch, connect};
@@ -30,5 +32,5 @@ pub use posture::{
     WorkloadPostureStatus,
 };
 pub use reader::{Read, read};
-pub use waiting::{Patience, Waiting};
-pub use writer::{Writer, Written};
+pub use telling::{Edition, Telling};
+pub use writer::{Withdrawn, Writer, Written};

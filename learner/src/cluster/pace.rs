@@ -134,7 +134,7 @@ impl<K: Ord + Clone + std::fmt::Display> Schedule<K> {
 }
 
 /// Up to `most`, always the same for a node and a thing.
-fn jitter(node: &str, key: &impl std::fmt::Display, most: Duration) -> Duration {
+pub(super) fn jitter(node: &str, key: &impl std::fmt::Display, most: Duration) -> Duration {
     let hash = Digest::of(format!("{node}\0{key}").as_bytes()).words()[0];
     let share = (hash >> 11) as f64 / (1u64 << 53) as f64;
     most.mul_f64(share)

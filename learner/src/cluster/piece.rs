@@ -116,6 +116,7 @@ pub fn pieces(
             piece,
             pieces,
             alive: time(alive),
+            unenforced: BTreeSet::new(),
             runs,
             acts,
         }
@@ -505,7 +506,7 @@ pub(super) fn time(moment: Moment) -> String {
         .to_string()
 }
 
-fn moment(text: &str) -> Result<Moment, BadPiece> {
+pub(super) fn moment(text: &str) -> Result<Moment, BadPiece> {
     let time: jiff::Timestamp = text.parse().map_err(|_| BadPiece::Time(text.to_owned()))?;
     Ok(Moment(time.as_microsecond()))
 }
