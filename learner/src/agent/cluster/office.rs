@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use kube::Client;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::MissedTickBehavior;
 
 use super::super::node::{Node, Said};
 use super::super::shelf::Shelf;
@@ -27,7 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LAST: Duration = Duration::from_secs(8);
 /// After a failure, at first.
 const RETRY: Duration = Duration::from_secs(30);
-/// How often is looked for what nobody runs any more.
+/// How often is looked for what nobody runs any more; as often as that may be taken away, if that is more
+/// often.
 const SWEEP: Duration = Duration::from_secs(6 * 3_600);
 /// How often is looked whether something is due to be said of what runs.
 const RUNNING: Duration = Duration::from_secs(60);
@@ -53,6 +55,7 @@ pub(super) struct Office {
     clock: Clock,
     complaints: Complaints,
     leave_out: Vec<String>,
+    interval: Duration,
     keep: Duration,
     running: BTreeSet<Revision>,
     /// Why KubeArmor does not hold a revision, where it does not, as far as its pods have told.
@@ -81,6 +84,7 @@ impl Office {
             clock,
             complaints,
             leave_out: config.leave_out.clone(),
+            interval,
             keep: config.keep.0,
             running: BTreeSet::new(),
             unenforced: BTreeMap::new(),
@@ -98,8 +102,9 @@ impl Office {
     ) {
         self.open();
         let mut running = tokio::time::interval(RUNNING);
-        let mut sweep = tokio::time::interval(SWEEP);
-        sweep.reset();
+        let mut sweep = tokio::time::interval(SWEEP.min(self.keep.max(self.interval)));
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        sweep.reset_after(self.interval);
         loop {
             let next = self.telling.next();
             let now = self.clock.moment();
