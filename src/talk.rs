@@ -43,8 +43,9 @@ pub(crate) fn log(global: &Global, format: LogFormat) {
 
 fn filter(global: &Global) -> EnvFilter {
     let filter = match (global.quiet, global.verbose) {
-        (true, _) => "error",
-        (false, 0) => "warn,learner=info",
+        // What the client of the API server says of each attempt is said by us, once.
+        (true, _) => "error,kube_client=off,kube_runtime=off",
+        (false, 0) => "warn,learner=info,kube_client=off,kube_runtime=off",
         (false, 1) => "info,learner=debug",
         (false, 2) => "debug,learner=trace",
         (false, _) => "trace",

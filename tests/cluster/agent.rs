@@ -8,7 +8,7 @@ use kube::api::{Api, DeleteParams};
 use learner::cluster::{Read, Unenforced, read};
 use learner::policy::to_yaml;
 use learner::recommend::{Criteria, recommend_merged};
-use learner::shared::Merged;
+use learner::shared::{Merged, RunFacts};
 use learner::workload::{RunKey, Workload};
 
 use crate::node::{Agent, Container, Driver, Node, alone, wait_for};
@@ -22,18 +22,27 @@ async fn until_told(world: &Connected, namespace: &str, file: &Path, agent: &Age
     let begun = std::time::Instant::now();
     loop {
         let told = read(&world.admin(), Some(namespace)).await.expect("read");
-        assert!(told.refused.is_empty(), "{told:?}");
+        assert!(told.refused.is_empty(), "{:?}", told.refused);
         let path = file.to_str().expect("text");
         if has(&told, path) {
             return told;
         }
         assert!(
             begun.elapsed() < PATIENCE,
-            "{path} is not told: {told:?}\n{}",
+            "{path} is not told: {:?}\n{}",
+            workloads(&told),
             agent.log()
         );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// The runs that were told, apart from what they did.
+fn runs(told: &Read) -> Vec<RunFacts> {
+    let parts = told.joint.parts();
+    parts
+        .flat_map(|(_, _, part)| part.runs.values().cloned())
+        .collect()
 }
 
 fn has(told: &Read, path: &str) -> bool {
@@ -68,7 +77,7 @@ fn what_the_container_of_a_pod_did_is_told_as_its_deployments() {
         let told = until_told(world, &namespace, &file, &agent).await;
         let name = format!("{namespace}/Deployment/web/main {}", node.name);
         assert_eq!(workloads(&told), [name]);
-        assert!(told.unenforced.is_empty(), "{told:?}");
+        assert!(told.unenforced.is_empty(), "{:?}", told.unenforced);
         let (revision, _, part) = told.joint.parts().next().expect("a part");
         assert_eq!(revision.image, "web:1@sha256:00");
         let run = part.runs.values().next().expect("a run");
@@ -127,15 +136,10 @@ fn a_pod_that_is_known_only_after_its_container_ran_has_what_that_did() {
         made(world, &namespace, "web-5d4-1", web).await;
         let told = until_told(world, &namespace, &file, &agent).await;
         let tidy = format!("{namespace}/Job/tidy-280/main {}", node.name);
-        assert!(workloads(&told).contains(&tidy), "{told:?}");
+        assert!(workloads(&told).contains(&tidy), "{:?}", workloads(&told));
         let told = until_told(world, &namespace, &still, &agent).await;
-        assert!(
-            told.joint.parts().all(|(_, _, part)| part
-                .runs
-                .values()
-                .all(|run| !run.late && run.lost.is_empty())),
-            "{told:?}"
-        );
+        let is_whole = |run: &RunFacts| !run.late && run.lost.is_empty();
+        assert!(runs(&told).iter().all(is_whole), "{:?}", runs(&told));
         wait_for("nothing to be unnamed", || {
             agent.metric("learner_cluster_unnamed_runs").as_deref() == Some("0")
         });
@@ -174,7 +178,7 @@ fn namespaces_that_are_left_out_are_not_watched_unless_they_are_named() {
         let told = read(&world.admin(), Some("kube-system"))
             .await
             .expect("read");
-        assert!(!has(&told, secret.to_str().expect("text")), "{told:?}");
+        assert!(!has(&told, secret.to_str().expect("text")));
         assert!(agent.stop().success());
         let stored = node.stored();
         let is_system = |(key, _): &(RunKey, _)| key.workload.namespace == "kube-system";
@@ -278,16 +282,28 @@ fn an_api_server_that_is_away_for_a_while_is_told_everything_when_it_is_back() {
         let names =
             ["db", "web"].map(|of| format!("{namespace}/Deployment/{of}/main {}", node.name));
         assert_eq!(workloads(&told), names);
-        let parts = told.joint.parts();
-        let runs = parts.flat_map(|(_, _, part)| part.runs.values());
-        assert!(
-            runs.into_iter().all(|run| !run.late && run.lost.is_empty()),
-            "{told:?}"
-        );
+        let is_whole = |run: &RunFacts| !run.late && run.lost.is_empty();
+        assert!(runs(&told).iter().all(is_whole), "{:?}", runs(&told));
         agent.says("the pods of the node are told again");
         agent.says("what the node has seen is written again");
         let health = agent.get("/health");
         assert!(health.ends_with("ok\n"), "{health}");
+
+        // It is away again, and the agent is ended before it is back: the next one knows what ran.
+        world.server.pause();
+        let (third, file) = (Container::new(Driver::Cgroupfs), node.file("third"));
+        third.reads(&[&file]);
+        agent.says("whose it is is not known yet");
+        assert!(agent.stop().success());
+        let agent = node.agent("");
+        agent.says("does not answer");
+        world.server.go_on();
+        let cron = Made::of_deployment(&node.name, "cron", &third.id);
+        made(world, &namespace, "cron-5d4-1", cron).await;
+        let told = until_told(world, &namespace, &file, &agent).await;
+        let name = format!("{namespace}/Deployment/cron/main {}", node.name);
+        assert!(workloads(&told).contains(&name), "{:?}", workloads(&told));
+        assert!(runs(&told).iter().all(is_whole), "{:?}", runs(&told));
         assert!(agent.stop().success());
     });
 }
@@ -312,7 +328,7 @@ fn the_nodes_of_a_deployment_make_one_policy_whichever_told_first() {
                 until_told(world, &namespace, &files[of], &agents[of]).await;
             }
             let told = read(&world.admin(), Some(&namespace)).await.expect("read");
-            assert_eq!(workloads(&told).len(), 2, "{told:?}");
+            assert_eq!(workloads(&told).len(), 2, "{:?}", workloads(&told));
             let merged = Merged::of(&told.joint).expect("acts");
             let workload: Workload = format!("{namespace}/Deployment/web/main")
                 .parse()

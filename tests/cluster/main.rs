@@ -6,6 +6,7 @@
 
 mod agent;
 mod definitions;
+mod fake;
 mod inventory;
 mod node;
 mod pods;

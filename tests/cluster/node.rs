@@ -210,11 +210,12 @@ impl Container {
         Self { id, pod, path }
     }
 
-    /// A shell that enters the cgroup, as a runtime does, and executes another one with the script there.
+    /// A shell that enters the cgroup a while after it was made, as a runtime does, and executes another one
+    /// with the script there.
     pub(crate) fn run(&self, script: &str) -> Child {
         let mut command = Command::new("sh");
         command
-            .args(["-c", "echo $$ > \"$0\" && exec sh -c \"$1\""])
+            .args(["-c", "sleep 1.5; echo $$ > \"$0\" && exec sh -c \"$1\""])
             .arg(self.path.join("cgroup.procs"))
             .arg(script)
             .stdin(Stdio::null());

@@ -6,9 +6,9 @@
 mod complaints;
 mod office;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use kube::Client;
 use tokio::sync::mpsc::unbounded_channel;
 
 use self::complaints::Complaints;
@@ -18,7 +18,7 @@ use super::node::{Heard, Link, Node};
 use super::run::AgentError;
 use super::shelf::Shelf;
 use crate::cluster::inventory::Resident;
-use crate::cluster::{Change, ClusterError, Watch, connect};
+use crate::cluster::{Change, Client, ClusterError, Watch, connect};
 use crate::host::Described;
 use crate::kernel::Clock;
 
@@ -34,7 +34,8 @@ pub(super) async fn begin(
 ) -> Result<Link, AgentError> {
     let node = config.node.clone().ok_or(AgentError::NoNode)?;
     // Only to say at once what is wrong: connections belong to the thread that makes them.
-    connect().await.map_err(AgentError::Cluster)?;
+    let known = connect().await;
+    known.map_err(|error| AgentError::Cluster(Box::new(error)))?;
     let (tell, heard) = unbounded_channel();
     let (said, says) = unbounded_channel();
     let stored = shelf.follow();
@@ -71,16 +72,24 @@ async fn watch(
     send: tokio::sync::mpsc::UnboundedSender<Mail>,
 ) {
     let mut watch = Watch::new(client, &node);
+    let mut known = BTreeSet::new();
     let heard = |change: Result<Change, ClusterError>| match change {
         Ok(Change::Known { id, resident }) => {
             let is_left_out = leave_out.contains(&resident.workload.namespace);
-            let told = (!is_left_out).then(|| Box::new(described(&resident)));
-            let is_open = tell.send(Heard::Known { id, told }).is_ok();
-            is_open && (is_left_out || send.send(Mail::Resident(resident)).is_ok())
+            if is_left_out {
+                return tell.send(Heard::Known { id, told: None }).is_ok();
+            }
+            known.insert(id.clone());
+            let told = Some(Box::new(described(&resident)));
+            // Before the loop can name a run by it: by then it is known how it is marked.
+            send.send(Mail::Known(resident, known.len())).is_ok()
+                && tell.send(Heard::Known { id, told }).is_ok()
         }
         Ok(Change::Gone { ids }) => {
-            let count = ids.len();
-            tell.send(Heard::Gone { ids }).is_ok() && send.send(Mail::Gone(count)).is_ok()
+            for id in &ids {
+                known.remove(id);
+            }
+            send.send(Mail::Gone(known.len())).is_ok() && tell.send(Heard::Gone { ids }).is_ok()
         }
         Ok(Change::Complete) => send.send(Mail::Complete).is_ok(),
         Err(error) => send.send(Mail::Refused(error)).is_ok(),

@@ -27,6 +27,7 @@ pub mod promote;
 mod run;
 mod shelf;
 pub mod socket;
+mod unnamed;
 mod waiting;
 mod watched;
 mod watching;

@@ -110,6 +110,25 @@ mod tests {
     }
 
     #[test]
+    fn what_holds_the_namespaces_of_a_pod_is_left_out() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let roots = Roots {
+            run: dir.path().to_owned(),
+            lib: dir.path().to_owned(),
+        };
+        let id = "a".repeat(64);
+        let bundle = "containerd/io.containerd.runtime.v2.task/k8s.io";
+        let bundle = dir.path().join(bundle).join(&id);
+        std::fs::create_dir_all(&bundle).expect("a directory");
+        let pause = container(&id, Some("uid"));
+        let naming = Naming::of_cluster();
+        assert_eq!(naming.whose(&pause, &roots), Whose::NotYet);
+        let config = r#"{"annotations":{"io.kubernetes.cri.container-type":"sandbox"}}"#;
+        std::fs::write(bundle.join("config.json"), config).expect("a file");
+        assert_eq!(naming.whose(&pause, &roots), Whose::LeftOut);
+    }
+
+    #[test]
     fn who_is_gone_is_known_until_the_cgroup_is_gone_too() {
         let roots = Roots::default();
         let mut naming = Naming::of_cluster();

@@ -112,10 +112,15 @@ impl Link {
 
     /// Waits for something to be heard; for ever, where there is nobody to hear of.
     pub(super) async fn heard(&mut self) -> Heard {
-        if let Some(ends) = &mut self.0
-            && let Some(heard) = ends.heard.recv().await
-        {
-            return heard;
+        if let Some(ends) = &mut self.0 {
+            if let Some(heard) = ends.heard.recv().await {
+                return heard;
+            }
+            tracing::error!(
+                "nothing is heard of the API server or told to it any more: the thread that does it has ended; \
+                 restart the agent"
+            );
+            self.0 = None;
         }
         std::future::pending().await
     }

@@ -19,6 +19,7 @@ use super::naming::Naming;
 use super::node::{Heard, Link};
 use super::shelf::Shelf;
 use super::socket::{Socket, SocketError};
+use super::unnamed::Drawer;
 use super::watching::Watching;
 use super::{cluster, metrics, watching::Report};
 use crate::host::Tree;
@@ -69,7 +70,7 @@ pub enum AgentError {
     /// The API server is not known.
     #[cfg(feature = "cluster")]
     #[error(transparent)]
-    Cluster(crate::cluster::ClusterError),
+    Cluster(Box<crate::cluster::ClusterError>),
     /// Which node of the cluster this is.
     #[error(
         "which node this is is not told: --node NAME, or NODE_NAME by the downward API (fieldRef: spec.nodeName)"
@@ -121,8 +122,13 @@ pub async fn run(
         None => Naming::default(),
     };
     let selection = config.selection()?;
-    let watching = Watching::new(sensor, tree, selection, naming, config.max_behaviors);
+    let mut watching = Watching::new(sensor, tree, selection, naming, config.max_behaviors);
     let figures = Arc::new(Figures::default());
+    let drawer = config.cluster.as_ref().map(|_| {
+        let (drawer, unnamed) = Drawer::open(shelf.dir());
+        watching.hold(unnamed);
+        drawer
+    });
     let link = match &config.cluster {
         Some(node) => cluster::begin(node, &shelf, watching.clock(), &figures).await?,
         None => Link::default(),
@@ -156,6 +162,7 @@ pub async fn run(
         ),
         watching,
         link,
+        drawer,
         figures,
         shelf: Arc::clone(&shelf),
         config,
@@ -174,6 +181,7 @@ pub async fn run(
         mut keeper,
         judging,
         link,
+        drawer,
         ..
     } = agent;
     judging.end();
@@ -183,6 +191,11 @@ pub async fn run(
         tracing::error!("the last of the runs could not be read: {error}");
         Vec::new()
     }));
+    if let Some(mut drawer) = drawer {
+        drawer.written().await;
+        put_away(&mut drawer, &watching);
+        drawer.written().await;
+    }
     keeper.finish().await;
     let _ = tokio::task::spawn_blocking(move || link.end()).await;
     let closing = Arc::clone(&shelf);
@@ -213,6 +226,8 @@ struct Agent {
     keeper: Keeper,
     judging: Judging,
     link: Link,
+    /// On a node of a cluster.
+    drawer: Option<Drawer>,
     figures: Arc<Figures>,
     shelf: Arc<Shelf>,
     config: Config,
@@ -270,6 +285,9 @@ impl Agent {
                     self.keeper.take(reports);
                     self.keeper.fold();
                     self.link.running(self.watching.running());
+                    if let Some(drawer) = &mut self.drawer {
+                        put_away(drawer, &self.watching);
+                    }
                 }
                 heard = self.link.heard() => self.hear(heard, enforcing),
                 _ = rescan.tick() => {
@@ -388,6 +406,18 @@ impl Agent {
         self.judging.follow(&self.config);
         tracing::info!("the configuration was read again");
         Ok(self.watching.select(selection, enforcing)?)
+    }
+}
+
+/// Puts away the runs of which it is not known whose they are, where they are others than before.
+fn put_away(drawer: &mut Drawer, watching: &Watching) {
+    let mark = watching.unnamed_mark();
+    if !drawer.is_stale(mark) {
+        return;
+    }
+    match watching.unnamed_runs() {
+        Ok(runs) => drawer.put(runs, mark),
+        Err(error) => tracing::error!("runs that have no name yet could not be read: {error}"),
     }
 }
 

@@ -96,6 +96,17 @@ impl<T> Waiting<T> {
             .collect()
     }
 
+    /// All that is held, with the ids of its containers.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&str, &T)> {
+        let all = self.held.iter();
+        all.flat_map(|(id, held)| held.of.iter().map(move |of| (id.as_str(), of)))
+    }
+
+    /// What all that is held weighs.
+    pub(super) fn weight(&self) -> usize {
+        self.weight
+    }
+
     /// How much is held.
     pub(super) fn count(&self) -> usize {
         self.held.values().map(|held| held.of.len()).sum()

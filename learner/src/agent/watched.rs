@@ -32,7 +32,7 @@ pub(super) enum Run {
     /// One has, and whose it is is not known yet.
     Unnamed(String),
     /// One has, and is this one.
-    Named(RunKey, Described),
+    Named(RunKey, Box<Described>),
 }
 
 impl Watched {
@@ -86,7 +86,7 @@ impl Watched {
                     teach_only(state, &key, enforcing);
                 }
                 self.catch_up(enforcing);
-                self.run = Run::Named(key, described);
+                self.run = Run::Named(key, Box::new(described));
             }
             Whose::LeftOut => {
                 self.left_out = true;
@@ -124,17 +124,14 @@ impl Watched {
                     return Over::Nothing;
                 };
                 let held = Held {
-                    name,
-                    profile,
-                    begun,
-                    late,
                     missed,
+                    ..Held::new(name, profile, begun, late)
                 };
                 Over::Unnamed(id, Box::new(held))
             }
             Run::Named(key, described) => {
                 let profile = whole(profile, begun, &described, self.late.as_ref());
-                Over::Named(key, profile)
+                Over::Named(key, Box::new(profile))
             }
         }
     }
@@ -147,7 +144,7 @@ pub(super) enum Over {
     /// A run, of the container of this id.
     Unnamed(String, Box<Held>),
     /// A run.
-    Named(RunKey, RunProfile),
+    Named(RunKey, Box<RunProfile>),
 }
 
 /// A run that has ended before it was known whose it is.
@@ -161,6 +158,49 @@ pub(super) struct Held {
 }
 
 impl Held {
+    /// A run by its name, what was gathered of it, how it began, and what its processes had open if it had
+    /// begun before.
+    pub(super) fn new(
+        name: String,
+        profile: RunProfile,
+        begun: Option<Begun>,
+        late: Option<RunProfile>,
+    ) -> Self {
+        Self {
+            name,
+            profile,
+            begun,
+            late,
+            missed: None,
+        }
+    }
+
+    /// One that was put away by an earlier agent.
+    pub(super) fn kept(name: String, profile: RunProfile) -> Self {
+        let begun = profile.start.map(|at| Begun { at, by_exec: true });
+        Self::new(name, profile, begun, None)
+    }
+
+    /// To be put away: its name, and what it did. What its processes had open is not put away, since nobody
+    /// will know whether it may teach.
+    pub(super) fn put_away(self) -> (String, RunProfile) {
+        let Self {
+            name,
+            mut profile,
+            begun,
+            late,
+            missed,
+        } = self;
+        match (late, begun) {
+            (None, Some(Begun { at, by_exec: true })) => profile.start = Some(at),
+            _ => profile.late = true,
+        }
+        if let Some(missed) = missed {
+            profile.join(missed);
+        }
+        (name, profile)
+    }
+
     /// What it takes to hold it: distinct behaviours, at least 1.
     pub(super) fn weight(&self) -> usize {
         self.profile.seen.len().max(1)

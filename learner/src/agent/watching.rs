@@ -1,10 +1,13 @@
 //! The workloads of the host that are watched now, each with its run.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod pods;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use self::pods::give_up;
 use super::enforcing::Enforcing;
-use super::naming::{Naming, Told, Whose};
+use super::naming::{Naming, Whose};
 use super::waiting::{Patience, Waiting};
 use super::watched::{Held, Over, Run, Watched, is_there, whole};
 use crate::host::{self, Candidate, Described, Selection, Stage, Tree, What};
@@ -101,26 +104,6 @@ impl Watching {
     /// Cgroups in which something had run to its end before they were watched.
     pub(super) fn unseen(&self) -> u64 {
         self.unseen
-    }
-
-    /// Runs of which it is not known whose they are: those that go on, and those that are held.
-    pub(super) fn unnamed(&self) -> usize {
-        let is_unnamed = |watched: &&Watched| matches!(watched.run, Run::Unnamed(_));
-        self.held.count() + self.watched.values().filter(is_unnamed).count()
-    }
-
-    /// Runs that were given up, since nobody said whose they were.
-    pub(super) fn given_up(&self) -> u64 {
-        self.held.given_up()
-    }
-
-    /// The revisions of which a run goes on.
-    pub(super) fn running(&self) -> BTreeSet<Revision> {
-        let of = |watched: &Watched| match &watched.run {
-            Run::Named(key, _) => Some(Revision::of(key)),
-            Run::Awaited | Run::Unnamed(_) => None,
-        };
-        self.watched.values().filter_map(of).collect()
     }
 
     /// The clock of the events.
@@ -237,15 +220,6 @@ impl Watching {
         Ok(reports)
     }
 
-    /// On a node of a cluster: who is left out, and this agent itself.
-    fn is_left_out(&self, new: &Candidate) -> bool {
-        if !self.naming.is_of_cluster() || self.watched.contains_key(&new.directory) {
-            return false;
-        }
-        self.naming.whose(&new.what, &self.selection.roots) == Whose::LeftOut
-            || cgroup::processes(&new.directory).contains(&std::process::id())
-    }
-
     /// Watches a cgroup from now on, also one that was watched under another scope until now.
     fn admit(&mut self, candidate: Candidate, group: GroupId, enforcing: &Enforcing) {
         let scope = self.next_scope;
@@ -333,47 +307,6 @@ impl Watching {
         wanted
             .map(|watched| watched.candidate.directory.clone())
             .collect()
-    }
-
-    /// The cluster has told whose a container is. Gives its runs that were held.
-    pub(super) fn known(
-        &mut self,
-        id: String,
-        told: Told,
-        enforcing: &mut Enforcing,
-    ) -> Vec<Report> {
-        let held = self.held.claim(&id);
-        let mut reports = Vec::new();
-        if let Some(described) = &told {
-            for run in held {
-                let (key, profile) = run.of(described, enforcing);
-                tracing::info!(workload = %visible(&key.workload.to_string()), run = %visible(&key.run), "a run that has ended is known");
-                reports.push((key, profile));
-            }
-        }
-        let is_left_out = told.is_none();
-        self.naming.known(id.clone(), told);
-        for watched in self.watched.values_mut() {
-            if watched.container() != Some(&id) {
-                continue;
-            }
-            if matches!(watched.run, Run::Named(..)) {
-                continue;
-            }
-            watched.left_out |= is_left_out;
-            watched.name(&self.naming, &self.selection.roots, enforcing);
-            if let Run::Named(key, _) = &watched.run {
-                tracing::info!(workload = %visible(&key.workload.to_string()), run = %visible(&key.run), "a run is known");
-            }
-        }
-        reports
-    }
-
-    /// The cluster has told that containers are gone.
-    pub(super) fn gone(&mut self, ids: Vec<String>) {
-        let watched = &self.watched;
-        let is_watched = |id: &str| watched.values().any(|of| of.container() == Some(id));
-        self.naming.gone(ids, is_watched);
     }
 
     /// Names the runs whose first exec was seen, as soon as it is: what stands under block is held from
@@ -495,7 +428,7 @@ impl Watching {
             }
             let (key, profile) = match watched.over(profile, begun, enforcing) {
                 Over::Nothing => continue,
-                Over::Named(key, profile) => (key, profile),
+                Over::Named(key, profile) => (key, *profile),
                 Over::Unnamed(id, held) => {
                     let weight = held.weight();
                     if self.held.hold(&id, *held, weight, now).is_err() {
@@ -572,15 +505,6 @@ fn running(directory: &Path, is_runtime: fn(&AbsPath) -> bool) -> Option<Vec<u32
         }
     }
     Some(cgroup::processes(directory))
-}
-
-/// Runs are lost, since nobody knows whose they are.
-fn give_up(id: &str, runs: usize, why: &str) {
-    tracing::error!(
-        container = id,
-        runs,
-        "evidence is lost: {why}; see what the log says of the API server"
-    );
 }
 
 /// Enough to tell whether something was done since.

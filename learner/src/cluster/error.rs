@@ -97,9 +97,9 @@ pub enum ClusterError {
         /// What was being done.
         doing: Doing,
         /// The other managers.
-        managers: Vec<String>,
+        managers: Box<[String]>,
         /// The fields.
-        fields: Vec<String>,
+        fields: Box<[String]>,
     },
     /// The object was changed meanwhile.
     #[error("{doing}: it was changed meanwhile; it is read and tried again")]
@@ -143,7 +143,7 @@ pub enum ClusterError {
         /// What was being done.
         doing: Doing,
         /// Why.
-        cause: BadPiece,
+        cause: Box<BadPiece>,
     },
 }
 
@@ -152,7 +152,11 @@ impl ClusterError {
     pub fn of(doing: Doing, error: kube::Error) -> Self {
         match error {
             kube::Error::Api(status) => Self::answered(doing, &status),
-            kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_) => {
+            kube::Error::Service(cause) => {
+                let cause = chain(cause.as_ref());
+                Self::Unreachable { doing, cause }
+            }
+            kube::Error::HyperError(_) | kube::Error::ReadEvents(_) => {
                 let cause = chain(&error);
                 Self::Unreachable { doing, cause }
             }
@@ -265,8 +269,8 @@ fn conflict(doing: Doing, status: &Status) -> ClusterError {
     } else {
         ClusterError::Conflict {
             doing,
-            managers,
-            fields,
+            managers: managers.into(),
+            fields: fields.into(),
         }
     }
 }

@@ -17,6 +17,8 @@ mod reader;
 mod telling;
 mod writer;
 
+pub use kube::Client;
+
 pub use crd::{API_VERSION, GROUP, VERSION, crds};
 pub use error::{ClusterError, Doing};
 pub use evidence::{
@@ -26,7 +28,7 @@ pub use evidence::{
 pub use objects::{ALIVE, Objects, Place, place};
 pub use pace::{Pace, Schedule};
 pub use piece::{BadPiece, MAX_OBJECT, part_of, pieces};
-pub use pods::{Change, Watch, connect};
+pub use pods::{Change, Watch, client, connect};
 pub use posture::{
     HoldSpec, JOURNAL_TAIL, JournalLine, PostureName, WorkloadPosture, WorkloadPostureSpec,
     WorkloadPostureStatus,

@@ -110,6 +110,8 @@ fn digest(objects: &[WorkloadEvidence], period: i64) -> String {
     for object in objects {
         let mut spec = object.spec.clone();
         spec.alive = period.to_string();
+        // It is known of what runs alone, and goes with what is new of that.
+        spec.unenforced.clear();
         for act in &mut spec.acts {
             act.count = 1;
             act.last.clone_from(&act.first);

@@ -87,6 +87,12 @@ impl<K: Ord + Clone + std::fmt::Display> Schedule<K> {
         due.into_iter().map(|(_, key)| key.clone()).collect()
     }
 
+    /// How many things are to be written.
+    pub fn count(&self) -> usize {
+        let things = self.things.values();
+        things.filter(|thing| thing.waiting.is_some()).count()
+    }
+
     /// When something is due next.
     pub fn next(&self) -> Option<Moment> {
         let waiting = self.things.values().filter_map(|thing| thing.waiting);

@@ -21,7 +21,15 @@ use super::inventory::{Parent, Resident, controller, middle, residents};
 /// [`ClusterError::NoConfig`].
 pub async fn connect() -> Result<Client, ClusterError> {
     let config = Config::infer().await;
-    let config = config.map_err(|error| ClusterError::NoConfig(error.to_string()))?;
+    client(config.map_err(|error| ClusterError::NoConfig(error.to_string()))?)
+}
+
+/// A client that tells of each refusal at once: when to try again is ours to say.
+///
+/// # Errors
+/// [`ClusterError::NoConfig`].
+pub fn client(mut config: Config) -> Result<Client, ClusterError> {
+    config.default_retry = false;
     Client::try_from(config).map_err(|error| ClusterError::NoConfig(error.to_string()))
 }
 
@@ -117,7 +125,12 @@ impl Watch {
                 self.apply(&pod).await
             }
             watcher::Event::Apply(pod) => self.apply(&pod).await,
-            watcher::Event::Delete(pod) => self.gone(&key(&pod)).map(Ok).into_iter().collect(),
+            watcher::Event::Delete(pod) => {
+                // As it was last: there may be containers in it that nothing was told of before.
+                let mut changes = self.apply(&pod).await;
+                changes.extend(self.gone(&key(&pod)).map(Ok));
+                changes
+            }
             watcher::Event::InitDone => {
                 let listed = self.listed.take().unwrap_or_default();
                 let known = self.pods.keys();

@@ -88,6 +88,11 @@ impl Telling {
         self.schedule.due(Moment(i64::MAX))
     }
 
+    /// How many revisions are to be told of.
+    pub fn count(&self) -> usize {
+        self.schedule.count()
+    }
+
     /// When something is due next.
     pub fn next(&self) -> Option<Moment> {
         let next = self.schedule.next()?;
@@ -219,7 +224,7 @@ mod tests {
         let edition = telling.edition(&web);
         telling.stored(&web, Moment(1));
         telling.told(&web, edition, "c", Moment(2));
-        assert_eq!(telling.waiting(), [web.clone()]);
+        assert_eq!(telling.waiting(), std::slice::from_ref(&web));
         let edition = telling.edition(&web);
         telling.told(&web, edition, "d", Moment(3));
         assert!(telling.waiting().is_empty());

@@ -61,7 +61,7 @@ impl Writer {
         let objects = Objects::of(revision, &self.node, alive, part, &none);
         let objects = objects.map_err(|cause| ClusterError::Piece {
             doing: doing(revision, "patch", None),
-            cause,
+            cause: Box::new(cause),
         })?;
         self.put(&objects).await
     }
@@ -80,7 +80,7 @@ impl Writer {
         let objects = Objects::of(revision, &self.node, alive, part, unenforced);
         objects.map_err(|cause| ClusterError::Piece {
             doing: doing(revision, "patch", None),
-            cause,
+            cause: Box::new(cause),
         })
     }
 

@@ -16,6 +16,8 @@ pub(super) enum About {
     Owners,
     /// What the node has seen, whatever it is.
     Evidence,
+    /// What the node has seen in one namespace.
+    Namespace(String),
     /// What the node has seen of one revision.
     Revision(String),
 }
@@ -59,6 +61,9 @@ impl Complaints {
                 About::Pods => tracing::info!("the pods of the node are told again"),
                 About::Owners => tracing::info!("the owners of pods are told again"),
                 About::Evidence => tracing::info!("what the node has seen is written again"),
+                About::Namespace(namespace) => {
+                    tracing::info!(namespace = %visible(namespace), "what the node has seen is written again");
+                }
                 About::Revision(revision) => {
                     tracing::info!(revision = %visible(revision), "written, after: {before}");
                 }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Client;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::MissedTickBehavior;
 
@@ -12,7 +11,9 @@ use super::super::node::{Node, Said};
 use super::super::shelf::Shelf;
 use super::complaints::{About, Complaints};
 use crate::cluster::inventory::Resident;
-use crate::cluster::{ClusterError, Doing, Pace, Telling, Unenforced, Withdrawn, Writer, Written};
+use crate::cluster::{
+    Client, ClusterError, Doing, Pace, Telling, Unenforced, Withdrawn, Writer, Written,
+};
 use crate::host;
 use crate::kernel::Clock;
 use crate::observation::Moment;
@@ -36,7 +37,9 @@ const RUNNING: Duration = Duration::from_secs(60);
 
 /// What comes from the watch of the pods.
 pub(super) enum Mail {
-    Resident(Box<Resident>),
+    /// A container is known; so many are.
+    Known(Box<Resident>, usize),
+    /// Some are not any more; so many still are.
     Gone(usize),
     Complete,
     Refused(ClusterError),
@@ -127,16 +130,15 @@ impl Office {
                 _ = sweep.tick() => self.sweep().await,
                 () = until(next, now) => self.turn().await,
             }
-            self.complaints.reach.waiting = self.telling.waiting().len();
+            self.complaints.reach.waiting = self.telling.count();
             self.complaints.show();
         }
         while let Ok(revision) = stored.try_recv() {
             self.stored(&revision);
         }
-        let left = match tokio::time::timeout(LAST, self.last()).await {
-            Ok(()) => 0,
-            Err(_) => self.telling.waiting().len(),
-        };
+        // What is left then is counted, whether there was no time or no server.
+        let _ = tokio::time::timeout(LAST, self.last()).await;
+        let left = self.telling.count();
         if left > 0 {
             tracing::warn!(
                 revisions = left,
@@ -189,9 +191,9 @@ impl Office {
                 self.complaints.reach.follows &= is_owner;
                 self.complaints.about(about, &error);
             }
-            Mail::Resident(resident) => {
+            Mail::Known(resident, count) => {
                 self.follows();
-                self.complaints.reach.containers += 1;
+                self.complaints.reach.containers = count;
                 let why = resident.unenforced();
                 if !why.is_empty() {
                     let Resident {
@@ -202,8 +204,7 @@ impl Office {
             }
             Mail::Gone(count) => {
                 self.follows();
-                let known = &mut self.complaints.reach.containers;
-                *known = known.saturating_sub(count);
+                self.complaints.reach.containers = count;
             }
             Mail::Complete => {
                 self.follows();
@@ -292,6 +293,8 @@ impl Office {
                     tracing::debug!(revision = %visible(&revision.to_string()), objects = written.applied, "told");
                 }
                 self.complaints.over(&About::Evidence);
+                let namespace = revision.workload.namespace.clone();
+                self.complaints.over(&About::Namespace(namespace));
                 self.complaints.over(&About::Revision(revision.to_string()));
                 true
             }
@@ -306,18 +309,26 @@ impl Office {
                 self.complaints.about(About::Evidence, &error);
                 false
             }
+            // The namespace: what comes of it later is told again.
+            Err(Failed::Cluster(error @ ClusterError::NotFound { .. })) => {
+                *self
+                    .complaints
+                    .reach
+                    .failed
+                    .entry(error.word())
+                    .or_default() += 1;
+                tracing::info!("not told: {}", visible(&error.to_string()));
+                self.telling.forget(revision);
+                true
+            }
             Err(Failed::Cluster(error)) => {
                 let is_denied = matches!(error, ClusterError::Forbidden { .. });
                 let about = match is_denied {
-                    true => About::Evidence,
+                    true => About::Namespace(revision.workload.namespace.clone()),
                     false => About::Revision(revision.to_string()),
                 };
                 self.complaints.about(about, &error);
-                match error {
-                    // The namespace: what comes of it later is told again.
-                    ClusterError::NotFound { .. } => self.telling.forget(revision),
-                    _ => self.telling.failed(revision, error.retry_after(), now),
-                }
+                self.telling.failed(revision, error.retry_after(), now);
                 true
             }
         }
