@@ -22,20 +22,30 @@ use crate::cluster::{Change, Client, ClusterError, Watch, connect};
 use crate::host::Described;
 use crate::kernel::Clock;
 
+/// Whether it is known which node this is, and where the API server is. That is not asked anything.
+///
+/// # Errors
+/// [`AgentError::NoNode`], [`AgentError::Cluster`].
+pub(super) async fn check(config: &Node) -> Result<(), AgentError> {
+    if config.node.is_none() {
+        return Err(AgentError::NoNode);
+    }
+    let known = connect().await;
+    known.map_err(|error| AgentError::Cluster(Box::new(error)))?;
+    Ok(())
+}
+
 /// Begins to follow the pods of the node, and to tell what it has seen. It does not wait for the API server.
 ///
 /// # Errors
-/// [`AgentError::Cluster`] if it cannot be told where the API server is, and [`AgentError::NoNode`].
-pub(super) async fn begin(
+/// [`AgentError::NoNode`], and if no thread can be had.
+pub(super) fn begin(
     config: &Node,
     shelf: &Arc<Shelf>,
     clock: Clock,
     figures: &Arc<Figures>,
 ) -> Result<Link, AgentError> {
     let node = config.node.clone().ok_or(AgentError::NoNode)?;
-    // Only to say at once what is wrong: connections belong to the thread that makes them.
-    let known = connect().await;
-    known.map_err(|error| AgentError::Cluster(Box::new(error)))?;
     let (tell, heard) = unbounded_channel();
     let (said, says) = unbounded_channel();
     let stored = shelf.follow();
@@ -46,6 +56,7 @@ pub(super) async fn begin(
         .map_err(AgentError::Wait)?;
     let thread = std::thread::spawn(move || {
         runtime.block_on(async {
+            // Connections belong to the thread that makes them.
             let client = match connect().await {
                 Ok(client) => client,
                 Err(error) => return tracing::error!("{error}"),

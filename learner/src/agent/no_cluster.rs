@@ -8,8 +8,19 @@ use super::run::AgentError;
 use super::shelf::Shelf;
 use crate::kernel::Clock;
 
-/// Is not possible.
-pub(super) async fn begin(
+/// It cannot be one of a cluster.
+///
+/// # Errors
+/// [`AgentError::NoCluster`].
+pub(super) async fn check(_: &Node) -> Result<(), AgentError> {
+    Err(AgentError::NoCluster)
+}
+
+/// As [`check`].
+///
+/// # Errors
+/// As [`check`].
+pub(super) fn begin(
     _: &Node,
     _: &Arc<Shelf>,
     _: Clock,

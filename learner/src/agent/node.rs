@@ -61,7 +61,10 @@ fn keep<'de, D: Deserializer<'de>>(from: D) -> Result<Span, D::Error> {
 /// What is heard of the node's containers.
 #[cfg_attr(
     not(feature = "cluster"),
-    expect(dead_code, reason = "without the feature nobody talks with an API server")
+    expect(
+        dead_code,
+        reason = "without the feature nobody talks with an API server"
+    )
 )]
 pub(super) enum Heard {
     /// A container is this one's.
@@ -81,7 +84,10 @@ pub(super) enum Heard {
 /// What the loop says to who talks with the API server.
 #[cfg_attr(
     not(feature = "cluster"),
-    expect(dead_code, reason = "without the feature nobody talks with an API server")
+    expect(
+        dead_code,
+        reason = "without the feature nobody talks with an API server"
+    )
 )]
 pub(super) enum Said {
     /// Runs of these revisions go on, and of no others.

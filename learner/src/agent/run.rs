@@ -105,6 +105,9 @@ pub async fn run(
     reload: &dyn Fn() -> Option<Config>,
 ) -> Result<(), AgentError> {
     let mut signals = Signals::listen().map_err(AgentError::Wait)?;
+    if let Some(node) = &config.cluster {
+        cluster::check(node).await?;
+    }
     let options = Options {
         max_behaviors: config.max_behaviors,
     };
@@ -130,7 +133,7 @@ pub async fn run(
         drawer
     });
     let link = match &config.cluster {
-        Some(node) => cluster::begin(node, &shelf, watching.clock(), &figures).await?,
+        Some(node) => cluster::begin(node, &shelf, watching.clock(), &figures)?,
         None => Link::default(),
     };
     let metrics = match config.metrics {
