@@ -13,7 +13,7 @@ use learner::workload::{RunKey, Workload};
 
 use crate::node::{Agent, Container, Driver, Node, alone, wait_for};
 use crate::pods::{Made, owner, pod};
-use crate::world::{Connected, bare, world};
+use crate::world::{Connected, LEARNER, bare, world};
 
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -58,6 +58,35 @@ fn workloads(told: &Read) -> Vec<String> {
 
 async fn made(world: &Connected, namespace: &str, name: &str, made: Made) {
     pod(world, namespace, name, &made).await;
+}
+
+#[test]
+fn an_agent_that_does_not_know_its_node_or_its_server_does_not_begin() {
+    let dir = tempfile::TempDir::new().expect("a directory");
+    let says = |args: &[&str]| {
+        let output = assert_cmd::Command::new(LEARNER)
+            .env_clear()
+            .env("HOME", dir.path())
+            .current_dir(dir.path())
+            .args([
+                "--store",
+                "store",
+                "--socket",
+                "run/socket",
+                "agent",
+                "--cluster",
+            ])
+            .args(args)
+            .output()
+            .expect("learner runs");
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let said = says(&[]);
+    assert!(said.contains("--node NAME, or NODE_NAME"), "{said}");
+    let said = says(&["--node", "node-1"]);
+    assert!(said.contains("set KUBECONFIG, or run in a pod"), "{said}");
+    assert!(!dir.path().join("store").exists());
 }
 
 #[test]
