@@ -6,7 +6,7 @@ use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 
 use super::error::{ClusterError, Doing};
-use super::evidence::WorkloadEvidence;
+use super::evidence::{Unenforced, WorkloadEvidence};
 use super::piece::{BadPiece, part_of};
 use super::writer::EVIDENCE;
 use crate::observation::Loss;
@@ -14,7 +14,7 @@ use crate::posture::Revision;
 use crate::shared::Joint;
 
 /// So many objects are asked for at a time: at [`MAX_OBJECT`](super::MAX_OBJECT) each, 25 MiB at most.
-const PAGE: u32 = 100;
+pub(super) const PAGE: u32 = 100;
 
 /// What was read.
 #[derive(Debug, Default)]
@@ -27,6 +27,8 @@ pub struct Read {
     /// Pieces that are not there, by revision and node. What runs of theirs may have done is lost, so
     /// they are partial.
     pub missing: BTreeMap<(Revision, String), usize>,
+    /// Revisions whose container KubeArmor does not hold to a policy, and why.
+    pub unenforced: BTreeMap<Revision, BTreeSet<Unenforced>>,
 }
 
 /// All evidence of a namespace, or of all. What cannot be read is named, and the rest is read.
@@ -99,6 +101,10 @@ impl Reading {
             Ok((revision, part)) => {
                 let spec = &object.spec;
                 self.read.joint.add(&revision, &spec.node, &part);
+                if !spec.unenforced.is_empty() {
+                    let why = self.read.unenforced.entry(revision.clone()).or_default();
+                    why.extend(&spec.unenforced);
+                }
                 let of = self
                     .pieces
                     .entry((revision, spec.node.clone()))

@@ -19,7 +19,7 @@ use crate::cluster::namespace::{self, Told as Annotated};
 use crate::cluster::news::{Item, News};
 use crate::cluster::policies::Policies;
 use crate::cluster::standings::{self, Kept, Standings};
-use crate::cluster::{Client, Read, nodes, podfacts, read};
+use crate::cluster::{Client, Read, Unenforced, nodes, podfacts, read};
 use crate::generalize::{Dialect, Tightness};
 use crate::journal::{Actor, Cause, Entry};
 use crate::mention::Tombstones;
@@ -183,6 +183,8 @@ struct World {
     annotated: Annotated,
     pods: Vec<PodFacts>,
     nodes: BTreeMap<String, Option<String>>,
+    /// Why KubeArmor does not hold a revision's container, where nodes say so.
+    unenforced: BTreeMap<Revision, BTreeSet<Unenforced>>,
 }
 
 impl World {
@@ -191,6 +193,7 @@ impl World {
             joint,
             refused,
             missing,
+            unenforced,
         } = read(client, Some(namespace)).await?;
         for (name, why) in refused {
             tracing::warn!("left out: WorkloadEvidence {}: {why}", visible(&name));
@@ -212,6 +215,7 @@ impl World {
             annotated: namespace::told(client, namespace).await?,
             pods: podfacts::facts(client, namespace).await?,
             nodes: nodes::enforcers(client).await?,
+            unenforced,
         })
     }
 
@@ -333,7 +337,13 @@ impl World {
             pods: &self.pods,
             nodes: &self.nodes,
         };
-        around.against(&revision.workload, candidate, &seen_on)
+        let unenforced = self.unenforced.get(revision);
+        let unenforced: Vec<&str> = unenforced
+            .into_iter()
+            .flatten()
+            .map(Unenforced::why)
+            .collect();
+        around.against(&revision.workload, candidate, &seen_on, &unenforced)
     }
 
     /// Writes down what was decided, or what keeps it where it is, if that is new.

@@ -169,10 +169,10 @@ pub enum Reason {
         /// Which, and what they have.
         nodes: Listed,
     },
-    /// KubeArmor does not hold pods of it to any policy.
+    /// KubeArmor does not hold it, or pods of it, to any policy.
     NotEnforced {
-        /// Which, and why.
-        pods: Listed,
+        /// Why, and of which pods.
+        why: Listed,
     },
     /// KubeArmor is told not to tell of programs or files.
     Visibility {
@@ -359,10 +359,8 @@ impl fmt::Display for Reason {
                 let what = plural(count, "node does", "nodes do");
                 write!(f, "{count} {what} not enforce it {nodes}")
             }
-            Self::NotEnforced { pods } => {
-                let count = pods.count;
-                let what = plural(count, "pod is", "pods are");
-                write!(f, "{count} {what} held to no policy {pods}")
+            Self::NotEnforced { why } => {
+                write!(f, "KubeArmor does not hold it to a policy {why}")
             }
             Self::Visibility { told } => {
                 write!(
