@@ -21,7 +21,7 @@ pub(crate) fn run(global: &Global, args: &Agent) -> Result<Verdict, Failure> {
         .as_ref()
         .map_or(LogFormat::Text, |config| config.log_format);
     talk::log(global, args.log_format.map_or(configured, LogFormat::from));
-    let config = read?;
+    let config = with_node(read?, args);
     if args.check {
         tracing::info!("the configuration is understood");
         return Ok(Verdict::Done);
@@ -36,7 +36,7 @@ pub(crate) fn run(global: &Global, args: &Agent) -> Result<Verdict, Failure> {
         socket: socket.unwrap_or_else(|| DEFAULT_SOCKET.into()),
     };
     let reload = || match self::read(args.config.as_deref()) {
-        Ok(config) => Some(config),
+        Ok(config) => Some(with_node(config, args)),
         Err(failure) => {
             tracing::error!("the configuration stays as it is: {failure}");
             None
@@ -50,6 +50,17 @@ pub(crate) fn run(global: &Global, args: &Agent) -> Result<Verdict, Failure> {
     // Work on the store that is still under way is for peers who are gone.
     runtime.shutdown_background();
     Ok(Verdict::Done)
+}
+
+/// What is told of the cluster on the command line comes before the configuration.
+fn with_node(mut config: Config, args: &Agent) -> Config {
+    if args.cluster {
+        config.cluster.get_or_insert_default();
+    }
+    if let (Some(cluster), Some(node)) = (&mut config.cluster, &args.node) {
+        cluster.node = Some(node.clone());
+    }
+    config
 }
 
 /// The configuration that is named, or that of the system, or none.

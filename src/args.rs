@@ -260,7 +260,8 @@ pub(crate) struct Release {
 #[command(after_help = "Examples:\n  \
                   learner agent\n  \
                   learner agent --config agent.yaml --log-format json\n  \
-                  learner agent --check --config agent.yaml\n\n\
+                  learner agent --check --config agent.yaml\n  \
+                  learner agent --cluster --node worker-1\n\n\
                   Exit code: 0 when it was ended by SIGTERM or SIGINT; 2 if it cannot run.")]
 pub(crate) struct Agent {
     /// The configuration [default: /etc/learner/agent.yaml, if it is there]
@@ -272,6 +273,13 @@ pub(crate) struct Agent {
     /// Read the configuration, say what is wrong with it, and end
     #[arg(long)]
     pub(crate) check: bool,
+    /// This host is a node of a Kubernetes cluster: name containers by its pods, and write what they did to
+    /// the API server (KUBECONFIG, or the service account of the pod)
+    #[arg(long)]
+    pub(crate) cluster: bool,
+    /// The node's name in the cluster [default: as configured]
+    #[arg(long, value_name = "NAME", env = "NODE_NAME")]
+    pub(crate) node: Option<String>,
 }
 
 /// How a log is written.

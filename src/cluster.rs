@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use learner::cluster::{Client, Read, connect, read};
+use learner::cluster::{Client, Read, Unenforced, connect, read};
 use learner::profile::Evidence;
 use learner::shared::Merged;
 use learner::workload::Workload;
@@ -26,6 +26,7 @@ pub(crate) async fn told(client: &Client, namespace: Option<&str>) -> Result<Mer
         joint,
         refused,
         missing,
+        unenforced,
         ..
     } = read(client, namespace).await?;
     for (name, why) in &refused {
@@ -36,6 +37,14 @@ pub(crate) async fn told(client: &Client, namespace: Option<&str>) -> Result<Mer
             "{}: {count} pieces of what node {} has seen are missing: its runs are partial",
             visible(&revision.workload.to_string()),
             visible(node)
+        );
+    }
+    for (revision, why) in &unenforced {
+        let why: Vec<&str> = why.iter().map(Unenforced::why).collect();
+        tracing::warn!(
+            "{}: KubeArmor does not hold it to a policy: {}",
+            visible(&revision.workload.to_string()),
+            why.join(", ")
         );
     }
     Merged::of(&joint).map_err(|why| {

@@ -64,6 +64,17 @@ impl Revision {
     }
 }
 
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { workload, image } = self;
+        if image.is_empty() {
+            write!(f, "{workload}")
+        } else {
+            write!(f, "{workload} at {image}")
+        }
+    }
+}
+
 /// Where a revision stands, since when, and by which candidate it is judged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "posture")]

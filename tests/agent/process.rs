@@ -47,6 +47,14 @@ fn the_example_configuration_is_understood() {
             "{key}: {example}"
         );
     }
+    let example = text
+        .lines()
+        .skip_while(|line| *line != "#   cluster:")
+        .map_while(|line| line.strip_prefix("#   "));
+    let example = example.collect::<Vec<_>>().join("\n");
+    let told = learner::agent::config::Config::parse(&example).expect("valid");
+    let node = learner::agent::node::Node::default();
+    assert_eq!(told.cluster.as_ref(), Some(&node), "{example}");
     let all = serde_json::to_value(&plain).expect("JSON");
     for key in all.as_object().expect("an object").keys() {
         assert!(

@@ -3,56 +3,25 @@ use std::time::Duration;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
-use kube::Client;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams};
 use learner::cluster::{Change, ClusterError, Watch};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+use crate::fake::{self, Answer};
+use crate::pods::{self, Made, create, owner};
 use crate::world::{Connected, bare};
 
 /// For what is sure to come, on however slow a machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-async fn create<K>(client: Client, namespace: &str, object: Value)
-where
-    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + serde::de::DeserializeOwned
-        + serde::Serialize,
-    K::DynamicType: Default,
-{
-    let api: Api<K> = Api::namespaced(client, namespace);
-    let object = serde_json::from_value(object).expect("an object");
-    let made = api.create(&PostParams::default(), &object).await;
-    made.unwrap_or_else(|error| panic!("{error}"));
-}
-
-fn owner(kind: &str, group: &str, name: &str) -> Value {
-    json!([{"apiVersion": group, "kind": kind, "name": name, "uid": name, "controller": true}])
-}
-
-/// A pod on a node with one container, as a kubelet would report it.
+/// A pod on a node with one container.
 async fn pod(world: &Connected, namespace: &str, node: &str, name: &str, id: &str, owners: Value) {
-    let pod = json!({
-        "metadata": {
-            "name": name,
-            "labels": {"app": "web", "pod-template-hash": "5d4"},
-            "ownerReferences": owners,
-        },
-        "spec": {"nodeName": node, "containers": [{"name": "main", "image": "web:1"}]},
-    });
-    create::<Pod>(world.admin(), namespace, pod).await;
-    let status = json!({"status": {"containerStatuses": [{
-        "name": "main", "image": "web:1", "imageID": "web@sha256:00", "ready": true, "restartCount": 0,
-        "containerID": format!("containerd://{}", id.repeat(64)),
-    }]}});
-    let api: Api<Pod> = Api::namespaced(world.admin(), namespace);
-    let told = api
-        .patch_status(name, &PatchParams::default(), &Patch::Merge(&status))
-        .await;
-    told.unwrap_or_else(|error| panic!("{error}"));
+    let made = Made {
+        owners,
+        ..Made::of_deployment(node, "web", &id.repeat(64))
+    };
+    pods::pod(world, namespace, name, &made).await;
 }
 
 /// What a watch tells until this is among it; what it was refused comes apart.
@@ -189,6 +158,67 @@ fn who_may_not_ask_for_owners_is_told_so_and_knows_the_deployment_by_its_hash() 
             "{refused:?}"
         );
         assert!(!refused.is_empty());
+        watching.abort();
+    });
+}
+
+/// A real server forgets where a watch was after minutes at the earliest.
+#[test]
+fn a_watch_that_is_too_old_is_begun_anew_and_what_has_changed_meanwhile_is_told() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(async {
+        let pod = |name: &str, id: &str| {
+            json!({
+                "metadata": {"name": name, "namespace": "shop", "uid": name},
+                "spec": {"containers": [{"name": "main"}]},
+                "status": {"containerStatuses": [{
+                    "name": "main", "image": "web:1", "imageID": "", "ready": true, "restartCount": 0,
+                    "containerID": format!("containerd://{}", id.repeat(64)),
+                }]},
+            })
+        };
+        let list = |version: &str, pod: Value| {
+            json!({
+                "kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": version}, "items": [pod],
+            })
+            .to_string()
+        };
+        let gone = json!({"type": "ERROR", "object": {
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 410,
+            "reason": "Expired", "message": "too old resource version: 1 (5)",
+        }});
+        let (mut lists, mut watches) = (0, 0);
+        let client = fake::client(move |_, path| {
+            assert!(path.contains("fieldSelector=spec.nodeName%3Dnode-1"), "{path}");
+            if path.contains("watch=true") {
+                watches += 1;
+                return match watches {
+                    1 => Answer::Stream(format!("{gone}\n")),
+                    _ => Answer::Stream(String::new()),
+                };
+            }
+            lists += 1;
+            Answer::Whole(200, match lists {
+                1 => list("1", pod("before", "a")),
+                _ => list("5", pod("after", "b")),
+            })
+        });
+        let client = client.await;
+        let (tell, mut told) = unbounded_channel();
+        let watching = tokio::spawn(async move {
+            let mut watch = Watch::new(client, "node-1");
+            watch.run(|change| tell.send(change).is_ok()).await;
+        });
+        let (changes, _) = until(&mut told, |change| *change == Change::Complete).await;
+        assert_eq!(names(&changes), ["aa shop/Pod/before/main"]);
+        let (changes, refused) = until(&mut told, |change| *change == Change::Complete).await;
+        assert_eq!(names(&changes), ["bb shop/Pod/after/main"]);
+        let ids = vec!["a".repeat(64)];
+        assert!(changes.contains(&Change::Gone { ids }), "{changes:?}");
+        let said = "watch pods in all namespaces: the API server has forgotten where the watch was; all is listed again";
+        assert_eq!(refused, [said]);
         watching.abort();
     });
 }

@@ -4,10 +4,14 @@
 //! `tests/cluster/apiserver build` has made. Without them the tests are left out, aloud; with `CI` set they
 //! fail instead.
 
+mod agent;
 mod applying;
 mod definitions;
 mod drift;
+mod fake;
 mod inventory;
+mod node;
+mod pods;
 mod promoting;
 mod recommending;
 mod refusals;

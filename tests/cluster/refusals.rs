@@ -1,9 +1,14 @@
+use std::collections::BTreeSet;
+
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams, Patch, PatchParams};
-use learner::cluster::{ClusterError, WorkloadEvidence, Writer, read};
+use learner::cluster::{
+    ClusterError, Pace, Telling, Withdrawn, WorkloadEvidence, Writer, place, read,
+};
 use learner::observation::Moment;
 use serde_json::json;
 
+use crate::fake::{self, Answer};
 use crate::sharing::{part, revision};
 use crate::world::{bare, world};
 
@@ -218,5 +223,98 @@ fn a_namespace_that_is_not_there_is_named() {
             refused.to_string().contains("no-such-namespace"),
             "{refused}"
         );
+    });
+}
+
+#[test]
+fn a_server_that_has_too_much_to_do_is_left_alone_for_as_long_as_it_says() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(async {
+        let client = fake::client(|_, _| {
+            let status = json!({
+                "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 429,
+                "reason": "TooManyRequests", "message": "too many", "details": {"retryAfterSeconds": 3600},
+            });
+            Answer::Whole(429, status.to_string())
+        });
+        let writer = Writer::new(client.await, "node-1");
+        let revision = revision("shop");
+        let part = part(&revision, "a", &["/etc/one".to_owned()]);
+        let refused = writer.write(&revision, Moment(0), &part).await;
+        let refused = refused.expect_err("busy");
+        assert!(refused.is_of_server() && refused.passes(), "{refused}");
+        assert!(
+            refused.to_string().ends_with("it is tried again after 3600 s"),
+            "{refused}"
+        );
+        // Who is told so does not come back before.
+        let (now, hour) = (Moment(0), 3_600_000_000);
+        let mut telling = Telling::new("node-1", Pace::default());
+        telling.stored(&revision, now);
+        telling.is_away(refused.retry_after(), now);
+        assert!(telling.due(Moment(hour - 1)).is_empty());
+        assert_eq!(telling.due(Moment(hour)), [revision]);
+    });
+}
+
+/// What was told of a revision stays as long as any node has run it since.
+#[test]
+fn a_part_ages_out_when_no_node_has_run_its_revision() {
+    let Some(world) = world() else { return };
+    world.run(async |world| {
+        let namespace = world.namespace().await;
+        let revision = revision(&namespace);
+        let part = part(&revision, "a", &["/etc/one".to_owned()]);
+        let nodes = ["node-1", "node-2"].map(|name| Writer::new(world.admin(), name));
+        let alive = [10, 20].map(|second: i64| Moment(second * 1_000_000));
+        for (writer, alive) in nodes.iter().zip(alive) {
+            writer
+                .write(&revision, alive, &part)
+                .await
+                .expect("written");
+        }
+        let kept = nodes[0].withdraw(&revision, alive[1]).await.expect("asked");
+        let node = "node-2".to_owned();
+        assert_eq!(kept, Withdrawn::Alive { node });
+        let later = Moment(21_000_000);
+        let gone = nodes[0].withdraw(&revision, later).await.expect("asked");
+        assert_eq!(gone, Withdrawn::Gone { objects: 2 });
+        let again = nodes[1].withdraw(&revision, later).await.expect("asked");
+        assert_eq!(again, Withdrawn::Gone { objects: 0 });
+        let mine = nodes[0].mine().await.expect("asked");
+        assert!(!mine.contains_key(&place(&revision)), "{mine:?}");
+    });
+}
+
+#[test]
+fn what_a_node_has_told_is_known_to_its_next_agent_whole_or_not() {
+    let Some(world) = world() else { return };
+    world.run(async |world| {
+        let namespace = world.namespace().await;
+        let revision = revision(&namespace);
+        let many: Vec<String> = (0..3_000)
+            .map(|n| format!("/srv/{}{n}x", "long-".repeat(20)))
+            .collect();
+        let part = part(&revision, "a", &many);
+        let name = format!("whole-{namespace}");
+        let writer = Writer::new(world.admin(), &name);
+        let objects = writer
+            .objects(&revision, Moment(0), &part, &BTreeSet::new())
+            .expect("objects");
+        assert!(objects.len() > 1);
+        writer.put(&objects).await.expect("written");
+        let mine = writer.mine().await.expect("asked");
+        let whole = [(objects.place(), objects.content().to_owned())];
+        assert_eq!(mine, whole.into());
+        let api: Api<WorkloadEvidence> = Api::namespaced(world.admin(), &namespace);
+        let all = api.list(&ListParams::default()).await.expect("a list");
+        let one = all.items[0].name_any();
+        api.delete(&one, &Default::default())
+            .await
+            .expect("deleted");
+        let mine = writer.mine().await.expect("asked");
+        assert_eq!(mine, [(objects.place(), String::new())].into());
     });
 }

@@ -79,9 +79,13 @@ impl Server {
         assert!(status.expect("the script runs").success());
     }
 
+    /// The kubeconfig of a user: `admin`, or `limited`.
+    pub(crate) fn kubeconfig(&self, user: &str) -> PathBuf {
+        self.dir.path().join(format!("{user}.kubeconfig"))
+    }
+
     async fn client(&self, user: &str) -> Client {
-        let file = self.dir.path().join(format!("{user}.kubeconfig"));
-        let config = Kubeconfig::read_from(file).expect("a kubeconfig");
+        let config = Kubeconfig::read_from(self.kubeconfig(user)).expect("a kubeconfig");
         let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await;
         Client::try_from(config.expect("a configuration")).expect("a client")
     }

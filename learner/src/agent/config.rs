@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_yaml::Value;
 
+use super::node::Node;
 use super::promote::Promote;
 use crate::host::{BadGlob, Globs, Roots, Selection};
 use crate::kernel::{DEFAULT_RING, Rung, Settings};
@@ -49,6 +50,8 @@ pub struct Config {
     pub rollback: Rollback,
     /// What the agent promotes workloads by; null: it promotes none.
     pub promote: Option<Promote>,
+    /// How a node of a cluster is watched, and what it tells; null: this is none.
+    pub cluster: Option<Node>,
     /// Address for metrics and health, on loopback; null: none.
     pub metrics: Option<SocketAddr>,
     /// How the log is written.
@@ -96,6 +99,7 @@ impl Default for Config {
             enforce: true,
             rollback: Rollback::default(),
             promote: None,
+            cluster: None,
             metrics: None,
             log_format: LogFormat::Text,
         }
@@ -153,6 +157,7 @@ impl Config {
         }
         let all = Self {
             promote: Some(Promote::default()),
+            cluster: Some(Node::default()),
             ..Self::default()
         };
         check_keys(&document, &serde_yaml::to_value(all)?, "")?;
@@ -182,6 +187,9 @@ impl Config {
         self.selection()?;
         if let Some(promote) = &self.promote {
             promote.check()?;
+        }
+        if let Some(node) = &self.cluster {
+            node.check()?;
         }
         Ok(())
     }
@@ -360,6 +368,10 @@ mod tests {
             wrong("promote: {min_run: 1}"),
             "'promote.min_run' is not known; did you mean 'promote.min_runs'?"
         );
+        assert_eq!(
+            wrong("cluster: {leaveout: []}"),
+            "'cluster.leaveout' is not known; did you mean 'cluster.leave_out'?"
+        );
         assert_eq!(wrong("zzz: 1"), "'zzz' is not known");
         assert!(wrong("\"a\\nb\": 1").starts_with("'a\\nb' is not known"));
         assert!(wrong("7: 1").contains("is not known"));
@@ -389,6 +401,9 @@ mod tests {
             ("promote: {max_risk: .nan}", "promote.max_risk: "),
             ("promote: {include: [etc]}", "promote.include: "),
             ("promote: {min_runs: -1}", "promote.min_runs: "),
+            ("cluster: {interval: 2h}", "cluster.interval: at most 1h"),
+            ("cluster: {keep: 1d}", "cluster: keep: '1d' is no duration"),
+            ("cluster: {node: ''}", "cluster.node: a name"),
             ("- a", "invalid type"),
             ("watch: [", "at line 2"),
         ] {

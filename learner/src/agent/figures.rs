@@ -42,6 +42,12 @@ pub(super) struct Inner {
     pub ended: u64,
     /// Cgroups in which something had run to its end before they were watched.
     pub unseen: u64,
+    /// Runs of which it is not known whose they are.
+    pub unnamed: usize,
+    /// Runs that were given up, since nobody said whose they were.
+    pub given_up: u64,
+    /// How it stands with the API server, on a node of a cluster.
+    pub reach: Option<Reach>,
     /// Folds into the store.
     pub folds: u64,
     /// Folds that failed.
@@ -60,6 +66,23 @@ pub(super) struct Inner {
     pub enforced: BTreeSet<Revision>,
     /// What was refused to them since the agent began.
     pub refused: BTreeMap<Revision, u64>,
+}
+
+/// How it stands with the API server.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Reach {
+    /// The pods of the node are followed.
+    pub follows: bool,
+    /// Containers of pods that are known.
+    pub containers: usize,
+    /// Revisions that are to be written.
+    pub waiting: usize,
+    /// Objects that were written.
+    pub written: u64,
+    /// What was refused, by kind.
+    pub failed: BTreeMap<&'static str, u64>,
+    /// What goes wrong as of now, in a sentence each.
+    pub complaints: Vec<String>,
 }
 
 impl Figures {
@@ -81,6 +104,14 @@ impl Figures {
             .healthy
     }
 
+    /// What goes wrong with the API server, a line each. It does no harm to what is watched and stored.
+    pub(super) fn complaints(&self) -> Vec<String> {
+        let inner = self.0.lock();
+        let inner = inner.unwrap_or_else(std::sync::PoisonError::into_inner);
+        let reach = inner.reach.as_ref();
+        reach.map_or(Vec::new(), |reach| reach.complaints.clone())
+    }
+
     /// Prometheus' text format. Label values are escaped, so that no name can pass for a figure.
     pub(super) fn text(&self) -> String {
         let inner = self
@@ -91,6 +122,7 @@ impl Figures {
         inner.plain(&mut registry);
         inner.by_run(&mut registry);
         inner.by_workload(&mut registry);
+        inner.of_cluster(&mut registry);
         drop(inner);
         let mut text = String::new();
         if encode(&mut text, &registry).is_err() {
@@ -193,6 +225,59 @@ impl Inner {
 }
 
 impl Inner {
+    fn of_cluster(&self, registry: &mut Registry) {
+        let Some(reach) = &self.reach else {
+            return;
+        };
+        let gauges = [
+            (
+                "cluster_follows_pods",
+                "1 while the API server tells of the pods of the node",
+                u64::from(reach.follows),
+            ),
+            (
+                "cluster_containers",
+                "Containers of pods that are known",
+                reach.containers as u64,
+            ),
+            (
+                "cluster_unwritten_revisions",
+                "Revisions of which something is to be written",
+                reach.waiting as u64,
+            ),
+            (
+                "cluster_unnamed_runs",
+                "Runs of which it is not known yet whose they are",
+                self.unnamed as u64,
+            ),
+        ];
+        for (name, help, value) in gauges {
+            let gauge = Gauge::<i64>::default();
+            gauge.set(value as i64);
+            registry.register(name, help, gauge);
+        }
+        registry.register(
+            "cluster_given_up_runs",
+            "Runs that were given up, since nobody said whose they were",
+            counted(self.given_up),
+        );
+        registry.register(
+            "cluster_written_objects",
+            "Objects that were written",
+            counted(reach.written),
+        );
+        let failed = Family::<Of, Counter>::default();
+        for (kind, count) in &reach.failed {
+            let of = vec![("reason", (*kind).to_owned())];
+            failed.get_or_create(&of).inc_by(*count);
+        }
+        registry.register(
+            "cluster_refused_requests",
+            "Requests that the API server refused or did not answer",
+            failed,
+        );
+    }
+
     fn by_workload(&self, registry: &mut Registry) {
         let of = |revision: &Revision| -> Of {
             vec![

@@ -80,7 +80,12 @@ fn answer(method: &Method, path: &str, figures: &Figures) -> Response<Full<Bytes
             figures.text(),
         ),
         (&Method::GET, "/health") if figures.is_healthy() => {
-            (StatusCode::OK, "text/plain", "ok\n".to_owned())
+            let mut text = "ok\n".to_owned();
+            for complaint in figures.complaints() {
+                text.push_str(&complaint);
+                text.push('\n');
+            }
+            (StatusCode::OK, "text/plain", text)
         }
         (&Method::GET, "/health") => (
             StatusCode::SERVICE_UNAVAILABLE,

@@ -9,6 +9,11 @@
 //! workload back, or promotes it, is decided.
 
 mod bench;
+#[cfg(feature = "cluster")]
+mod cluster;
+#[cfg(not(feature = "cluster"))]
+#[path = "no_cluster.rs"]
+mod cluster;
 pub mod config;
 mod enforcing;
 mod figures;
@@ -16,10 +21,15 @@ mod judging;
 mod keeper;
 mod known;
 mod metrics;
+mod naming;
+pub mod node;
 pub mod promote;
 mod run;
 mod shelf;
 pub mod socket;
+mod unnamed;
+mod waiting;
+mod watched;
 mod watching;
 
 pub use run::{AgentError, Places, run};

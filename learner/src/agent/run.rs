@@ -15,10 +15,13 @@ use super::enforcing::Enforcing;
 use super::figures::Figures;
 use super::judging::Judging;
 use super::keeper::Keeper;
+use super::naming::Naming;
+use super::node::{Heard, Link};
 use super::shelf::Shelf;
 use super::socket::{Socket, SocketError};
+use super::unnamed::Drawer;
 use super::watching::Watching;
-use super::{metrics, watching::Report};
+use super::{cluster, metrics, watching::Report};
 use crate::host::Tree;
 use crate::kernel::cgroup::{self, GroupError};
 use crate::kernel::enforcer::{self, EnforceError};
@@ -64,6 +67,18 @@ pub enum AgentError {
         /// The system's answer.
         cause: std::io::Error,
     },
+    /// The API server is not known.
+    #[cfg(feature = "cluster")]
+    #[error(transparent)]
+    Cluster(Box<crate::cluster::ClusterError>),
+    /// Which node of the cluster this is.
+    #[error(
+        "which node this is is not told: --node NAME, or NODE_NAME by the downward API (fieldRef: spec.nodeName)"
+    )]
+    NoNode,
+    /// This Learner has no client of the API server.
+    #[error("this learner was built without the feature 'cluster'")]
+    NoCluster,
     /// The event loop.
     #[error("cannot wait for events: {0}")]
     Wait(#[source] std::io::Error),
@@ -90,6 +105,9 @@ pub async fn run(
     reload: &dyn Fn() -> Option<Config>,
 ) -> Result<(), AgentError> {
     let mut signals = Signals::listen().map_err(AgentError::Wait)?;
+    if let Some(node) = &config.cluster {
+        cluster::check(node).await?;
+    }
     let options = Options {
         max_behaviors: config.max_behaviors,
     };
@@ -102,8 +120,22 @@ pub async fn run(
     }
     let unenforceable = unenforceable(&config, &sensor);
     let tree = Tree::new(cgroup::mount_point()?).map_err(AgentError::Wait)?;
-    let watching = Watching::new(sensor, tree, config.selection()?, config.max_behaviors);
+    let naming = match &config.cluster {
+        Some(_) => Naming::of_cluster(),
+        None => Naming::default(),
+    };
+    let selection = config.selection()?;
+    let mut watching = Watching::new(sensor, tree, selection, naming, config.max_behaviors);
     let figures = Arc::new(Figures::default());
+    let drawer = config.cluster.as_ref().map(|_| {
+        let (drawer, unnamed) = Drawer::open(shelf.dir());
+        watching.hold(unnamed);
+        drawer
+    });
+    let link = match &config.cluster {
+        Some(node) => cluster::begin(node, &shelf, watching.clock(), &figures)?,
+        None => Link::default(),
+    };
     let metrics = match config.metrics {
         Some(address) => {
             let listener = metrics::listen(address)
@@ -132,6 +164,8 @@ pub async fn run(
             unenforceable,
         ),
         watching,
+        link,
+        drawer,
         figures,
         shelf: Arc::clone(&shelf),
         config,
@@ -149,6 +183,8 @@ pub async fn run(
         mut watching,
         mut keeper,
         judging,
+        link,
+        drawer,
         ..
     } = agent;
     judging.end();
@@ -158,7 +194,13 @@ pub async fn run(
         tracing::error!("the last of the runs could not be read: {error}");
         Vec::new()
     }));
+    if let Some(mut drawer) = drawer {
+        drawer.written().await;
+        put_away(&mut drawer, &watching);
+        drawer.written().await;
+    }
     keeper.finish().await;
+    let _ = tokio::task::spawn_blocking(move || link.end()).await;
     let closing = Arc::clone(&shelf);
     let _ = tokio::task::spawn_blocking(move || closing.close()).await;
     if let Some(metrics) = metrics {
@@ -186,6 +228,9 @@ struct Agent {
     watching: Watching,
     keeper: Keeper,
     judging: Judging,
+    link: Link,
+    /// On a node of a cluster.
+    drawer: Option<Drawer>,
     figures: Arc<Figures>,
     shelf: Arc<Shelf>,
     config: Config,
@@ -242,7 +287,12 @@ impl Agent {
                     let reports = self.watching.reports(enforcing)?;
                     self.keeper.take(reports);
                     self.keeper.fold();
+                    self.link.running(self.watching.running());
+                    if let Some(drawer) = &mut self.drawer {
+                        put_away(drawer, &self.watching);
+                    }
                 }
+                heard = self.link.heard() => self.hear(heard, enforcing),
                 _ = rescan.tick() => {
                     let reports = self.watching.scan(enforcing)?;
                     self.keep(reports);
@@ -286,6 +336,17 @@ impl Agent {
         self.keeper.fold();
     }
 
+    /// Takes what the cluster tells of a container.
+    fn hear(&mut self, heard: Heard, enforcing: &mut Enforcing) {
+        match heard {
+            Heard::Known { id, told } => {
+                let reports = self.watching.known(id, told, enforcing);
+                self.keep(reports);
+            }
+            Heard::Gone { ids } => self.watching.gone(ids),
+        }
+    }
+
     /// When all workloads are reviewed, whether there is anything new or not.
     fn reviews(&self) -> Option<Interval> {
         let promoted = self.config.promote.as_ref().map(|promote| promote.every.0);
@@ -312,6 +373,8 @@ impl Agent {
             inner.store = size.unwrap_or(inner.store);
             inner.ended = self.ended;
             inner.unseen = self.watching.unseen();
+            inner.unnamed = self.watching.unnamed();
+            inner.given_up = self.watching.given_up();
             inner.folds = self.keeper.folds;
             inner.failed = self.keeper.failed;
             inner.waiting = self.keeper.waiting();
@@ -346,6 +409,18 @@ impl Agent {
         self.judging.follow(&self.config);
         tracing::info!("the configuration was read again");
         Ok(self.watching.select(selection, enforcing)?)
+    }
+}
+
+/// Puts away the runs of which it is not known whose they are, where they are others than before.
+fn put_away(drawer: &mut Drawer, watching: &Watching) {
+    let mark = watching.unnamed_mark();
+    if !drawer.is_stale(mark) {
+        return;
+    }
+    match watching.unnamed_runs() {
+        Ok(runs) => drawer.put(runs, mark),
+        Err(error) => tracing::error!("runs that have no name yet could not be read: {error}"),
     }
 }
 

@@ -3,14 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Notify, watch};
 
 use crate::candidate::Ledger;
 use crate::journal::Entry;
 use crate::mention::Mention;
+use crate::posture::Revision;
 use crate::profile::{Evidence, RunProfile};
 use crate::promotion::Move;
 use crate::store::{Folded, Options, Store, StoreError};
@@ -52,6 +54,8 @@ pub struct Shelf {
     bell: Notify,
     /// Where all revisions stand.
     ledger: watch::Sender<Arc<Ledger>>,
+    /// Who is told of each revision of which runs are stored.
+    follower: OnceLock<UnboundedSender<Revision>>,
     /// Held by who decides.
     deciding: Mutex<()>,
     decisions: Mutex<Decisions>,
@@ -79,6 +83,7 @@ impl Shelf {
             place: RwLock::new(Place::Open(Box::new(store))),
             news: Mutex::default(),
             bell: Notify::new(),
+            follower: OnceLock::new(),
             deciding: Mutex::default(),
             decisions: Mutex::default(),
         })
@@ -126,6 +131,8 @@ impl Shelf {
     /// As [`Shelf::with`].
     pub fn fold_all(&self, evidence: &Evidence) -> Result<Folded, StoreError> {
         let folded = self.with(|store| store.fold_all(evidence))?;
+        let revisions: BTreeSet<Revision> = evidence.runs().keys().map(Revision::of).collect();
+        self.tell(revisions);
         self.ring(|news| news.runs.extend(evidence.runs().keys().cloned()));
         Ok(folded)
     }
@@ -136,6 +143,7 @@ impl Shelf {
     /// As [`Shelf::with`].
     pub fn fold(&self, key: &RunKey, run: &RunProfile) -> Result<Folded, StoreError> {
         let folded = self.with(|store| store.fold(key, run))?;
+        self.tell([Revision::of(key)]);
         self.ring(|news| _ = news.runs.insert(key.clone()));
         Ok(folded)
     }
@@ -201,6 +209,21 @@ impl Shelf {
     /// Waits until there is something new.
     pub(super) async fn rung(&self) {
         self.bell.notified().await;
+    }
+
+    /// The revisions of which runs are stored from now on. There is one who follows.
+    #[cfg(feature = "cluster")]
+    pub(super) fn follow(&self) -> tokio::sync::mpsc::UnboundedReceiver<Revision> {
+        let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+        let _ = self.follower.set(sender);
+        receiver
+    }
+
+    fn tell(&self, revisions: impl IntoIterator<Item = Revision>) {
+        for revision in revisions {
+            // Who has ended is told nothing any more.
+            let _ = self.follower.get().map(|follower| follower.send(revision));
+        }
     }
 
     fn ring(&self, note: impl FnOnce(&mut News)) {

@@ -1,14 +1,18 @@
 //! The workloads of the host that are watched now, each with its run.
 
+mod pods;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use self::pods::give_up;
 use super::enforcing::Enforcing;
-use crate::host::{self, Candidate, Described, Roots, Selection, Stage, Tree, What};
+use super::naming::{Naming, Whose};
+use super::waiting::{Patience, Waiting};
+use super::watched::{Held, Over, Run, Watched, is_there, whole};
+use crate::host::{self, Candidate, Described, Selection, Stage, Tree, What};
 use crate::kernel::cgroup::{self, GroupId};
-use crate::kernel::{
-    Beginning, Begun, Clock, Collector, Sensor, SensorError, Target, live, settle,
-};
+use crate::kernel::{Beginning, Clock, Collector, Sensor, SensorError, Target, live, settle};
 use crate::observation::Moment;
 use crate::path::AbsPath;
 use crate::posture::Revision;
@@ -26,60 +30,6 @@ const LOOKS: usize = 20;
 /// A run with what it did, for the store.
 pub(super) type Report = (RunKey, RunProfile);
 
-/// One watched cgroup, with the run in it or the run to come.
-struct Watched {
-    scope: u32,
-    group: GroupId,
-    candidate: Candidate,
-    /// It ran before it was watched: what its processes had open then.
-    late: Option<RunProfile>,
-    /// Known once the run has begun.
-    run: Option<(RunKey, Described)>,
-    /// Behaviours, events and lost events of the last report.
-    reported: (usize, u64, u64),
-}
-
-impl Watched {
-    /// Whether what the run did first was not seen.
-    fn is_late(&self, begun: Option<Begun>) -> bool {
-        self.late.is_some() || begun.is_none_or(|begun| !begun.by_exec)
-    }
-
-    /// Whether there is a run to name, and it has no name yet. What was lost before it was seen to
-    /// begin may have been its beginning: then it has begun.
-    fn is_nameless(&self, begun: Option<Begun>, sensor: &Sensor) -> bool {
-        let has_lost = || {
-            let losses = sensor.losses(self.scope);
-            losses.is_ok_and(|losses| !losses.is_empty())
-        };
-        self.run.is_none() && (self.late.is_some() || begun.is_some() || has_lost())
-    }
-
-    /// Names the run by when it began.
-    fn name(&mut self, at: Moment, roots: &Roots, enforcing: &mut Enforcing) -> &RunKey {
-        let what = &self.candidate.what;
-        let described = host::describe(what, roots);
-        let key = RunKey {
-            workload: described.workload.clone(),
-            image: described.image.clone(),
-            run: run_name(what, at, self.scope),
-        };
-        enforcing.begun(&key, self.group);
-        if let Some(state) = &mut self.late
-            && enforcing.is_judged(&key.workload)
-        {
-            // What its processes have open they may have been given, or have opened before any candidate was
-            // frozen: it teaches what is learning, and is nothing to be judged.
-            state.seen.clear();
-        }
-        if let Some(missed) = enforcing.missed(self.group) {
-            // Refused while nobody watched: evidence of a run that was late.
-            self.late.get_or_insert_default().join(missed);
-        }
-        &self.run.insert((key, described)).0
-    }
-}
-
 /// The sensor with all that is watched by it.
 pub(super) struct Watching {
     sensor: Sensor,
@@ -89,6 +39,9 @@ pub(super) struct Watching {
     selection: Selection,
     next_scope: u32,
     watched: BTreeMap<PathBuf, Watched>,
+    naming: Naming,
+    /// Runs that have ended, of containers that are not known yet.
+    held: Waiting<Held>,
     unseen: u64,
 }
 
@@ -110,6 +63,7 @@ impl Watching {
         sensor: Sensor,
         tree: Tree,
         selection: Selection,
+        naming: Naming,
         max_behaviors: usize,
     ) -> Self {
         let clock = Clock::now();
@@ -121,6 +75,8 @@ impl Watching {
             selection,
             next_scope: 1,
             watched: BTreeMap::new(),
+            naming,
+            held: Waiting::new(Patience::default()),
             unseen: 0,
         }
     }
@@ -235,6 +191,9 @@ impl Watching {
             self.collector.look(&mut self.sensor)?;
         }
         for candidate in found {
+            if self.is_left_out(&candidate) {
+                continue;
+            }
             // None: it is gone already.
             let Ok(group) = cgroup::identify(&candidate.directory) else {
                 continue;
@@ -288,10 +247,14 @@ impl Watching {
         });
         let is_late = late.is_some();
         // A service manager executes programs of its own there first.
-        if !is_late && !matches!(candidate.what, What::Unit(_)) {
+        if !is_late
+            && !matches!(candidate.what, What::Unit(_))
+            && let Whose::Known(described) =
+                self.naming.whose(&candidate.what, &self.selection.roots)
+        {
             let Described {
                 workload, image, ..
-            } = host::describe(&candidate.what, &self.selection.roots);
+            } = described;
             enforcing.awaited(Revision { workload, image }, group);
         }
         self.tree.notice_end(&candidate.directory);
@@ -301,7 +264,8 @@ impl Watching {
             group,
             candidate,
             late,
-            run: None,
+            run: Run::Awaited,
+            left_out: false,
             reported: (0, 0, 0),
         };
         let directory = watched.candidate.directory.clone();
@@ -320,23 +284,38 @@ impl Watching {
         self.name_new(enforcing);
         let is_over = |watched: &&Watched| {
             let directory = &watched.candidate.directory;
-            let is_empty = watched.run.is_some() && !cgroup::is_populated(directory);
+            let has_run = !matches!(watched.run, Run::Awaited);
+            let is_empty = has_run && !cgroup::is_populated(directory);
             is_empty || !is_there(directory, watched.group)
         };
-        let over: Vec<PathBuf> = self
-            .watched
-            .values()
-            .filter(is_over)
+        let over = self.directories(is_over);
+        let mut reports = self.end(&over, false, enforcing)?;
+        let left_out = self.directories(|watched| watched.left_out);
+        reports.extend(self.end(&left_out, true, enforcing)?);
+        for (id, held) in self.held.expire(self.clock.moment()) {
+            give_up(
+                &id,
+                held.len(),
+                "nobody has said for two hours whose they are",
+            );
+        }
+        Ok(reports)
+    }
+
+    fn directories(&self, wanted: impl Fn(&&Watched) -> bool) -> Vec<PathBuf> {
+        let wanted = self.watched.values().filter(wanted);
+        wanted
             .map(|watched| watched.candidate.directory.clone())
-            .collect();
-        self.end(&over, false, enforcing)
+            .collect()
     }
 
     /// Names the runs whose first exec was seen, as soon as it is: what stands under block is held from
     /// then on.
     pub(super) fn name_begun(&mut self, enforcing: &mut Enforcing) {
         let is_new = |watched: &Watched| {
-            watched.run.is_none() && self.collector.begun(watched.scope).is_some()
+            matches!(watched.run, Run::Awaited)
+                && !watched.left_out
+                && self.collector.begun(watched.scope).is_some()
         };
         if self.watched.values().any(is_new) {
             self.name_new(enforcing);
@@ -347,14 +326,23 @@ impl Watching {
     fn name_new(&mut self, enforcing: &mut Enforcing) {
         for watched in self.watched.values_mut() {
             let begun = self.collector.begun(watched.scope);
-            if watched.is_nameless(begun, &self.sensor) {
-                let at = match begun {
-                    Some(begun) if watched.late.is_none() => begun.at,
-                    _ => self.clock.moment(),
-                };
-                let late = watched.is_late(begun);
-                let key = watched.name(at, &self.selection.roots, enforcing);
-                tracing::info!(workload = %visible(&key.workload.to_string()), run = %visible(&key.run), late, "a run is watched");
+            if !watched.has_begun(begun, &self.sensor) {
+                continue;
+            }
+            let at = match begun {
+                Some(begun) if watched.late.is_none() => begun.at,
+                _ => self.clock.moment(),
+            };
+            let late = watched.is_late(begun);
+            watched.begin(at, &self.naming, &self.selection.roots, enforcing);
+            match &watched.run {
+                Run::Named(key, _) => {
+                    tracing::info!(workload = %visible(&key.workload.to_string()), run = %visible(&key.run), late, "a run is watched");
+                }
+                Run::Unnamed(run) => {
+                    tracing::info!(run = %visible(run), late, "a run is watched, and whose it is is not known yet");
+                }
+                Run::Awaited => {}
             }
         }
     }
@@ -372,7 +360,7 @@ impl Watching {
         self.collector.look(&mut self.sensor)?;
         let mut reports = Vec::new();
         for watched in self.watched.values_mut() {
-            let Some((key, described)) = &watched.run else {
+            let Run::Named(key, described) = &watched.run else {
                 continue;
             };
             // The rest of the machine goes on meanwhile.
@@ -426,19 +414,29 @@ impl Watching {
         let now = self.now();
         for mut watched in ended {
             let begun = self.collector.begun(watched.scope);
-            let is_nameless = watched.is_nameless(begun, &self.sensor);
+            let has_begun = watched.has_begun(begun, &self.sensor);
             let profile = self.collector.finish(watched.scope, &mut self.sensor)?;
-            if is_nameless {
+            if has_begun {
                 let at = begun.map_or(now, |begun| begun.at);
-                watched.name(at, &self.selection.roots, enforcing);
+                watched.begin(at, &self.naming, &self.selection.roots, enforcing);
             }
-            let (Some((key, described)), Some(profile)) = (watched.run, profile) else {
+            let Some(mut profile) = profile else {
                 continue;
             };
-            let mut profile = whole(profile, begun, &described, watched.late.as_ref());
             if !for_good {
                 profile.stop = Some(now);
             }
+            let (key, profile) = match watched.over(profile, begun, enforcing) {
+                Over::Nothing => continue,
+                Over::Named(key, profile) => (key, *profile),
+                Over::Unnamed(id, held) => {
+                    let weight = held.weight();
+                    if self.held.hold(&id, *held, weight, now).is_err() {
+                        give_up(&id, 1, "there is no room to hold it");
+                    }
+                    continue;
+                }
+            };
             tracing::info!(
                 workload = %visible(&key.workload.to_string()),
                 run = %visible(&key.run),
@@ -471,7 +469,7 @@ impl Watching {
     pub(super) fn standing(&self) -> Result<Vec<Standing>, SensorError> {
         let mut all = Vec::new();
         for watched in self.watched.values() {
-            let Some((key, _)) = &watched.run else {
+            let Run::Named(key, _) = &watched.run else {
                 continue;
             };
             let lost = self.collector.lost(watched.scope, &self.sensor)?;
@@ -509,11 +507,6 @@ fn running(directory: &Path, is_runtime: fn(&AbsPath) -> bool) -> Option<Vec<u32
     Some(cgroup::processes(directory))
 }
 
-fn is_there(directory: &Path, group: GroupId) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    std::fs::metadata(directory).is_ok_and(|found| found.ino() == group.id)
-}
-
 /// Enough to tell whether something was done since.
 fn figure(profile: &RunProfile) -> (usize, u64, u64) {
     let events = profile
@@ -521,34 +514,4 @@ fn figure(profile: &RunProfile) -> (usize, u64, u64) {
         .values()
         .fold(0, |sum: u64, seen| sum.saturating_add(seen.count));
     (profile.seen.len(), events, profile.lost_total())
-}
-
-fn whole(
-    mut profile: RunProfile,
-    begun: Option<Begun>,
-    described: &Described,
-    late: Option<&RunProfile>,
-) -> RunProfile {
-    profile.labels = described.labels.clone();
-    match late {
-        Some(state) => {
-            profile.late = true;
-            profile.join(state.clone());
-        }
-        None => match begun {
-            Some(Begun { at, by_exec: true }) => profile.start = Some(at),
-            _ => profile.late = true,
-        },
-    }
-    profile
-}
-
-/// Unique on this machine: the time to the microsecond, and a number that this process gives once.
-fn run_name(what: &What, Moment(at): Moment, scope: u32) -> String {
-    let name = match what {
-        What::Container { id, .. } if id.len() == 64 => &id[..12],
-        What::Container { id: name, .. } | What::Unit(name) | What::Cgroup(name) => name,
-    };
-    let time = jiff::Timestamp::from_microsecond(at).unwrap_or_default();
-    format!("{name}-{time}-{scope}")
 }

@@ -105,9 +105,9 @@ pub enum ClusterError {
         /// What was being done.
         doing: Doing,
         /// The other managers.
-        managers: Vec<String>,
+        managers: Box<[String]>,
         /// The fields.
-        fields: Vec<String>,
+        fields: Box<[String]>,
     },
     /// The object was changed meanwhile.
     #[error("{doing}: it was changed meanwhile; try it again")]
@@ -151,7 +151,7 @@ pub enum ClusterError {
         /// What was being done.
         doing: Doing,
         /// Why.
-        cause: BadPiece,
+        cause: Box<BadPiece>,
     },
 }
 
@@ -160,7 +160,11 @@ impl ClusterError {
     pub fn of(doing: Doing, error: kube::Error) -> Self {
         match error {
             kube::Error::Api(status) => Self::answered(doing, &status),
-            kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_) => {
+            kube::Error::Service(cause) => {
+                let cause = chain(cause.as_ref());
+                Self::Unreachable { doing, cause }
+            }
+            kube::Error::HyperError(_) | kube::Error::ReadEvents(_) => {
                 let cause = chain(&error);
                 Self::Unreachable { doing, cause }
             }
@@ -202,6 +206,52 @@ impl ClusterError {
         matches!(self, Self::NoDefinition { .. })
     }
 
+    /// Whether it is the server that does not answer as it should, whatever it is asked.
+    pub fn is_of_server(&self) -> bool {
+        match self {
+            Self::NoConfig(_)
+            | Self::Unreachable { .. }
+            | Self::Unauthorized { .. }
+            | Self::NoDefinition { .. }
+            | Self::Busy { .. }
+            | Self::Server { .. } => true,
+            Self::Forbidden { .. }
+            | Self::NotFound { .. }
+            | Self::Conflict { .. }
+            | Self::Stale { .. }
+            | Self::Expired { .. }
+            | Self::Refused { .. }
+            | Self::Piece { .. } => false,
+        }
+    }
+
+    /// Whether the same request may be answered a little later, without anybody doing anything.
+    pub fn passes(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { .. } | Self::Busy { .. } | Self::Server { .. } | Self::Stale { .. }
+        )
+    }
+
+    /// What kind of failure it is, in one word, for metrics.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::NoConfig(_) => "no-config",
+            Self::Unreachable { .. } => "unreachable",
+            Self::Forbidden { .. } => "forbidden",
+            Self::Unauthorized { .. } => "unauthorized",
+            Self::NoDefinition { .. } => "no-definition",
+            Self::NotFound { .. } => "not-found",
+            Self::Conflict { .. } => "conflict",
+            Self::Stale { .. } => "stale",
+            Self::Busy { .. } => "busy",
+            Self::Expired { .. } => "expired",
+            Self::Refused { .. } => "refused",
+            Self::Server { .. } => "server",
+            Self::Piece { .. } => "too-large",
+        }
+    }
+
     /// How long the server wants not to be asked, where it says so.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -241,8 +291,8 @@ fn conflict(doing: Doing, status: &Status) -> ClusterError {
     } else {
         ClusterError::Conflict {
             doing,
-            managers,
-            fields,
+            managers: managers.into(),
+            fields: fields.into(),
         }
     }
 }

@@ -4,7 +4,7 @@
     reason = "kube derives a copy of the specification for its schema"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -56,6 +56,10 @@ pub struct WorkloadEvidenceSpec {
     /// When a run of the revision was last alive on the node, at most a day ago while one is.
     #[schemars(schema_with = "date_time")]
     pub alive: String,
+    /// Why KubeArmor would not hold the container to a policy; empty where it would.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    #[schemars(length(max = 8))]
+    pub unenforced: BTreeSet<Unenforced>,
     /// The runs that this piece tells of. A run in two pieces is one run.
     #[serde(default)]
     #[schemars(length(max = 500))]
@@ -227,6 +231,35 @@ pub enum OpName {
     Symlink,
     Chmod,
     Truncate,
+}
+
+/// Why KubeArmor does not hold a container to a policy for its pod: it looks at the pod's own containers
+/// alone, and takes pods that see the processes of their host for the host.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unenforced {
+    /// It is an init container.
+    Init,
+    /// It is an init container that goes on beside the others.
+    Sidecar,
+    /// It was put into the pod by a person.
+    Ephemeral,
+    /// Its pod has `hostPID`.
+    HostPid,
+}
+
+impl Unenforced {
+    /// As a sentence says it.
+    pub fn why(&self) -> &'static str {
+        match self {
+            Self::Init => "it is an init container",
+            Self::Sidecar => "it is an init container that goes on beside the others",
+            Self::Ephemeral => "it is an ephemeral container",
+            Self::HostPid => "its pods have hostPID",
+        }
+    }
 }
 
 /// Why something is held.

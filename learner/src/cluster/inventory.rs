@@ -1,10 +1,11 @@
 //! Which container of which workload a container id is, by what the API server says of its pod.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
+use super::evidence::Unenforced;
 use crate::workload::{Labels, Workload};
 
 /// What a container is to its pod.
@@ -38,10 +39,16 @@ pub struct Resident {
 }
 
 impl Resident {
-    /// Whether KubeArmor holds it to a policy for its pod. It looks at the pod's own containers alone,
-    /// so neither at init containers and sidecars nor at ephemeral ones, and not at pods with `hostPID`.
-    pub fn is_enforced(&self) -> bool {
-        self.role == Role::Main && !self.host_pid
+    /// Why KubeArmor does not hold it to a policy for its pod; nothing where it does.
+    pub fn unenforced(&self) -> BTreeSet<Unenforced> {
+        let role = match self.role {
+            Role::Main => None,
+            Role::Init => Some(Unenforced::Init),
+            Role::Sidecar => Some(Unenforced::Sidecar),
+            Role::Ephemeral => Some(Unenforced::Ephemeral),
+        };
+        let host_pid = self.host_pid.then_some(Unenforced::HostPid);
+        role.into_iter().chain(host_pid).collect()
     }
 }
 
@@ -87,9 +94,6 @@ pub fn residents(pod: &Pod, above: Option<&Parent>) -> BTreeMap<String, Resident
     };
     let mut add = |statuses: &Option<Vec<ContainerStatus>>, role: Role| {
         for status in statuses.iter().flatten() {
-            let Some(id) = status.container_id.as_deref().and_then(container_id) else {
-                continue;
-            };
             let role = match role {
                 Role::Init if is_sidecar(&status.name) => Role::Sidecar,
                 role => role,
@@ -107,13 +111,25 @@ pub fn residents(pod: &Pod, above: Option<&Parent>) -> BTreeMap<String, Resident
                 host_pid: spec.host_pid == Some(true),
                 pod: name.to_owned(),
             };
-            found.insert(id.to_owned(), resident);
+            for id in ids(status) {
+                found.insert(id.to_owned(), resident.clone());
+            }
         }
     };
     add(&status.container_statuses, Role::Main);
     add(&status.init_container_statuses, Role::Init);
     add(&status.ephemeral_container_statuses, Role::Ephemeral);
     found
+}
+
+/// The container that there is, and the one before it: one that ends soon is told of when its
+/// successor runs already.
+fn ids(status: &ContainerStatus) -> impl Iterator<Item = &str> {
+    let last = status.last_state.as_ref();
+    let last = last.and_then(|last| last.terminated.as_ref());
+    let last = last.and_then(|last| last.container_id.as_deref());
+    let all = last.into_iter().chain(status.container_id.as_deref());
+    all.filter_map(container_id)
 }
 
 /// The workload's kind and name. Without what is above a ReplicaSet its Deployment is told by the hash
@@ -320,19 +336,36 @@ mod tests {
     #[test]
     fn containers_are_kept_apart_by_what_they_are_to_the_pod() {
         let found = residents(&pod(json!([]), json!({})), None);
-        let roles: Vec<(&str, Role, bool)> = found
+        let roles: Vec<(&str, Role, usize)> = found
             .values()
-            .map(|of| (of.workload.container.as_str(), of.role, of.is_enforced()))
+            .map(|of| {
+                (
+                    of.workload.container.as_str(),
+                    of.role,
+                    of.unenforced().len(),
+                )
+            })
             .collect();
         assert_eq!(
             roles,
             [
-                ("web", Role::Main, true),
-                ("setup", Role::Init, false),
-                ("proxy", Role::Sidecar, false),
-                ("debug", Role::Ephemeral, false),
+                ("web", Role::Main, 0),
+                ("setup", Role::Init, 1),
+                ("proxy", Role::Sidecar, 1),
+                ("debug", Role::Ephemeral, 1),
             ]
         );
+    }
+
+    #[test]
+    fn a_container_that_has_just_ended_is_known_beside_its_successor() {
+        let mut pod = pod(json!([]), json!({}));
+        let status = pod.status.as_mut().expect("a status");
+        let web = &mut status.container_statuses.as_mut().expect("containers")[0];
+        let before = json!({"terminated": {"exitCode": 1, "containerID": format!("containerd://{}", "e".repeat(64))}});
+        web.last_state = Some(serde_json::from_value(before).expect("a state"));
+        let found = residents(&pod, None);
+        assert_eq!(found[&"e".repeat(64)], found[&"a".repeat(64)]);
     }
 
     #[test]

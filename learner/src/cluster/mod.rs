@@ -12,6 +12,7 @@ pub mod lease;
 pub mod namespace;
 pub mod news;
 pub mod nodes;
+mod objects;
 mod pace;
 mod piece;
 pub mod podfacts;
@@ -20,7 +21,7 @@ pub mod policies;
 mod posture;
 mod reader;
 pub mod standings;
-mod waiting;
+mod telling;
 mod writer;
 
 pub use kube::Client;
@@ -28,16 +29,17 @@ pub use kube::Client;
 pub use crd::{API_VERSION, GROUP, VERSION, crds};
 pub use error::{ClusterError, Doing};
 pub use evidence::{
-    ActRow, HeldFor, NotJudged, OpName, RunRow, WorkloadEvidence, WorkloadEvidenceSpec,
+    ActRow, HeldFor, NotJudged, OpName, RunRow, Unenforced, WorkloadEvidence, WorkloadEvidenceSpec,
     WorkloadName,
 };
+pub use objects::{ALIVE, Objects, Place, place};
 pub use pace::{Pace, Schedule};
 pub use piece::{BadPiece, MAX_OBJECT, part_of, pieces};
-pub use pods::{Change, Watch, connect};
+pub use pods::{Change, Watch, client, connect};
 pub use posture::{
     CandidateRow, HoldSpec, JOURNAL_TAIL, JournalLine, PostureName, RevisionRow, WorkloadPosture,
     WorkloadPostureSpec, WorkloadPostureStatus,
 };
 pub use reader::{Read, namespaces, read};
-pub use waiting::{Patience, Waiting};
-pub use writer::{Writer, Written};
+pub use telling::{Edition, Telling};
+pub use writer::{Withdrawn, Writer, Written};

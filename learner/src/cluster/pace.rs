@@ -87,6 +87,12 @@ impl<K: Ord + Clone + std::fmt::Display> Schedule<K> {
         due.into_iter().map(|(_, key)| key.clone()).collect()
     }
 
+    /// How many things are to be written.
+    pub fn count(&self) -> usize {
+        let things = self.things.values();
+        things.filter(|thing| thing.waiting.is_some()).count()
+    }
+
     /// When something is due next.
     pub fn next(&self) -> Option<Moment> {
         let waiting = self.things.values().filter_map(|thing| thing.waiting);
@@ -134,7 +140,7 @@ impl<K: Ord + Clone + std::fmt::Display> Schedule<K> {
 }
 
 /// Up to `most`, always the same for a node and a thing.
-fn jitter(node: &str, key: &impl std::fmt::Display, most: Duration) -> Duration {
+pub(super) fn jitter(node: &str, key: &impl std::fmt::Display, most: Duration) -> Duration {
     let hash = Digest::of(format!("{node}\0{key}").as_bytes()).words()[0];
     let share = (hash >> 11) as f64 / (1u64 << 53) as f64;
     most.mul_f64(share)

@@ -116,6 +116,7 @@ pub fn pieces(
             piece,
             pieces,
             alive: time(alive),
+            unenforced: BTreeSet::new(),
             runs,
             acts,
         }

@@ -1,6 +1,7 @@
 //! The pods of one node, followed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, pin_mut};
 use k8s_openapi::api::apps::v1::ReplicaSet;
@@ -9,6 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, Config, ResourceExt as _};
+use tokio::time::MissedTickBehavior;
 
 use super::error::{ClusterError, Doing};
 use super::inventory::{Parent, Resident, controller, middle, residents};
@@ -19,7 +21,15 @@ use super::inventory::{Parent, Resident, controller, middle, residents};
 /// [`ClusterError::NoConfig`].
 pub async fn connect() -> Result<Client, ClusterError> {
     let config = Config::infer().await;
-    let config = config.map_err(|error| ClusterError::NoConfig(error.to_string()))?;
+    client(config.map_err(|error| ClusterError::NoConfig(error.to_string()))?)
+}
+
+/// A client that tells of each refusal at once: when to try again is ours to say.
+///
+/// # Errors
+/// [`ClusterError::NoConfig`].
+pub fn client(mut config: Config) -> Result<Client, ClusterError> {
+    config.default_retry = false;
     Client::try_from(config).map_err(|error| ClusterError::NoConfig(error.to_string()))
 }
 
@@ -52,7 +62,12 @@ pub struct Watch {
     above: BTreeMap<(String, Parent), Option<Parent>>,
     /// While all are listed: those that there are.
     listed: Option<BTreeSet<String>>,
+    /// Pods whose owners could not be asked for, which they are again.
+    again: BTreeMap<String, Pod>,
 }
+
+/// After this time it is asked again who owns a pod, if nobody answered.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// Owners that are remembered. Beyond it all are looked up again.
 const MAX_OWNERS: usize = 10_000;
@@ -66,6 +81,7 @@ impl Watch {
             pods: BTreeMap::new(),
             above: BTreeMap::new(),
             listed: None,
+            again: BTreeMap::new(),
         }
     }
 
@@ -77,10 +93,16 @@ impl Watch {
         let of_node = watcher::Config::default().fields(&format!("spec.nodeName={}", self.node));
         let events = watcher(api, of_node).default_backoff();
         pin_mut!(events);
-        while let Some(event) = events.next().await {
-            let changes = match event {
-                Ok(event) => self.changes(event).await,
-                Err(error) => vec![Err(refusal(error))],
+        let mut again = tokio::time::interval(AGAIN);
+        again.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let changes = tokio::select! {
+                event = events.next() => match event {
+                    Some(Ok(event)) => self.changes(event).await,
+                    Some(Err(error)) => vec![Err(refusal(error))],
+                    None => return,
+                },
+                _ = again.tick(), if !self.again.is_empty() => self.ask_again().await,
             };
             for change in changes {
                 if !tell(change) {
@@ -103,7 +125,12 @@ impl Watch {
                 self.apply(&pod).await
             }
             watcher::Event::Apply(pod) => self.apply(&pod).await,
-            watcher::Event::Delete(pod) => self.gone(&key(&pod)).map(Ok).into_iter().collect(),
+            watcher::Event::Delete(pod) => {
+                // As it was last: there may be containers in it that nothing was told of before.
+                let mut changes = self.apply(&pod).await;
+                changes.extend(self.gone(&key(&pod)).map(Ok));
+                changes
+            }
             watcher::Event::InitDone => {
                 let listed = self.listed.take().unwrap_or_default();
                 let known = self.pods.keys();
@@ -126,24 +153,48 @@ impl Watch {
         let mut changes = Vec::new();
         let above = match self.above(pod).await {
             Ok(above) => above,
+            // It is not known now, and will be.
+            Err(error) if error.passes() => {
+                self.again.insert(key(pod), pod.clone());
+                return vec![Err(error)];
+            }
             Err(error) => {
                 changes.push(Err(error));
                 None
             }
         };
-        let now = residents(pod, above.as_ref());
+        self.again.remove(&key(pod));
+        let mut now = residents(pod, above.as_ref());
         let known = self.pods.entry(key(pod)).or_default();
+        let gone = known.extract_if(.., |id, _| !now.contains_key(id));
+        let ids: Vec<String> = gone.map(|(id, _)| id).collect();
+        now.retain(|id, resident| known.get(id) != Some(resident));
         for (id, resident) in now {
-            if known.get(&id) != Some(&resident) {
-                known.insert(id.clone(), resident.clone());
-                let resident = Box::new(resident);
-                changes.push(Ok(Change::Known { id, resident }));
-            }
+            known.insert(id.clone(), resident.clone());
+            let resident = Box::new(resident);
+            changes.push(Ok(Change::Known { id, resident }));
+        }
+        if !ids.is_empty() {
+            changes.push(Ok(Change::Gone { ids }));
         }
         changes
     }
 
+    async fn ask_again(&mut self) -> Vec<Result<Change, ClusterError>> {
+        let mut changes = Vec::new();
+        let mut pods = std::mem::take(&mut self.again).into_iter();
+        for (_, pod) in pods.by_ref() {
+            changes.extend(self.apply(&pod).await);
+            if !self.again.is_empty() {
+                break;
+            }
+        }
+        self.again.extend(pods);
+        changes
+    }
+
     fn gone(&mut self, pod: &str) -> Option<Change> {
+        self.again.remove(pod);
         let ids: Vec<String> = self.pods.remove(pod)?.into_keys().collect();
         (!ids.is_empty()).then_some(Change::Gone { ids })
     }

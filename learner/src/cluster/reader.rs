@@ -6,7 +6,7 @@ use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 
 use super::error::{ClusterError, Doing};
-use super::evidence::WorkloadEvidence;
+use super::evidence::{Unenforced, WorkloadEvidence};
 use super::piece::{BadPiece, moment, part_of};
 use super::writer::EVIDENCE;
 use crate::observation::{Loss, Moment};
@@ -15,7 +15,7 @@ use crate::shared::Joint;
 use crate::workload::Workload;
 
 /// So many objects are asked for at a time: at [`MAX_OBJECT`](super::MAX_OBJECT) each, 25 MiB at most.
-const PAGE: u32 = 100;
+pub(super) const PAGE: u32 = 100;
 
 /// What was read.
 #[derive(Debug, Default)]
@@ -33,6 +33,8 @@ pub struct Read {
     pub told: BTreeMap<(Workload, String), Moment>,
     /// The names of the objects that are no evidence, by the workload that they are of.
     pub unread: BTreeMap<Workload, BTreeSet<String>>,
+    /// Revisions whose container KubeArmor does not hold to a policy, and why.
+    pub unenforced: BTreeMap<Revision, BTreeSet<Unenforced>>,
 }
 
 /// All evidence of a namespace, or of all. What cannot be read is named, and the rest is read.
@@ -122,6 +124,10 @@ impl Reading {
                     let place = (revision.workload.clone(), spec.node.clone());
                     let last = self.read.told.entry(place).or_insert(at);
                     *last = at.max(*last);
+                }
+                if !spec.unenforced.is_empty() {
+                    let why = self.read.unenforced.entry(revision.clone()).or_default();
+                    why.extend(&spec.unenforced);
                 }
                 let of = self
                     .pieces

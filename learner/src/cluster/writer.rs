@@ -1,11 +1,15 @@
 //! Writing what a node has seen, by server-side apply.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Client, ResourceExt as _};
 
 use super::error::{ClusterError, Doing};
-use super::evidence::WorkloadEvidence;
-use super::piece::{NODE_LABEL, REVISION_LABEL, label, pieces, revision_label};
+use super::evidence::{Unenforced, WorkloadEvidence};
+use super::objects::{CONTENT, Objects, Place, whole};
+use super::piece::{NODE_LABEL, REVISION_LABEL, label, moment, revision_label};
+use super::reader::PAGE;
 use crate::observation::Moment;
 use crate::posture::Revision;
 use crate::shared::Part;
@@ -53,26 +57,49 @@ impl Writer {
         alive: Moment,
         part: &Part,
     ) -> Result<Written, ClusterError> {
-        let namespace = &revision.workload.namespace;
-        let doing = |verb, name: Option<&str>| Doing {
-            verb,
-            resource: EVIDENCE,
-            namespace: Some(namespace.clone()),
-            name: name.map(str::to_owned),
-        };
-        let api: Api<WorkloadEvidence> = Api::namespaced(self.client.clone(), namespace);
-        let objects =
-            pieces(revision, &self.node, alive, part).map_err(|cause| ClusterError::Piece {
-                doing: doing("patch", None),
-                cause,
-            })?;
+        let none = BTreeSet::new();
+        let objects = Objects::of(revision, &self.node, alive, part, &none);
+        let objects = objects.map_err(|cause| ClusterError::Piece {
+            doing: doing(revision, "patch", None),
+            cause: Box::new(cause),
+        })?;
+        self.put(&objects).await
+    }
+
+    /// What tells of a revision by this node, to be written by [`Writer::put`].
+    ///
+    /// # Errors
+    /// [`ClusterError::Piece`].
+    pub fn objects(
+        &self,
+        revision: &Revision,
+        alive: Moment,
+        part: &Part,
+        unenforced: &BTreeSet<Unenforced>,
+    ) -> Result<Objects, ClusterError> {
+        let objects = Objects::of(revision, &self.node, alive, part, unenforced);
+        objects.map_err(|cause| ClusterError::Piece {
+            doing: doing(revision, "patch", None),
+            cause: Box::new(cause),
+        })
+    }
+
+    /// Writes what tells of a revision, as [`Writer::write`] does.
+    ///
+    /// # Errors
+    /// As [`Writer::write`].
+    pub async fn put(&self, objects: &Objects) -> Result<Written, ClusterError> {
+        let Objects {
+            revision, objects, ..
+        } = objects;
+        let api = self.api(&revision.workload.namespace);
         let how = PatchParams::apply(&self.manager());
         let mut written = Written::default();
-        for object in &objects {
+        for object in objects {
             let name = object.name_any();
             api.patch(&name, &how, &Patch::Apply(object))
                 .await
-                .map_err(|error| ClusterError::of(doing("patch", Some(&name)), error))?;
+                .map_err(|error| ClusterError::of(doing(revision, "patch", Some(&name)), error))?;
             written.applied += 1;
         }
         let selector = format!(
@@ -83,17 +110,140 @@ impl Writer {
         let found = api
             .list_metadata(&ListParams::default().labels(&selector))
             .await
-            .map_err(|error| ClusterError::of(doing("list", None), error))?;
+            .map_err(|error| ClusterError::of(doing(revision, "list", None), error))?;
         for old in found {
             let name = old.name_any();
             if objects.iter().any(|object| object.name_any() == name) {
                 continue;
             }
-            api.delete(&name, &DeleteParams::default())
-                .await
-                .map_err(|error| ClusterError::of(doing("delete", Some(&name)), error))?;
+            self.delete(&api, revision, &name).await?;
             written.deleted += 1;
         }
         Ok(written)
+    }
+
+    /// What there is of this node in all namespaces, by its place: the [`Objects::content`] of what is
+    /// there whole. What is there in part has an empty one.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn mine(&self) -> Result<BTreeMap<Place, String>, ClusterError> {
+        let api: Api<WorkloadEvidence> = Api::all(self.client.clone());
+        let selector = format!("{NODE_LABEL}={}", label(&[&self.node]));
+        let mut page = ListParams::default().labels(&selector).limit(PAGE);
+        let mut found: BTreeMap<Place, Vec<Option<String>>> = BTreeMap::new();
+        loop {
+            let list = api.list_metadata(&page).await.map_err(|error| {
+                let doing = Doing {
+                    verb: "list",
+                    resource: EVIDENCE,
+                    namespace: None,
+                    name: None,
+                };
+                ClusterError::of(doing, error)
+            })?;
+            for object in &list.items {
+                let namespace = object.namespace().unwrap_or_default();
+                let revision = object.labels().get(REVISION_LABEL).cloned();
+                let place = (namespace, revision.unwrap_or_default());
+                let content = object.annotations().get(CONTENT).cloned();
+                found.entry(place).or_default().push(content);
+            }
+            match list.metadata.continue_ {
+                Some(next) if !next.is_empty() => page = page.continue_token(&next),
+                _ => break,
+            }
+        }
+        let whole = found
+            .into_iter()
+            .map(|(place, pieces)| (place, whole(&pieces).unwrap_or_default()));
+        Ok(whole.collect())
+    }
+
+    /// Takes away what all nodes have told of a revision, if none of them has had a run of it alive since.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn withdraw(
+        &self,
+        revision: &Revision,
+        since: Moment,
+    ) -> Result<Withdrawn, ClusterError> {
+        let api = self.api(&revision.workload.namespace);
+        let selector = format!("{REVISION_LABEL}={}", revision_label(revision));
+        let mut page = ListParams::default().labels(&selector).limit(PAGE);
+        let mut names = Vec::new();
+        loop {
+            let list = api
+                .list(&page)
+                .await
+                .map_err(|error| ClusterError::of(doing(revision, "list", None), error))?;
+            for object in &list.items {
+                // What cannot be read is not known to be old.
+                if alive(object).is_none_or(|alive| alive >= since) {
+                    return Ok(Withdrawn::Alive {
+                        node: object.spec.node.clone(),
+                    });
+                }
+                names.push(object.name_any());
+            }
+            match list.metadata.continue_ {
+                Some(next) if !next.is_empty() => page = page.continue_token(&next),
+                _ => break,
+            }
+        }
+        for name in &names {
+            self.delete(&api, revision, name).await?;
+        }
+        let objects = names.len();
+        Ok(Withdrawn::Gone { objects })
+    }
+
+    fn api(&self, namespace: &str) -> Api<WorkloadEvidence> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// What is gone already is as good as deleted.
+    async fn delete(
+        &self,
+        api: &Api<WorkloadEvidence>,
+        revision: &Revision,
+        name: &str,
+    ) -> Result<(), ClusterError> {
+        let deleted = api.delete(name, &DeleteParams::default()).await;
+        let deleted =
+            deleted.map_err(|error| ClusterError::of(doing(revision, "delete", Some(name)), error));
+        match deleted {
+            Ok(_) | Err(ClusterError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What became of what was told of a revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Withdrawn {
+    /// It stays: a run of it has been alive on this node.
+    Alive {
+        /// By its name.
+        node: String,
+    },
+    /// It is gone.
+    Gone {
+        /// Objects that were deleted.
+        objects: usize,
+    },
+}
+
+fn alive(object: &WorkloadEvidence) -> Option<Moment> {
+    moment(&object.spec.alive).ok()
+}
+
+fn doing(revision: &Revision, verb: &'static str, name: Option<&str>) -> Doing {
+    Doing {
+        verb,
+        resource: EVIDENCE,
+        namespace: Some(revision.workload.namespace.clone()),
+        name: name.map(str::to_owned),
     }
 }

@@ -27,6 +27,23 @@ pub struct Described {
     pub labels: Labels,
 }
 
+/// Name of the container that only holds the namespaces of its pod.
+const SANDBOX: &str = "POD";
+
+/// Whether the container only holds the namespaces of its pod, as far as its runtime's files tell.
+pub fn is_sandbox(what: &What, roots: &Roots) -> bool {
+    let What::Container { id, .. } = what else {
+        return false;
+    };
+    bundle(id, roots).is_some_and(|told| told.name.as_deref() == Some(SANDBOX))
+}
+
+/// Whether a workload has its name from its host alone, and from no cluster.
+pub fn is_of_host(workload: &Workload) -> bool {
+    workload.namespace == NAMESPACE
+        && matches!(workload.kind.as_str(), "Container" | "Unit" | "Cgroup")
+}
+
 /// What is told of a container.
 #[derive(Default)]
 struct Told {
@@ -155,7 +172,7 @@ fn bundle(id: &str, roots: &Roots) -> Option<Told> {
         "io.kubernetes.container.name",
     ]);
     Some(Told {
-        name: if is_sandbox { Some("POD") } else { name }.and_then(plain),
+        name: if is_sandbox { Some(SANDBOX) } else { name }.and_then(plain),
         namespace: first(&[
             "io.kubernetes.cri.sandbox-namespace",
             "io.kubernetes.pod.namespace",

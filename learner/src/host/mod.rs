@@ -8,7 +8,7 @@ mod runtime;
 mod selection;
 mod tree;
 
-pub use describe::{Described, describe};
+pub use describe::{Described, describe, is_of_host, is_sandbox};
 pub use place::{Place, Runtime, place};
 pub use runtime::{Stage, is_manager, is_runtime, stage};
 pub use selection::{BadGlob, Globs, Roots, Selection, What};

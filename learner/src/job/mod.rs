@@ -20,7 +20,7 @@ use crate::cluster::namespace::{self, Told as Annotated};
 use crate::cluster::news::{Item, News};
 use crate::cluster::policies::Policies;
 use crate::cluster::standings::{self, Kept, Standings};
-use crate::cluster::{Client, Read, nodes, podfacts, read};
+use crate::cluster::{Client, Read, Unenforced, nodes, podfacts, read};
 use crate::generalize::{Dialect, Tightness};
 use crate::journal::{Actor, Cause, Entry};
 use crate::mention::Tombstones;
@@ -215,6 +215,8 @@ struct World {
     unread: BTreeMap<Workload, BTreeSet<String>>,
     /// Pieces of evidence that are not there.
     missing: BTreeMap<(Revision, String), usize>,
+    /// Why KubeArmor does not hold a revision's container, where nodes say so.
+    unenforced: BTreeMap<Revision, BTreeSet<Unenforced>>,
 }
 
 impl World {
@@ -225,6 +227,7 @@ impl World {
             missing,
             told,
             unread,
+            unenforced,
         } = read(client, Some(namespace)).await?;
         for (name, why) in refused {
             tracing::warn!("left out: WorkloadEvidence {}: {why}", visible(&name));
@@ -249,6 +252,7 @@ impl World {
             told,
             unread,
             missing,
+            unenforced,
         })
     }
 
@@ -405,7 +409,13 @@ impl World {
             pods: &self.pods,
             nodes: &self.nodes,
         };
-        around.against(&revision.workload, candidate, &seen_on)
+        let unenforced = self.unenforced.get(revision);
+        let unenforced: Vec<&str> = unenforced
+            .into_iter()
+            .flatten()
+            .map(Unenforced::why)
+            .collect();
+        around.against(&revision.workload, candidate, &seen_on, &unenforced)
     }
 
     /// Writes down what was decided, or what keeps it where it is, if that is new.

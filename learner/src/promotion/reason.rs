@@ -184,10 +184,10 @@ pub enum Reason {
         /// Which pods.
         pods: Listed,
     },
-    /// KubeArmor does not hold pods of it to any policy.
+    /// KubeArmor does not hold it, or pods of it, to any policy.
     NotEnforced {
-        /// Which, and why.
-        pods: Listed,
+        /// Why, and of which pods.
+        why: Listed,
     },
     /// KubeArmor is told not to tell of programs or files.
     Visibility {
@@ -398,10 +398,8 @@ impl fmt::Display for Reason {
                     "its policy would hold {count} {what} of others too {pods}"
                 )
             }
-            Self::NotEnforced { pods } => {
-                let count = pods.count;
-                let what = plural(count, "pod is", "pods are");
-                write!(f, "{count} {what} held to no policy {pods}")
+            Self::NotEnforced { why } => {
+                write!(f, "KubeArmor does not hold it to a policy {why}")
             }
             Self::Visibility { told } => {
                 write!(

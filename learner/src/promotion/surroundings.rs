@@ -51,8 +51,8 @@ pub struct Surroundings<'a> {
 }
 
 impl Surroundings<'_> {
-    /// What speaks against enforcing the candidate of a workload that was seen on these nodes; empty if
-    /// nothing does.
+    /// What speaks against enforcing the candidate of a workload that was seen on these nodes, and of whose
+    /// container they say why KubeArmor does not hold it; empty if nothing does.
     ///
     /// While the namespace is not under block, all that block would newly enforce in it counts. After that
     /// what selects the workload does.
@@ -61,6 +61,7 @@ impl Surroundings<'_> {
         workload: &Workload,
         candidate: &Policy,
         seen_on: &BTreeSet<String>,
+        unenforced: &[&str],
     ) -> Vec<Reason> {
         let own = candidate.identity();
         let wanted = candidate.wanted_labels();
@@ -111,10 +112,11 @@ impl Surroundings<'_> {
         if others.count > 0 {
             reasons.push(Reason::SelectsOthers { pods: others });
         }
-        let held = pods.iter().filter_map(|pod| pod.is_not_enforced());
-        let pods_held: Listed = held.collect();
-        if pods_held.count > 0 {
-            reasons.push(Reason::NotEnforced { pods: pods_held });
+        let pods_said = pods.iter().filter_map(|pod| pod.is_not_enforced());
+        let nodes_say = unenforced.iter().map(|why| (*why).to_owned());
+        let why: Listed = nodes_say.chain(pods_said).collect();
+        if why.count > 0 {
+            reasons.push(Reason::NotEnforced { why });
         }
         reasons.extend(self.visibility(&pods));
         reasons
@@ -320,7 +322,7 @@ mod tests {
             };
             let workload = "shop/Deployment/web".parse().expect("a workload");
             let candidate = policy("web", "web", ETC);
-            let reasons = around.against(&workload, &candidate, &BTreeSet::new());
+            let reasons = around.against(&workload, &candidate, &BTreeSet::new(), &[]);
             reasons
                 .iter()
                 .map(|reason| format!("{}: {reason}", reason.word()))

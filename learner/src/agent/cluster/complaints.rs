@@ -1,0 +1,84 @@
+//! What the API server refuses: each said once in the log, and counted.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::super::figures::{Figures, Reach};
+use crate::cluster::ClusterError;
+use crate::visible::visible;
+
+/// What it is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum About {
+    /// The pods of the node.
+    Pods,
+    /// What owns them.
+    Owners,
+    /// What the node has seen, whatever it is.
+    Evidence,
+    /// What the node has seen in one namespace.
+    Namespace(String),
+    /// What the node has seen of one revision.
+    Revision(String),
+}
+
+/// What stands as of now.
+pub(super) struct Complaints {
+    figures: Arc<Figures>,
+    standing: BTreeMap<About, (&'static str, String)>,
+    pub(super) reach: Reach,
+}
+
+impl Complaints {
+    pub(super) fn new(figures: Arc<Figures>) -> Self {
+        let new = Self {
+            figures,
+            standing: BTreeMap::new(),
+            reach: Reach::default(),
+        };
+        new.show();
+        new
+    }
+
+    /// Something was refused. It is said, unless it was so before.
+    pub(super) fn about(&mut self, about: About, error: &ClusterError) {
+        *self.reach.failed.entry(error.word()).or_default() += 1;
+        let text = visible(&error.to_string());
+        let now = (error.word(), text.clone());
+        let before = self.standing.insert(about, now);
+        if before.is_none_or(|(word, _)| word != error.word()) {
+            tracing::warn!("{text}");
+        } else {
+            tracing::debug!("still: {text}");
+        }
+        self.show();
+    }
+
+    /// It goes well again.
+    pub(super) fn over(&mut self, about: &About) {
+        if let Some((_, before)) = self.standing.remove(about) {
+            match about {
+                About::Pods => tracing::info!("the pods of the node are told again"),
+                About::Owners => tracing::info!("the owners of pods are told again"),
+                About::Evidence => tracing::info!("what the node has seen is written again"),
+                About::Namespace(namespace) => {
+                    tracing::info!(namespace = %visible(namespace), "what the node has seen is written again");
+                }
+                About::Revision(revision) => {
+                    tracing::info!(revision = %visible(revision), "written, after: {before}");
+                }
+            }
+        }
+    }
+
+    /// Shows how it stands in metrics and health.
+    pub(super) fn show(&self) {
+        let mut reach = self.reach.clone();
+        reach.complaints = self
+            .standing
+            .values()
+            .map(|(_, text)| text.clone())
+            .collect();
+        self.figures.set(|inner| inner.reach = Some(reach));
+    }
+}

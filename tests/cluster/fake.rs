@@ -1,0 +1,83 @@
+//! A server that answers what a test wants, for what a real one does seldom.
+
+use std::sync::{Arc, Mutex};
+
+use kube::{Client, Config};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+/// What is answered.
+pub(crate) enum Answer {
+    /// Status and JSON.
+    Whole(u16, String),
+    /// Lines of JSON, and then nothing for as long as the client waits.
+    Stream(String),
+}
+
+/// A client of a server that is asked by method and address, one request after the other.
+pub(crate) async fn client(answer: impl FnMut(&str, &str) -> Answer + Send + 'static) -> Client {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let answer = Arc::new(Mutex::new(answer));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let answer = Arc::clone(&answer);
+            tokio::spawn(async move {
+                let _ = serve(stream, |method: &str, path: &str| {
+                    answer.lock().expect("no panic")(method, path)
+                })
+                .await;
+            });
+        }
+    });
+    let address = format!("http://{address}").parse().expect("an address");
+    learner::cluster::client(Config::new(address)).expect("a client")
+}
+
+async fn serve(
+    mut stream: TcpStream,
+    answer: impl FnOnce(&str, &str) -> Answer,
+) -> std::io::Result<()> {
+    let mut asked = Vec::new();
+    let mut buffer = [0; 4096];
+    let end = loop {
+        let length = stream.read(&mut buffer).await?;
+        asked.extend_from_slice(&buffer[..length]);
+        let end = asked.windows(4).position(|four| four == b"\r\n\r\n");
+        match end {
+            Some(end) => break end + 4,
+            None if length == 0 => return Ok(()),
+            None => {}
+        }
+    };
+    let head = String::from_utf8_lossy(&asked[..end]).into_owned();
+    let mut words = head.split(' ');
+    let (method, path) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+    let length = head.lines().find_map(|line| {
+        let line = line.to_ascii_lowercase();
+        line.strip_prefix("content-length: ")?.parse::<usize>().ok()
+    });
+    while asked.len() < end + length.unwrap_or(0) {
+        let length = stream.read(&mut buffer).await?;
+        asked.extend_from_slice(&buffer[..length]);
+    }
+    match answer(method, path) {
+        Answer::Whole(status, body) => {
+            let head = format!(
+                "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
+            stream.write_all(head.as_bytes()).await?;
+            stream.write_all(body.as_bytes()).await
+        }
+        Answer::Stream(lines) => {
+            let head =
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n";
+            stream.write_all(head.as_bytes()).await?;
+            stream.write_all(lines.as_bytes()).await?;
+            // Until the client goes.
+            while stream.read(&mut buffer).await? > 0 {}
+            Ok(())
+        }
+    }
+}
