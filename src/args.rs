@@ -812,6 +812,10 @@ pub(crate) struct Promote {
     /// when it is promoted; or all together, with all policies applied under audit before
     #[arg(long, value_enum, default_value_t = StrategyName::Workload, requires = "cluster", help_heading = IN_CLUSTER)]
     pub(crate) strategy: StrategyName,
+    /// Exit with 0 too where something was held, was taken back, or has a new image: for a CronJob, which takes 1
+    /// for a failure
+    #[arg(long)]
+    pub(crate) held_is_done: bool,
     /// Decide and say it, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
