@@ -18,7 +18,12 @@ use crate::world::{Connected, LEARNER, bare, world};
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What has been told in a namespace, once it has been told that a file was read.
-async fn until_told(world: &Connected, namespace: &str, file: &Path, agent: &Agent) -> Read {
+pub(crate) async fn until_told(
+    world: &Connected,
+    namespace: &str,
+    file: &Path,
+    agent: &Agent,
+) -> Read {
     let begun = std::time::Instant::now();
     loop {
         let told = read(&world.admin(), Some(namespace)).await.expect("read");
@@ -56,7 +61,7 @@ fn workloads(told: &Read) -> Vec<String> {
         .collect()
 }
 
-async fn made(world: &Connected, namespace: &str, name: &str, made: Made) {
+pub(crate) async fn made(world: &Connected, namespace: &str, name: &str, made: Made) {
     pod(world, namespace, name, &made).await;
 }
 
