@@ -782,7 +782,7 @@ fn percent(text: &str) -> Result<f64, String> {
                   learner promote -f json | jq '.[] | [.workload, .verdict]'\n  \
                   learner promote -n shop --cluster --window 72h\n\n\
                   Exit code 0: all were promoted, or there was nothing to do; 1: something was held,\n\
-                  taken back, or has a new image; 2: error.")]
+                  taken back, or has a new image (0 with --held-is-done); 2: error.")]
 pub(crate) struct Promote {
     #[command(flatten)]
     pub(crate) which: Which,
