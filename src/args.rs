@@ -782,7 +782,7 @@ fn percent(text: &str) -> Result<f64, String> {
                   learner promote -f json | jq '.[] | [.workload, .verdict]'\n  \
                   learner promote -n shop --cluster --window 72h\n\n\
                   Exit code 0: all were promoted, or there was nothing to do; 1: something was held,\n\
-                  taken back, or has a new image; 2: error.")]
+                  taken back, or has a new image (0 with --held-is-done); 2: error.")]
 pub(crate) struct Promote {
     #[command(flatten)]
     pub(crate) which: Which,
@@ -812,6 +812,10 @@ pub(crate) struct Promote {
     /// when it is promoted; or all together, with all policies applied under audit before
     #[arg(long, value_enum, default_value_t = StrategyName::Workload, requires = "cluster", help_heading = IN_CLUSTER)]
     pub(crate) strategy: StrategyName,
+    /// Exit with 0 too where something was held, was taken back, or has a new image: for a CronJob, which takes 1
+    /// for a failure
+    #[arg(long)]
+    pub(crate) held_is_done: bool,
     /// Decide and say it, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -43,7 +43,7 @@ mod telemetry;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::args::{Cli, Verb};
 
@@ -56,8 +56,26 @@ enum Verdict {
     No,
 }
 
+/// Name of the file by which `kubectl learner` finds it.
+const PLUGIN: &str = "kubectl-learner";
+
+/// Whether kubectl has started it, or who typed the plugin's name.
+fn is_plugin() -> bool {
+    let name = std::env::args_os().next().unwrap_or_default();
+    std::path::Path::new(&name).file_name() == Some(PLUGIN.as_ref())
+}
+
+fn parse() -> Cli {
+    let mut command = Cli::command();
+    if is_plugin() {
+        command = command.bin_name("kubectl learner");
+    }
+    let parsed = Cli::from_arg_matches(&command.get_matches_mut());
+    parsed.unwrap_or_else(|error| error.format(&mut command).exit())
+}
+
 fn main() -> ExitCode {
-    let Cli { global, verb } = Cli::parse();
+    let Cli { global, verb } = parse();
     // The agent's configuration says how it talks.
     if !matches!(verb, Verb::Agent(_)) {
         talk::begin(&global);

@@ -54,6 +54,7 @@ pub(crate) fn run(global: &Global, args: &Promote) -> Result<Verdict, Failure> {
 struct Saying {
     format: TableFormat,
     dry_run: bool,
+    held_is_done: bool,
     rows: Vec<Row>,
     answer: Answer,
     verdict: Verdict,
@@ -64,6 +65,7 @@ impl Saying {
         Self {
             format: args.format,
             dry_run: args.dry_run,
+            held_is_done: args.held_is_done,
             rows: Vec::new(),
             answer: Answer::begin(),
             verdict: Verdict::Done,
@@ -90,7 +92,11 @@ impl Saying {
             self.answer.print(&format!("{value:#}\n"))?;
         }
         self.answer.end()?;
-        Ok(self.verdict)
+        Ok(if self.held_is_done {
+            Verdict::Done
+        } else {
+            self.verdict
+        })
     }
 }
 

@@ -464,6 +464,28 @@ fn there_are_completions_for_every_shell() {
 }
 
 #[test]
+fn as_a_plugin_of_kubectl_it_goes_by_the_name_that_is_typed() {
+    let world = World::new();
+    let plugin = world.path().join("kubectl-learner");
+    std::os::unix::fs::symlink(LEARNER, &plugin).expect("a link");
+    let says = |args: &[&str]| {
+        let output = Command::new(&plugin).args(args).output().expect("it runs");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    assert!(says(&["--help"]).contains("Usage: kubectl learner "));
+    assert!(says(&["promote", "--help"]).contains("Usage: kubectl learner promote "));
+    assert!(says(&["--version"]).starts_with("learner "));
+    let script = says(&["completions", "bash"]);
+    assert!(
+        script.contains(" kubectl-learner\n") && !script.contains(" learner\n"),
+        "{script}"
+    );
+    let world = world.learner(&["promote", "--help"]);
+    assert!(world.out.contains("Usage: learner promote "), "{world:?}");
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_error() {
     let world = World::new();
     world.learner(&["import", "in.jsonl"]);

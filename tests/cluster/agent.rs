@@ -18,7 +18,12 @@ use crate::world::{Connected, LEARNER, bare, world};
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What has been told in a namespace, once it has been told that a file was read.
-async fn until_told(world: &Connected, namespace: &str, file: &Path, agent: &Agent) -> Read {
+pub(crate) async fn until_told(
+    world: &Connected,
+    namespace: &str,
+    file: &Path,
+    agent: &Agent,
+) -> Read {
     let begun = std::time::Instant::now();
     loop {
         let told = read(&world.admin(), Some(namespace)).await.expect("read");
@@ -56,7 +61,7 @@ fn workloads(told: &Read) -> Vec<String> {
         .collect()
 }
 
-async fn made(world: &Connected, namespace: &str, name: &str, made: Made) {
+pub(crate) async fn made(world: &Connected, namespace: &str, name: &str, made: Made) {
     pod(world, namespace, name, &made).await;
 }
 
@@ -201,13 +206,24 @@ fn namespaces_that_are_left_out_are_not_watched_unless_they_are_named() {
         wait_for("both to be known", || {
             agent.metric("learner_cluster_containers").as_deref() == Some("1")
         });
+        // One of the host is watched, and is no business of the cluster.
+        let alone = Container::new(Driver::Docker);
+        let mut running = alone.run(&format!("cat {}; sleep 600", secret.display()));
+        agent.says("host/Container/");
         system.reads(&[&secret]);
         web.reads(&[&file]);
         until_told(world, &namespace, &file, &agent).await;
+        running.kill().expect("killed");
+        running.wait().expect("it ends");
         let told = read(&world.admin(), Some("kube-system"))
             .await
             .expect("read");
         assert!(!has(&told, secret.to_str().expect("text")));
+        let log = agent.log();
+        assert!(
+            !log.contains("not told") && !log.contains("workloadevidences.learner.dev host"),
+            "{log}"
+        );
         assert!(agent.stop().success());
         let stored = node.stored();
         let is_system = |(key, _): &(RunKey, _)| key.workload.namespace == "kube-system";

@@ -7,6 +7,7 @@
 mod agent;
 mod applying;
 mod definitions;
+mod deploying;
 mod drift;
 mod fake;
 mod inventory;

@@ -189,6 +189,8 @@ pub(crate) enum Driver {
     Systemd,
     /// kubelet with cgroupfs.
     Cgroupfs,
+    /// Docker, of which no kubelet knows.
+    Docker,
 }
 
 impl Container {
@@ -203,6 +205,10 @@ impl Container {
                 format!("cri-containerd-{id}.scope"),
             ),
             Driver::Cgroupfs => (format!("pod{uid}"), id.clone()),
+            Driver::Docker => (
+                format!("docker-{number}.slice"),
+                format!("docker-{id}.scope"),
+            ),
         };
         let pod = own.join(pod);
         let path = pod.join(name);

@@ -20,7 +20,7 @@ use crate::world::{Connected, Said, bare, world};
 const FILE_POSTURE: &str = "kubearmor-file-posture";
 
 /// A namespace with Deployments that a node runs and has seen.
-struct Shop<'w> {
+pub(crate) struct Shop<'w> {
     world: &'w Connected,
     namespace: String,
     node: String,
@@ -36,7 +36,7 @@ fn object<K: serde::de::DeserializeOwned>(value: Value) -> K {
 }
 
 impl<'w> Shop<'w> {
-    async fn new(world: &'w Connected, apps: &[&str]) -> Self {
+    pub(crate) async fn new(world: &'w Connected, apps: &[&str]) -> Self {
         let namespace = world.namespace().await;
         let node = format!("node-{namespace}");
         let how = PostParams::default();
@@ -77,7 +77,7 @@ impl<'w> Shop<'w> {
 
     /// The node tells of three whole runs an hour ago, and with `again` of one that has just begun; each
     /// reads a file, and the last one did this too.
-    async fn seen(&self, app: &str, image: &str, again: bool, more: &[Behavior]) {
+    pub(crate) async fn seen(&self, app: &str, image: &str, again: bool, more: &[Behavior]) {
         let revision = Revision {
             workload: self.workload(app),
             image: image.to_owned(),
@@ -139,14 +139,14 @@ impl<'w> Shop<'w> {
         }
     }
 
-    async fn posture(&self) -> Option<String> {
+    pub(crate) async fn posture(&self) -> Option<String> {
         let api: Api<Namespace> = Api::all(self.world.admin());
         let namespace = api.get(&self.namespace).await.expect("it is there");
         namespace.annotations().get(FILE_POSTURE).cloned()
     }
 
     /// The policies there are, each with the posture that the job has applied it under.
-    async fn policies(&self) -> Vec<String> {
+    pub(crate) async fn policies(&self) -> Vec<String> {
         let api = self
             .world
             .kubearmor("KubeArmorPolicy", Some(&self.namespace));
@@ -209,7 +209,7 @@ impl<'w> Shop<'w> {
     }
 }
 
-const THREE: &[&str] = &["db", "queue", "web"];
+pub(crate) const THREE: &[&str] = &["db", "queue", "web"];
 
 #[test]
 fn one_workload_of_three_is_promoted_and_taken_back_and_the_others_are_let_be() {

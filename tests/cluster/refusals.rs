@@ -246,7 +246,7 @@ fn a_server_that_has_too_much_to_do_is_left_alone_for_as_long_as_it_says() {
         let refused = refused.expect_err("busy");
         assert!(refused.is_of_server() && refused.passes(), "{refused}");
         assert!(
-            refused.to_string().ends_with("it is tried again after 3600 s"),
+            refused.to_string().ends_with("try it again after 3600 s"),
             "{refused}"
         );
         // Who is told so does not come back before.

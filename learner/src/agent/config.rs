@@ -52,7 +52,7 @@ pub struct Config {
     pub promote: Option<Promote>,
     /// How a node of a cluster is watched, and what it tells; null: this is none.
     pub cluster: Option<Node>,
-    /// Address for metrics and health, on loopback; null: none.
+    /// Address for metrics and health; on loopback, unless this is a node of a cluster; null: none.
     pub metrics: Option<SocketAddr>,
     /// How the log is written.
     pub log_format: LogFormat,
@@ -175,12 +175,14 @@ impl Config {
         if self.max_behaviors == 0 {
             return Err(BadConfig::Value("max_behaviors: at least 1 is needed"));
         }
+        // A pod has an address of its own, and a NetworkPolicy for it.
         if self
             .metrics
-            .is_some_and(|address| !address.ip().is_loopback())
+            .is_some_and(|address| !address.ip().is_loopback() && self.cluster.is_none())
         {
             let why = "metrics: an address on loopback is needed, as 127.0.0.1:9464; what workloads \
-                       do is nobody else's";
+                       do is nobody else's. Only on a node of a cluster ('cluster' in this file) may it be \
+                       another one";
             return Err(BadConfig::Value(why));
         }
         self.rung()?;
@@ -375,6 +377,12 @@ mod tests {
         assert_eq!(wrong("zzz: 1"), "'zzz' is not known");
         assert!(wrong("\"a\\nb\": 1").starts_with("'a\\nb' is not known"));
         assert!(wrong("7: 1").contains("is not known"));
+    }
+
+    #[test]
+    fn metrics_are_told_beyond_the_host_on_a_node_of_a_cluster_alone() {
+        let config = Config::parse("{metrics: '0.0.0.0:9464', cluster: {}}").expect("understood");
+        assert_eq!(config.metrics, Some(([0, 0, 0, 0], 9464).into()));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `/metrics` and `/health` over HTTP, on loopback.
+//! `/metrics` and `/health` over HTTP.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -36,7 +36,7 @@ pub enum SensorError {
     Offsets(#[from] OffsetError),
     /// The kernel refused the object's maps.
     #[error(
-        "the kernel refused to set up the observer: {0}. It needs CAP_BPF and CAP_PERFMON (run as root), and Linux 5.14 or newer"
+        "the kernel refused to set up the observer: {0}. It needs CAP_BPF and CAP_PERFMON (run as root), in a container a seccomp profile that allows bpf(2), and Linux 5.14 or newer"
     )]
     Load(String),
     /// A hook could not be attached by any allowed rung.

@@ -120,7 +120,8 @@ impl Office {
                     }
                 }
                 said = says.recv() => match said {
-                    Some(Said::Running(running)) => {
+                    Some(Said::Running(mut running)) => {
+                        running.retain(|revision| self.is_told_of(revision));
                         self.running = running;
                         self.telling.running(&self.running, now);
                     }
