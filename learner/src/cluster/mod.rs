@@ -14,6 +14,7 @@ pub mod news;
 pub mod nodes;
 mod objects;
 mod pace;
+mod pages;
 mod piece;
 pub mod podfacts;
 mod pods;

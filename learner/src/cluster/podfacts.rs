@@ -6,11 +6,9 @@ use kube::api::{Api, ListParams};
 
 use super::error::{ClusterError, Doing};
 use super::namespace::VISIBILITY;
+use super::pages::{SMALL, each};
 use crate::observation::Moment;
 use crate::promotion::PodFacts;
-
-/// So many pods are asked for at a time.
-const PAGE: u32 = 500;
 
 /// The pods of a namespace, as far as a promotion asks about them.
 ///
@@ -18,24 +16,17 @@ const PAGE: u32 = 500;
 /// [`ClusterError`], where the list cannot be had whole.
 pub async fn facts(client: &Client, namespace: &str) -> Result<Vec<PodFacts>, ClusterError> {
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    let mut page = ListParams::default().limit(PAGE);
+    let page = ListParams::default().limit(SMALL);
+    let doing = Doing::list("pods", Some(namespace));
     let mut pods = Vec::new();
-    loop {
-        let list = api.list(&page).await.map_err(|error| {
-            let doing = Doing {
-                verb: "list",
-                resource: "pods",
-                namespace: Some(namespace.to_owned()),
-                name: None,
-            };
-            ClusterError::of(doing, error)
-        })?;
-        pods.extend(list.items.into_iter().filter(is_alive).map(fact));
-        match list.metadata.continue_ {
-            Some(next) if !next.is_empty() => page = page.continue_token(&next),
-            _ => return Ok(pods),
+    let list = async |page: &ListParams| api.list(page).await;
+    each(page, &doing, list, |pod| {
+        if is_alive(&pod) {
+            pods.push(fact(pod));
         }
-    }
+    })
+    .await?;
+    Ok(pods)
 }
 
 fn is_alive(pod: &Pod) -> bool {

@@ -11,6 +11,7 @@ use kube::{Client, ResourceExt as _};
 use serde_json::Value;
 
 use super::error::{ClusterError, Doing};
+use super::pages::{SMALL, each};
 use crate::digest::Digest;
 use crate::observation::Moment;
 use crate::policy::{Identity, Kind, Policy, to_yaml};
@@ -27,9 +28,6 @@ pub const EVIDENCE_NOTE: &str = "learner.dev/evidence";
 
 /// Annotation: the posture that the promotion job has applied it under. What a person applies has none.
 pub const POSTURE: &str = "learner.dev/posture";
-
-/// So many policies are asked for at a time.
-const PAGE: u32 = 500;
 
 /// Who has written fields of an object, and when.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,24 +102,10 @@ impl Policies {
             Some(namespace) => namespaced(client, namespace),
             None => Api::all_with(client.clone(), &resource(kind)),
         };
-        let doing = Doing {
-            verb: "list",
-            resource: resource_name(kind),
-            namespace: namespace.map(str::to_owned),
-            name: None,
-        };
-        let mut page = ListParams::default().limit(PAGE);
-        loop {
-            let list = api.list(&page).await;
-            let list = list.map_err(|error| ClusterError::of(doing.clone(), error))?;
-            for object in list.items {
-                self.add(kind, object);
-            }
-            match list.metadata.continue_ {
-                Some(next) if !next.is_empty() => page = page.continue_token(&next),
-                _ => return Ok(()),
-            }
-        }
+        let doing = Doing::list(resource_name(kind), namespace);
+        let page = ListParams::default().limit(SMALL);
+        let list = async |page: &ListParams| api.list(page).await;
+        each(page, &doing, list, |object| self.add(kind, object)).await
     }
 
     fn add(&mut self, kind: Kind, object: DynamicObject) {

@@ -7,15 +7,13 @@ use kube::{Client, ResourceExt};
 
 use super::error::{ClusterError, Doing};
 use super::evidence::{Unenforced, WorkloadEvidence};
+use super::pages::{LARGE, SMALL, each};
 use super::piece::{BadPiece, moment, part_of};
 use super::writer::EVIDENCE;
 use crate::observation::{Loss, Moment};
 use crate::posture::Revision;
 use crate::shared::Joint;
 use crate::workload::Workload;
-
-/// So many objects are asked for at a time: at [`MAX_OBJECT`](super::MAX_OBJECT) each, 25 MiB at most.
-pub(super) const PAGE: u32 = 100;
 
 /// What was read.
 #[derive(Debug, Default)]
@@ -47,25 +45,13 @@ pub async fn read(client: &Client, namespace: Option<&str>) -> Result<Read, Clus
         None => Api::all(client.clone()),
     };
     let mut reading = Reading::default();
-    let mut page = ListParams::default().limit(PAGE);
-    loop {
-        let list = api.list(&page).await.map_err(|error| {
-            let doing = Doing {
-                verb: "list",
-                resource: EVIDENCE,
-                namespace: namespace.map(str::to_owned),
-                name: None,
-            };
-            ClusterError::of(doing, error)
-        })?;
-        for object in &list.items {
-            reading.add(object);
-        }
-        match list.metadata.continue_ {
-            Some(next) if !next.is_empty() => page = page.continue_token(&next),
-            _ => return Ok(reading.done()),
-        }
-    }
+    let page = ListParams::default().limit(LARGE);
+    let list = async |page: &ListParams| api.list(page).await;
+    each(page, &Doing::list(EVIDENCE, namespace), list, |object| {
+        reading.add(&object);
+    })
+    .await?;
+    Ok(reading.done())
 }
 
 /// The namespaces that hold any evidence.
@@ -74,24 +60,14 @@ pub async fn read(client: &Client, namespace: Option<&str>) -> Result<Read, Clus
 /// [`ClusterError`], where the list cannot be had whole.
 pub async fn namespaces(client: &Client) -> Result<BTreeSet<String>, ClusterError> {
     let api: Api<WorkloadEvidence> = Api::all(client.clone());
-    let mut page = ListParams::default().limit(PAGE);
+    let page = ListParams::default().limit(SMALL);
     let mut found = BTreeSet::new();
-    loop {
-        let list = api.list_metadata(&page).await.map_err(|error| {
-            let doing = Doing {
-                verb: "list",
-                resource: EVIDENCE,
-                namespace: None,
-                name: None,
-            };
-            ClusterError::of(doing, error)
-        })?;
-        found.extend(list.items.iter().filter_map(ResourceExt::namespace));
-        match list.metadata.continue_ {
-            Some(next) if !next.is_empty() => page = page.continue_token(&next),
-            _ => return Ok(found),
-        }
-    }
+    let list = async |page: &ListParams| api.list_metadata(page).await;
+    each(page, &Doing::list(EVIDENCE, None), list, |object| {
+        found.extend(object.namespace());
+    })
+    .await?;
+    Ok(found)
 }
 
 /// When it was written, or last alive, whichever was before.

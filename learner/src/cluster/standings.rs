@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::error::{ClusterError, Doing};
 use super::evidence::WorkloadName;
+use super::pages::{LARGE, each};
 use super::piece::{moment, time};
 use super::policies::MANAGER;
 use super::posture::{
@@ -30,9 +31,6 @@ const MAX_REVISIONS: usize = 5;
 
 /// Largest status, bytes of JSON: older images go before it would be larger.
 const MAX_STATUS: usize = super::MAX_OBJECT - (16 << 10);
-
-/// So many objects are asked for at a time.
-const PAGE: u32 = 100;
 
 /// What is written of a workload is not what a promotion job writes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,26 +59,14 @@ impl Standings {
             Some(namespace) => Api::namespaced(client.clone(), namespace),
             None => Api::all(client.clone()),
         };
-        let mut page = ListParams::default().limit(PAGE);
+        let page = ListParams::default().limit(LARGE);
         let mut standings = Self::default();
-        loop {
-            let list = api.list(&page).await.map_err(|error| {
-                let doing = Doing {
-                    verb: "list",
-                    resource: POSTURES,
-                    namespace: namespace.map(str::to_owned),
-                    name: None,
-                };
-                ClusterError::of(doing, error)
-            })?;
-            for object in list.items {
-                standings.add(object);
-            }
-            match list.metadata.continue_ {
-                Some(next) if !next.is_empty() => page = page.continue_token(&next),
-                _ => return Ok(standings),
-            }
-        }
+        let list = async |page: &ListParams| api.list(page).await;
+        each(page, &Doing::list(POSTURES, namespace), list, |object| {
+            standings.add(object);
+        })
+        .await?;
+        Ok(standings)
     }
 
     fn add(&mut self, object: WorkloadPosture) {

@@ -8,8 +8,8 @@ use kube::{Client, ResourceExt as _};
 use super::error::{ClusterError, Doing};
 use super::evidence::{Unenforced, WorkloadEvidence};
 use super::objects::{CONTENT, Objects, Place, whole};
+use super::pages::{LARGE, SMALL, each};
 use super::piece::{NODE_LABEL, REVISION_LABEL, label, moment, revision_label};
-use super::reader::PAGE;
 use crate::observation::Moment;
 use crate::posture::Revision;
 use crate::shared::Part;
@@ -130,30 +130,17 @@ impl Writer {
     pub async fn mine(&self) -> Result<BTreeMap<Place, String>, ClusterError> {
         let api: Api<WorkloadEvidence> = Api::all(self.client.clone());
         let selector = format!("{NODE_LABEL}={}", label(&[&self.node]));
-        let mut page = ListParams::default().labels(&selector).limit(PAGE);
+        let page = ListParams::default().labels(&selector).limit(SMALL);
         let mut found: BTreeMap<Place, Vec<Option<String>>> = BTreeMap::new();
-        loop {
-            let list = api.list_metadata(&page).await.map_err(|error| {
-                let doing = Doing {
-                    verb: "list",
-                    resource: EVIDENCE,
-                    namespace: None,
-                    name: None,
-                };
-                ClusterError::of(doing, error)
-            })?;
-            for object in &list.items {
-                let namespace = object.namespace().unwrap_or_default();
-                let revision = object.labels().get(REVISION_LABEL).cloned();
-                let place = (namespace, revision.unwrap_or_default());
-                let content = object.annotations().get(CONTENT).cloned();
-                found.entry(place).or_default().push(content);
-            }
-            match list.metadata.continue_ {
-                Some(next) if !next.is_empty() => page = page.continue_token(&next),
-                _ => break,
-            }
-        }
+        let list = async |page: &ListParams| api.list_metadata(page).await;
+        each(page, &Doing::list(EVIDENCE, None), list, |object| {
+            let namespace = object.namespace().unwrap_or_default();
+            let revision = object.labels().get(REVISION_LABEL).cloned();
+            let place = (namespace, revision.unwrap_or_default());
+            let content = object.annotations().get(CONTENT).cloned();
+            found.entry(place).or_default().push(content);
+        })
+        .await?;
         let whole = found
             .into_iter()
             .map(|(place, pieces)| (place, whole(&pieces).unwrap_or_default()));
@@ -171,26 +158,20 @@ impl Writer {
     ) -> Result<Withdrawn, ClusterError> {
         let api = self.api(&revision.workload.namespace);
         let selector = format!("{REVISION_LABEL}={}", revision_label(revision));
-        let mut page = ListParams::default().labels(&selector).limit(PAGE);
-        let mut names = Vec::new();
-        loop {
-            let list = api
-                .list(&page)
-                .await
-                .map_err(|error| ClusterError::of(doing(revision, "list", None), error))?;
-            for object in &list.items {
-                // What cannot be read is not known to be old.
-                if alive(object).is_none_or(|alive| alive >= since) {
-                    return Ok(Withdrawn::Alive {
-                        node: object.spec.node.clone(),
-                    });
-                }
+        let page = ListParams::default().labels(&selector).limit(LARGE);
+        let (mut names, mut runs_on) = (Vec::new(), None);
+        let list = async |page: &ListParams| api.list(page).await;
+        each(page, &doing(revision, "list", None), list, |object| {
+            // What cannot be read is not known to be old.
+            if alive(&object).is_none_or(|alive| alive >= since) {
+                runs_on.get_or_insert(object.spec.node);
+            } else {
                 names.push(object.name_any());
             }
-            match list.metadata.continue_ {
-                Some(next) if !next.is_empty() => page = page.continue_token(&next),
-                _ => break,
-            }
+        })
+        .await?;
+        if let Some(node) = runs_on {
+            return Ok(Withdrawn::Alive { node });
         }
         for name in &names {
             self.delete(&api, revision, name).await?;
