@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::path::Path;
+use std::time::Duration;
 
 use learner::kernel::Rung;
 use libtest_mimic::Failed;
@@ -61,6 +62,8 @@ pub(crate) fn act(dir: &Path) {
     drop(File::open("/work-here/new-file").expect("read"));
     fs::rename("/work-here/other-file", "/work-here/moved").expect("rename");
     fs::remove_file("/work-here/third-file").expect("unlink");
+    // The tracepoint rung resolves names afterwards, under this root, which goes with its last process.
+    std::thread::sleep(Duration::from_secs(2));
 }
 
 fn overlay_root(rung: Rung) -> Result<(), Failed> {
