@@ -22,23 +22,11 @@ pub(crate) fn with<T>(work: impl AsyncFnOnce(Client) -> Result<T, Failure>) -> R
 
 /// What all nodes have told of a namespace, or of all; what cannot be used of it is said.
 pub(crate) async fn told(client: &Client, namespace: Option<&str>) -> Result<Merged, Failure> {
+    let found = read(client, namespace).await?;
+    found.say_what_is_left_out();
     let Read {
-        joint,
-        refused,
-        missing,
-        unenforced,
-        ..
-    } = read(client, namespace).await?;
-    for (name, why) in &refused {
-        tracing::warn!("left out: WorkloadEvidence {}: {why}", visible(name));
-    }
-    for ((revision, node), count) in &missing {
-        tracing::warn!(
-            "{}: {count} pieces of what node {} has seen are missing: its runs are partial",
-            visible(&revision.workload.to_string()),
-            visible(node)
-        );
-    }
+        joint, unenforced, ..
+    } = found;
     for (revision, why) in &unenforced {
         let why: Vec<&str> = why.iter().map(Unenforced::why).collect();
         tracing::warn!(

@@ -33,7 +33,7 @@ pub(super) async fn each<K: Clone>(
 
 impl Doing {
     /// That something is listed.
-    pub(super) fn list(resource: &'static str, namespace: Option<&str>) -> Self {
+    pub(crate) fn list(resource: &'static str, namespace: Option<&str>) -> Self {
         Self {
             verb: "list",
             resource,

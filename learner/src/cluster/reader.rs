@@ -13,6 +13,7 @@ use super::writer::EVIDENCE;
 use crate::observation::{Loss, Moment};
 use crate::posture::Revision;
 use crate::shared::Joint;
+use crate::visible::visible;
 use crate::workload::Workload;
 
 /// What was read.
@@ -33,6 +34,22 @@ pub struct Read {
     pub unread: BTreeMap<Workload, BTreeSet<String>>,
     /// Revisions whose container KubeArmor does not hold to a policy, and why.
     pub unenforced: BTreeMap<Revision, BTreeSet<Unenforced>>,
+}
+
+impl Read {
+    /// Says in the log which evidence cannot be used, and of which runs a part is missing.
+    pub fn say_what_is_left_out(&self) {
+        for (name, why) in &self.refused {
+            tracing::warn!("left out: WorkloadEvidence {}: {why}", visible(name));
+        }
+        for ((revision, node), count) in &self.missing {
+            tracing::warn!(
+                "{}: {count} pieces of what node {} has seen are missing: its runs are partial",
+                visible(&revision.workload.to_string()),
+                visible(node)
+            );
+        }
+    }
 }
 
 /// All evidence of a namespace, or of all. What cannot be read is named, and the rest is read.

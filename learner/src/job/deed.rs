@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{JobError, Ruling, Strategy, Watch, World};
+use super::{JobError, Neighbours, Ruling, Strategy, Watch, World};
 use crate::candidate::Frozen;
 use crate::cluster::policies::{CANDIDATE, Found, MANAGER, Note, POSTURE, Policies};
 use crate::cluster::{Client, namespace, policies};
@@ -107,6 +107,7 @@ impl World {
 
     fn plan(&self, strategy: Strategy) -> Plan<'_> {
         let mut plan = Plan::default();
+        let near = self.neighbours(strategy);
         let revisions = self.all_revisions();
         let is_block = |revision: &Revision| {
             matches!(self.ledger.standing(revision), Some(Standing::Block { .. }))
@@ -129,7 +130,7 @@ impl World {
                 plan.unwanted.push((revision, frozen));
             } else if is_audit {
                 plan.audit.push(frozen);
-            } else if self.against_finishing(&revision, strategy).is_empty() {
+            } else if self.against_finishing(&revision, &near).is_empty() {
                 plan.block.push(frozen);
             } else {
                 plan.is_kept_back |= self.policies.found.contains_key(&policy.identity());
@@ -140,7 +141,11 @@ impl World {
 
     /// What speaks against doing what was decided of a revision under block and is not done, or was undone:
     /// much may have changed since. Empty if nothing does, and where it is done.
-    pub(super) fn against_finishing(&self, revision: &Revision, strategy: Strategy) -> Vec<Reason> {
+    pub(super) fn against_finishing(
+        &self,
+        revision: &Revision,
+        near: &Neighbours<'_>,
+    ) -> Vec<Reason> {
         let is_blocked = matches!(self.ledger.standing(revision), Some(Standing::Block { .. }));
         let Some(frozen) = self.ledger.frozen(revision).filter(|_| is_blocked) else {
             return Vec::new();
@@ -152,7 +157,7 @@ impl World {
         let held = hold.map(|why| Reason::Held {
             why: why.to_owned(),
         });
-        let around = self.around(revision, frozen.candidate().policy(), strategy);
+        let around = self.around(revision, frozen.candidate().policy(), near);
         held.into_iter().chain(around).collect()
     }
 

@@ -35,7 +35,6 @@ use crate::promotion::{
 use crate::quarantine::Include;
 use crate::recommend::latest_image;
 use crate::shared::Merged;
-use crate::visible::visible;
 use crate::workload::{Labels, RunKey, Workload};
 
 /// How long another job is waited for.
@@ -198,6 +197,14 @@ impl Watch<'_> {
     }
 }
 
+/// The same for all workloads of the namespace, until something is decided.
+struct Neighbours<'w> {
+    policies: BTreeMap<Identity, &'w Policy>,
+    /// Policies that cannot be read.
+    unread: Vec<String>,
+    promoted: BTreeSet<Identity>,
+}
+
 /// All that a pass reads.
 #[derive(Default)]
 struct World {
@@ -221,24 +228,16 @@ struct World {
 
 impl World {
     async fn read(client: &Client, namespace: &str) -> Result<Self, JobError> {
+        let found = read(client, Some(namespace)).await?;
+        found.say_what_is_left_out();
         let Read {
             joint,
-            refused,
             missing,
             told,
             unread,
             unenforced,
-        } = read(client, Some(namespace)).await?;
-        for (name, why) in refused {
-            tracing::warn!("left out: WorkloadEvidence {}: {why}", visible(&name));
-        }
-        for ((revision, node), count) in &missing {
-            tracing::warn!(
-                "{}: {count} pieces of what node {} has seen are missing: its runs are partial",
-                visible(&revision.workload.to_string()),
-                visible(node)
-            );
-        }
+            ..
+        } = found;
         let standings = Standings::read(client, Some(namespace)).await?;
         Ok(Self {
             namespace: namespace.to_owned(),
@@ -307,10 +306,11 @@ impl World {
 
     /// What is to become of the workloads that are meant; all are reviewed.
     fn rule(&self, terms: &Terms<'_>, now: Moment) -> Vec<Ruling> {
+        let near = self.neighbours(terms.strategy);
         let mut rulings: Vec<Ruling> = self
             .revisions()
             .iter()
-            .filter_map(|revision| self.review(revision, terms, now))
+            .filter_map(|revision| self.review(revision, terms, &near, now))
             .map(|review| Ruling {
                 after: review.decision.as_ref().map(|one| one.standing.clone()),
                 review,
@@ -320,7 +320,7 @@ impl World {
         for ruling in &mut rulings {
             let revision = &ruling.review.revision;
             if ruling.review.verdict == Verdict::Stay {
-                let against = self.against_finishing(revision, terms.strategy);
+                let against = self.against_finishing(revision, &near);
                 if !against.is_empty() {
                     ruling.review.verdict = Verdict::Hold(against);
                 }
@@ -340,7 +340,13 @@ impl World {
         rulings
     }
 
-    fn review(&self, revision: &Revision, terms: &Terms<'_>, now: Moment) -> Option<Review> {
+    fn review(
+        &self,
+        revision: &Revision,
+        terms: &Terms<'_>,
+        near: &Neighbours<'_>,
+        now: Moment,
+    ) -> Option<Review> {
         let workload = &revision.workload;
         let frozen = self.ledger.frozen(revision);
         let is_audit = matches!(self.ledger.standing(revision), Some(Standing::Audit { .. }));
@@ -350,7 +356,7 @@ impl World {
         let mut besides = Vec::new();
         let mut unheard = Vec::new();
         if let Some(candidate) = candidate {
-            besides = self.around(revision, candidate, terms.strategy);
+            besides = self.around(revision, candidate, near);
             besides.extend(self.untold(revision, candidate, now));
             unheard = self.unheard(revision, candidate, now);
         }
@@ -384,13 +390,20 @@ impl World {
         review_told(workload, &docket, &told, terms.criteria, Actor::Job, now)
     }
 
-    fn around(&self, revision: &Revision, candidate: &Policy, strategy: Strategy) -> Vec<Reason> {
+    /// What [`World::around`] asks of the namespace as a whole.
+    fn neighbours(&self, strategy: Strategy) -> Neighbours<'_> {
         let all = self.policies.found.iter();
-        let policies: BTreeMap<Identity, &Policy> = all
-            .map(|(identity, found)| (identity.clone(), &found.policy))
-            .collect();
         let unread = self.policies.refused.iter();
-        let unread: Vec<String> = unread.map(|(name, _)| name.clone()).collect();
+        Neighbours {
+            policies: all
+                .map(|(identity, found)| (identity.clone(), &found.policy))
+                .collect(),
+            unread: unread.map(|(name, _)| name.clone()).collect(),
+            promoted: self.promoted(strategy),
+        }
+    }
+
+    fn around(&self, revision: &Revision, candidate: &Policy, near: &Neighbours) -> Vec<Reason> {
         let runs = self.merged.evidence().runs().keys();
         // A run of the cluster is called <node>/<run>.
         let seen_on = runs
@@ -403,9 +416,9 @@ impl World {
             is_by_hand: by_hand.is_some_and(|found| !deed::is_ours(found)),
             is_block: self.is_block(),
             visibility: self.annotated.visibility.as_deref(),
-            policies: &policies,
-            unread: &unread,
-            promoted: &self.promoted(strategy),
+            policies: &near.policies,
+            unread: &near.unread,
+            promoted: &near.promoted,
             pods: &self.pods,
             nodes: &self.nodes,
         };

@@ -251,12 +251,7 @@ impl Office {
 
     /// Asks what is there of this node; false, if that cannot be told.
     async fn ask(&mut self) -> bool {
-        let doing = Doing {
-            verb: "list",
-            resource: "workloadevidences.learner.dev",
-            namespace: None,
-            name: None,
-        };
+        let doing = Doing::list("workloadevidences.learner.dev", None);
         match in_time(doing, self.writer.mine()).await {
             Ok(there) => {
                 self.telling.is_there(there);
