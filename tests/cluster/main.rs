@@ -18,4 +18,5 @@ mod recommending;
 mod refusals;
 mod refusing;
 mod sharing;
+mod walking;
 mod world;
