@@ -60,10 +60,12 @@ pub struct Seen {
 
 const _: () = assert!(size_of::<Seen>() == 24);
 
-/// Entries of the `AGAIN` map.
-pub const AGAIN_MAX: u32 = 16_384;
+/// Values of the `AGAIN` map.
+pub const AGAIN_SETS: u32 = 512;
+/// Entries in a value of it.
+pub const AGAIN_SET: u32 = 32;
 
-/// Key of the `AGAIN` map: an open by the objects that it goes through, as addresses in the kernel.
+/// An open by the objects that it goes through, as addresses in the kernel.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct AgainKey {
@@ -76,11 +78,11 @@ pub struct AgainKey {
     /// `struct vfsmount` of the acting executable.
     pub exe_mnt: u64,
     /// Count of renames in the high half, of mounts in the low one: an entry of which either is not
-    /// that of now is not found any more.
+    /// that of now is not found any more, and makes room first.
     pub sequences: u64,
     /// Removals of directories, from one on.
     pub removals: u64,
-    /// Scope in the high half, acting user in the low one.
+    /// Scope, or generation of the policy, in the high half, acting user in the low one.
     pub whose: u64,
     /// [`access`] bits, [`again`] bits, and the kind of file from bit 16.
     pub bits: u64,
@@ -88,16 +90,20 @@ pub struct AgainKey {
 
 const _: () = assert!(size_of::<AgainKey>() == 8 * again::KEY_WORDS);
 
-/// Value of the `AGAIN` map.
+/// What is kept of an open that is repeated; a value of the `AGAIN` map is [`AGAIN_SET`] of them.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Again {
-    /// Key of the behaviour in `SEEN`, which counts the first open and those before this entry.
-    pub seen: [u64; 2],
-    /// Further opens.
-    pub count: u64,
+    /// Further opens, in the bits of [`again::COUNT`]; above them how often the entry was written, odd while
+    /// it is. Who has read the entry and counts by exchanging this word knows that it was whole.
+    pub state: u64,
     /// Last of them, `CLOCK_BOOTTIME` nanoseconds.
     pub last: u64,
+    /// Key of the behaviour in `SEEN`, which counts all opens before this entry, and those of this entry
+    /// too when another one takes its place. Zeros for opens that a policy lets be.
+    pub seen: [u64; 2],
+    /// Which open it is.
+    pub key: AgainKey,
     /// What tells the dentries from others at the same addresses.
     pub of: Both,
 }
@@ -110,19 +116,6 @@ pub struct Both {
     pub file: Identity,
     /// The executable's.
     pub exe: Identity,
-}
-
-/// Value of the `ALLOWED` map. An entry may be used for another key while it is read: so it says whose it
-/// is, first of all, and is asked last.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Allowed {
-    /// That of the key.
-    pub whose: u64,
-    /// Those of the key.
-    pub bits: u64,
-    /// What tells the dentries.
-    pub of: Both,
 }
 
 const _: () = assert!(size_of::<Again>() == 8 * again::VALUE_WORDS);
@@ -139,8 +132,6 @@ pub struct Identity {
     pub ino: u64,
     /// Generation of that.
     pub generation: u64,
-    /// File system of its directory, as an address.
-    pub sb: u64,
 }
 
 /// Bits of [`AgainKey::bits`], and its sizes.
@@ -153,8 +144,12 @@ pub mod again {
     pub const UPPER: u64 = 1 << 4;
     /// Words of the key.
     pub const KEY_WORDS: usize = 8;
-    /// Words of the value.
-    pub const VALUE_WORDS: usize = 20;
+    /// Words of an entry.
+    pub const VALUE_WORDS: usize = 26;
+    /// Bits of [`super::Again::state`] that count.
+    pub const COUNT: u64 = WRITTEN - 1;
+    /// One writing, in [`super::Again::state`].
+    pub const WRITTEN: u64 = 1 << 40;
 }
 
 /// Values of [`Header::op`].
@@ -320,9 +315,13 @@ pub mod field {
         TASK_FILES = "task_struct.files",
         TASK_NSPROXY = "task_struct.nsproxy",
         TASK_TI_STATUS = "task_struct.thread_info.status?",
+        TASK_CRED = "task_struct.cred",
+        CRED_UID = "cred.uid",
         SIGNAL_TTY = "signal_struct.tty",
         MM_EXE_FILE = "mm_struct.exe_file",
         FILE_PATH = "file.f_path",
+        FILE_DENTRY = "file.f_path.dentry",
+        FILE_MNT = "file.f_path.mnt",
         FILE_INODE = "file.f_inode",
         FILE_MODE = "file.f_mode",
         FILE_FLAGS = "file.f_flags",
@@ -360,6 +359,7 @@ pub mod field {
         BPRM_FILE = "linux_binprm.file",
         BPRM_FILENAME = "linux_binprm.filename",
         BPRM_INTERP = "linux_binprm.interp",
+        RENAMEDATA_OLD = "renamedata.old_dentry?",
         KIOCB_OPCODE = "io_kiocb.opcode?",
         OVL_VFS_INODE = "overlay:ovl_inode.vfs_inode?",
         OVL_UPPER = "overlay:ovl_inode.__upperdentry?",
@@ -370,6 +370,36 @@ pub mod field {
         REGS_ARG4 = "regs:4",
         REGS_BX = "pt_regs.bx?",
     }
+}
+
+/// Fields as the instructions of the object name them until it is loaded: in the place of a field's offset,
+/// since the kernel's structs are not known when it is built.
+pub mod place {
+    /// The first name. No program has anything so far behind a pointer.
+    pub const FIRST: u32 = 0x7000;
+    /// Names of one field: it and what lies up to so many bytes behind its beginning.
+    pub const STEP: u32 = 32;
+
+    /// What stands for `further` bytes behind the beginning of a field, less than [`STEP`].
+    pub const fn of(field: usize, further: u32) -> u32 {
+        FIRST + field as u32 * STEP + further
+    }
+
+    /// The field and the bytes behind its beginning that an offset stands for; None: it is an offset.
+    pub const fn named(offset: i16) -> Option<(usize, u32)> {
+        if offset < FIRST as i16 {
+            return None;
+        }
+        let name = offset as u32 - FIRST;
+        let field = (name / STEP) as usize;
+        if field < super::field::COUNT {
+            Some((field, name % STEP))
+        } else {
+            None
+        }
+    }
+
+    const _: () = assert!(of(super::field::COUNT, 0) <= i16::MAX as u32);
 }
 
 /// What a system call does, as an entry of the `SYSCALLS` map: the kind in the low byte, then four
@@ -398,8 +428,6 @@ pub mod syscall {
     pub const COMPAT: u32 = 98;
     /// socketcall of i386: counted as lost if it binds a socket.
     pub const COMPAT_SOCKET: u32 = 100;
-    /// A hook of another rung reports what it does; its result is known on return.
-    pub const PENDING: u32 = 99;
 
     /// Where the argument with the flags stands in an entry.
     pub const FLAGS: u32 = 24;
@@ -417,18 +445,73 @@ pub const COMPAT_FROM: u32 = SYSCALL_MAX;
 
 /// Indices of the `STAGES` map: what the return of a system call goes through.
 pub mod stage {
-    /// A record that waited for the result.
-    pub const SETTLED: u32 = 0;
     /// A file that an open created or truncated, or an operation on a descriptor.
-    pub const DONE: u32 = 1;
+    pub const DONE: u32 = 0;
     /// An opened file.
-    pub const OPENED: u32 = 2;
+    pub const OPENED: u32 = 1;
     /// An operation on names.
-    pub const NAMED: u32 = 3;
+    pub const NAMED: u32 = 2;
     /// Number of stages.
-    pub const COUNT: u32 = 4;
+    pub const COUNT: u32 = 3;
     /// The programs, by stage.
-    pub const PROGRAMS: [&str; COUNT as usize] = ["tp_settled", "tp_done", "tp_opened", "tp_named"];
+    pub const PROGRAMS: [&str; COUNT as usize] = ["tp_done", "tp_opened", "tp_named"];
+}
+
+/// The kernel's functions that do what a hook was asked about, and so know what came of it. Indices of the
+/// `DOERS` global.
+pub mod doer {
+    /// A regular file is made by mknod.
+    pub const CREATE: usize = 0;
+    /// Anything else is made by mknod, or a socket is bound.
+    pub const MKNOD: usize = 1;
+    /// mkdir.
+    pub const MKDIR: usize = 2;
+    /// unlink.
+    pub const UNLINK: usize = 3;
+    /// rmdir.
+    pub const RMDIR: usize = 4;
+    /// rename.
+    pub const RENAME: usize = 5;
+    /// link.
+    pub const LINK: usize = 6;
+    /// symlink.
+    pub const SYMLINK: usize = 7;
+    /// chmod and truncate.
+    pub const CHANGE: usize = 8;
+    /// Number of functions.
+    pub const COUNT: usize = 9;
+
+    /// The functions, by index.
+    pub const FUNCTIONS: [&str; COUNT] = [
+        "vfs_create",
+        "vfs_mknod",
+        "vfs_mkdir",
+        "vfs_unlink",
+        "vfs_rmdir",
+        "vfs_rename",
+        "vfs_link",
+        "vfs_symlink",
+        "notify_change",
+    ];
+    /// The programs on their returns, by index.
+    pub const PROGRAMS: [&str; COUNT] = [
+        "done_create",
+        "done_mknod",
+        "done_mkdir",
+        "done_unlink",
+        "done_rmdir",
+        "done_rename",
+        "done_link",
+        "done_symlink",
+        "done_change",
+    ];
+
+    /// Byte of an element: number of arguments, behind which the result is.
+    pub const ARGUMENTS: u32 = 0;
+    /// Byte of an element: which argument is the `struct dentry *`, or the `struct renamedata *`.
+    pub const DENTRY: u32 = 8;
+    /// Bit of an element: that argument is a `struct renamedata *`.
+    pub const IN_RENAMEDATA: u32 = 1 << 16;
 }
 
 /// Indices of the `SETTINGS` global, a `u32` each.
@@ -595,12 +678,15 @@ pub mod enforce {
 
     /// Indices of the `KEPT` map: what whoever takes the maps over has to know.
     pub mod kept {
-        /// Bit mask of the cgroup levels that have policies. The only one that the programs read.
+        /// Bit mask of the cgroup levels that have policies.
         pub const LEVELS: u32 = 0;
-        /// The generation of the next policy.
+        /// The generation of the next policy. Not read by the programs.
         pub const GENERATION: u32 = 1;
+        /// Another one after each change of the policies, odd while one is made: what the programs have
+        /// found for a cgroup holds within one, and is not used in an odd one.
+        pub const EPOCH: u32 = 2;
         /// Number of entries.
-        pub const COUNT: u32 = 2;
+        pub const COUNT: u32 = 3;
     }
 
     /// Nodes that every policy has. Others are greater than all of them.
@@ -642,6 +728,22 @@ pub mod enforce {
         /// Refused to who has a terminal.
         pub const TERMINAL: u16 = 1 << 9;
     }
+}
+
+/// Indices of the `SCOPING` map.
+pub mod scoping {
+    /// Bit mask of the cgroup levels in use.
+    pub const LEVELS: u32 = 0;
+    /// Number of entries in `NAMESPACES`.
+    pub const NAMESPACES: u32 = 1;
+    /// What an open on the tracepoint rung also reports: bit 0 a file that it created, bit 1 one that it
+    /// truncated, bit 2 the open itself.
+    pub const REPORTS: u32 = 2;
+    /// Another one after each change of the watched cgroups: what the programs have found for a cgroup
+    /// holds within one. Even.
+    pub const EPOCH: u32 = 3;
+    /// Number of entries.
+    pub const COUNT: u32 = 4;
 }
 
 /// Deepest cgroup level at which a workload can be scoped.

@@ -14,11 +14,12 @@ use learner_ebpf::{CGROUP_LEVELS, access, field, lost, op};
 use super::alert::report;
 use super::case::{self, Case, Trail, get, put};
 use super::follow::{OBJECT, by_name, follow, half};
+use super::group::Group;
 use super::hooks::{Args, is_directory, is_inner};
 use super::maps::{KEPT, POLICIES};
 use super::newcomer;
 use super::read::{Location, current_task, file_path, path, pointer, value};
-use super::repeat;
+use super::repeat::{self, Standing};
 use super::rule::{self, Actor, Meeting, verdict};
 use super::scope::lose;
 use super::trace::{trace, trace_executable};
@@ -42,6 +43,23 @@ fn policy() -> *const Policy {
         }
     }
     core::ptr::null()
+}
+
+/// The generation of that policy, 0 for none.
+#[inline(always)]
+fn generation() -> u32 {
+    let group = Group::current(KEPT.get(kept::EPOCH).copied().unwrap_or(0) as u32);
+    group.known().unwrap_or_else(|| {
+        let policy = policy();
+        let generation = if policy.is_null() {
+            0
+        } else {
+            // SAFETY: a map value.
+            unsafe { (*policy).generation }
+        };
+        group.keep(generation);
+        generation
+    })
 }
 
 /// What is asked.
@@ -224,6 +242,9 @@ macro_rules! enforcing {
         #[lsm(hook = $hook)]
         pub(crate) fn $program(ctx: LsmContext) -> i32 {
             // Asked first: most tasks have none, and are to cost next to nothing.
+            if generation() == 0 {
+                return 0;
+            }
             let policy = policy();
             if policy.is_null() {
                 return 0;
@@ -235,7 +256,6 @@ macro_rules! enforcing {
 }
 
 enforcing!(enforce_exec, "bprm_check_security", exec);
-enforcing!(enforce_open, "file_open", open);
 enforcing!(enforce_create, "path_mknod", create);
 enforcing!(enforce_mkdir, "path_mkdir", mkdir);
 enforcing!(enforce_unlink, "path_unlink", unlink);
@@ -249,6 +269,9 @@ enforcing!(enforce_truncate, "path_truncate", truncate);
 pub(crate) fn enforce_rmdir(ctx: LsmContext) -> i32 {
     // Whoever does it: see `repeat`.
     repeat::removed();
+    if generation() == 0 {
+        return 0;
+    }
     let policy = policy();
     if policy.is_null() {
         return 0;
@@ -275,20 +298,38 @@ fn exec(policy: Policy, args: Args) -> i32 {
     judge(policy, question, None)
 }
 
-#[inline(always)]
-fn open(policy: Policy, args: Args) -> i32 {
-    let file = args.get(0);
-    // A generation is never used twice: what it allows it allows as long as the policy holds.
-    let again = repeat::key(file, policy.generation);
-    if let Some(key) = &again
-        && repeat::was_allowed(file, key)
-    {
+#[lsm(hook = "file_open")]
+pub(crate) fn enforce_open(ctx: LsmContext) -> i32 {
+    let generation = generation();
+    if generation == 0 {
         return 0;
     }
+    let file = Args(ctx.as_ptr() as *const u64).get(0);
+    // A generation is never used twice: what it allows it allows as long as the policy holds.
+    let mut before = Standing::default();
+    if repeat::was_allowed(file, generation, &mut before) {
+        return 0;
+    }
+    let policy = policy();
+    if policy.is_null() {
+        return 0;
+    }
+    // SAFETY: a map value.
+    let policy = unsafe { *policy };
+    let verdict = open(policy, file);
+    if verdict == verdict::ALLOWED && policy.generation == generation {
+        repeat::keep(file, generation, &before, &[0; 2]);
+    }
+    answer(verdict)
+}
+
+#[inline(always)]
+fn open(policy: Policy, file: u64) -> u32 {
     let at = file_path(file);
     let inode = pointer(file, field::FILE_INODE);
     if is_inner(at, inode) {
-        return 0;
+        // Not kept: it is no open of the workload's.
+        return verdict::PASSED;
     }
     let mode: u32 = value(file, field::FILE_MODE);
     let question = Question {
@@ -299,13 +340,7 @@ fn open(policy: Policy, args: Args) -> i32 {
         access: mode & (access::READ | access::WRITE),
         is_directory: is_directory(inode),
     };
-    let verdict = verdict_on(policy, question, None);
-    if verdict == verdict::ALLOWED
-        && let Some(key) = &again
-    {
-        repeat::allow(file, key);
-    }
-    answer(verdict)
+    verdict_on(policy, question, None)
 }
 
 /// `(struct path *dir, struct dentry *, …)`. A new name counts as owned by who owns `owner`.

@@ -6,14 +6,16 @@ use aya_ebpf::macros::{fexit, lsm};
 use aya_ebpf::programs::{FExitContext, LsmContext};
 use learner_ebpf::{access, field, flag, op, segment};
 
-use super::read::{Location, current_task, file_path, path, pointer, value};
+use super::read::{Location, current_task, file_path, path, pointer, read, value};
 use super::record::Record;
-use super::{repeat, scope};
+use super::repeat::{self, Standing};
+use super::{outcome, scope};
 
 pub(crate) const S_IFMT: u16 = 0o170_000;
 const S_IFDIR: u16 = 0o040_000;
 const SB_KERNMOUNT: u64 = 1 << 22;
 pub(crate) const MAX_ERRNO: u64 = 4095;
+pub(crate) const FMODE_CREATED: u32 = 1 << 20;
 /// `__FMODE_EXEC`.
 const OPENED_TO_EXECUTE: u32 = 0x20;
 
@@ -26,6 +28,13 @@ impl Args {
     pub(crate) fn get(self, n: usize) -> u64 {
         // SAFETY: every hook reads only the arguments that its function has, and one behind.
         unsafe { *self.0.add(n) }
+    }
+
+    /// As [`Self::get`], where the verifier is not to know that it is a pointer: it lets no pointer be
+    /// passed to a function that it follows by itself.
+    #[inline(always)]
+    fn address(self, n: usize) -> u64 {
+        read((self.0 as u64).wrapping_add(n as u64 * 8))
     }
 
     /// The verdict behind `n` arguments, as a positive errno.
@@ -196,14 +205,9 @@ fn file_open(args: Args) {
     if scope == 0 {
         return;
     }
-    let again = if errno == 0 {
-        repeat::key(file, scope)
-    } else {
-        None
-    };
-    if let Some(key) = &again
-        && repeat::count(file, key)
-    {
+    outcome::opened(file, errno);
+    let mut before = Standing::default();
+    if errno == 0 && repeat::count(file, scope, &mut before) {
         return;
     }
     if is_inner(file_path(file), pointer(file, field::FILE_INODE)) {
@@ -212,10 +216,8 @@ fn file_open(args: Args) {
     let Some(record) = Record::begin(scope, op::OPEN) else {
         return;
     };
-    if let Some(seen) = report_open(record, file, errno)
-        && let Some(key) = &again
-    {
-        repeat::keep(file, key, &seen);
+    if let Some(seen) = report_open(record, file, errno) {
+        repeat::keep(file, scope, &before, &seen);
     }
 }
 
@@ -237,7 +239,7 @@ fn bprm_check(args: Args) {
     record.upper(at.dentry, inode);
     if record.path(segment::PATH, at) {
         record.source(pointer(current_task(), field::TASK_REAL_PARENT));
-        record.settle();
+        outcome::wait(record, 0);
     } else {
         record.release();
     }
@@ -265,7 +267,7 @@ pub(crate) fn record_path(
 /// An operation on a name in a directory: `(struct path *dir, struct dentry *, …)`.
 #[inline(always)]
 fn on_name(operation: u32, args: Args, errno: u32, is_new: bool) {
-    let (dir, dentry) = (args.get(0), args.get(1));
+    let (dir, dentry) = (args.get(0), args.address(1));
     let scope = scope::current();
     if scope == 0 {
         return;
@@ -277,7 +279,7 @@ fn on_name(operation: u32, args: Args, errno: u32, is_new: bool) {
     let owner = if is_new { path(dir).dentry } else { dentry };
     if let Some(record) = record_path(scope, operation, at, pointer(owner, field::DENTRY_INODE)) {
         record.head().errno = errno;
-        record.settle();
+        outcome::wait(record, dentry);
     }
 }
 
@@ -316,7 +318,7 @@ fn on_path(operation: u32, at: Location, errno: u32) {
         pointer(at.dentry, field::DENTRY_INODE),
     ) {
         record.head().errno = errno;
-        record.settle();
+        outcome::wait(record, at.dentry);
     }
 }
 
@@ -347,7 +349,7 @@ fn report_pair(operation: u32, from: Location, to: Location, errno: u32) {
     record.owner(pointer(from.dentry, field::DENTRY_INODE));
     if record.path(segment::PATH, from) && record.path(segment::TO, to) {
         record.source(current_task());
-        record.settle();
+        outcome::wait(record, from.dentry);
     } else {
         record.release();
     }
@@ -356,11 +358,11 @@ fn report_pair(operation: u32, from: Location, to: Location, errno: u32) {
 #[inline(always)]
 fn path_rename(args: Args) {
     let from = Location {
-        dentry: args.get(1),
+        dentry: args.address(1),
         mnt: path(args.get(0)).mnt,
     };
     let to = Location {
-        dentry: args.get(3),
+        dentry: args.address(3),
         mnt: path(args.get(2)).mnt,
     };
     report_pair(op::RENAME, from, to, args.errno(5));
@@ -369,11 +371,11 @@ fn path_rename(args: Args) {
 fn path_link(args: Args) {
     let mnt = path(args.get(1)).mnt;
     let from = Location {
-        dentry: args.get(0),
+        dentry: args.address(0),
         mnt,
     };
     let to = Location {
-        dentry: args.get(2),
+        dentry: args.address(2),
         mnt,
     };
     report_pair(op::LINK, from, to, args.errno(3));

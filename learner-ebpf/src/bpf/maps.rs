@@ -4,8 +4,8 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use learner_ebpf::enforce::{Edge, EdgeKey, LONG_WORDS, Policy, SHORT_WORDS, kept};
 use learner_ebpf::{
-    AGAIN_MAX, Again, AgainKey, Allowed, COMPAT_FROM, Header, SYSCALL_MAX, Seen, field, setting,
-    stage,
+    AGAIN_SET, AGAIN_SETS, Again, COMPAT_FROM, Header, SYSCALL_MAX, Seen, doer, field, scoping,
+    setting, stage,
 };
 
 use super::case::Case;
@@ -43,8 +43,6 @@ pub(crate) struct Image {
 pub(crate) struct Call {
     pub entry: u32,
     pub scope: u32,
-    /// Records in `PENDING` that wait for the result.
-    pub pending: u32,
     /// Bits of the stages that are still to come on return.
     pub stages: u32,
     /// What the call returned.
@@ -52,11 +50,28 @@ pub(crate) struct Call {
     pub args: [u64; 5],
 }
 
-/// Most records of one system call that wait for its result: a script and five interpreters. What
-/// comes beyond is taken as done.
+/// What a task was asked about, and has not done yet.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Awaited {
+    /// The `struct dentry` that it is done to; of two the first. 0 for an exec.
+    pub subject: u64,
+    /// One of `op`.
+    pub op: u32,
+    pub scope: u32,
+    /// Records in `PENDING`.
+    pub records: u32,
+    pub pid: u32,
+}
+
+/// Most records that wait for one result: a script and five interpreters. What comes beyond is taken as
+/// done.
 pub(crate) const PENDING_MAX: u32 = 6;
 
 pub(crate) const SLOTS: u32 = 4;
+
+/// A power of two.
+pub(crate) const GROUPS_KEPT: u32 = 1024;
 
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
@@ -70,11 +85,12 @@ pub(crate) static CGROUPS: HashMap<u64, u32> = HashMap::with_max_entries(4096, 0
 /// (pid namespace << 32 | mount namespace) → scope.
 #[map]
 pub(crate) static NAMESPACES: HashMap<u64, u32> = HashMap::with_max_entries(4096, 0);
-/// 0: bit mask of the cgroup levels in use. 1: number of entries in `NAMESPACES`. 2: what an open
-/// on the tracepoint rung also reports: bit 0 a file that it created, bit 1 one that it truncated, bit 2
-/// the open itself.
+/// See [`learner_ebpf::scoping`].
 #[map]
-pub(crate) static SCOPING: Array<u32> = Array::with_max_entries(3, 0);
+pub(crate) static SCOPING: Array<u32> = Array::with_max_entries(scoping::COUNT, 0);
+/// What was found for cgroups: see `group`.
+#[map]
+pub(crate) static GROUPS: Array<[u64; 2]> = Array::with_max_entries(GROUPS_KEPT, 0);
 #[map]
 pub(crate) static SYSCALLS: Array<u32> = Array::with_max_entries(COMPAT_FROM + SYSCALL_MAX, 0);
 /// By address of the task, which an exec does not change and the thread id it may.
@@ -83,7 +99,13 @@ pub(crate) static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(16_384, 
 /// How many entries `CALLS` has, at least: most system calls return when there is none.
 #[map]
 pub(crate) static IN_FLIGHT: Array<u64> = Array::with_max_entries(1, 0);
-/// By address of the task plus the number of the record.
+/// What is not done yet, by address of the task.
+#[map]
+pub(crate) static AWAITED: HashMap<u64, Awaited> = HashMap::with_max_entries(4096, 0);
+/// How many entries `AWAITED` has, at least.
+#[map]
+pub(crate) static AWAITING: Array<u64> = Array::with_max_entries(1, 0);
+/// The records of it, by address of the task plus the number of the record.
 #[map]
 pub(crate) static PENDING: HashMap<u64, Scratch> = HashMap::with_max_entries(512, 0);
 /// The programs that a system call's return goes through, one after the other.
@@ -92,21 +114,15 @@ pub(crate) static STAGES: ProgramArray = ProgramArray::with_max_entries(stage::C
 /// By address of the task.
 #[map]
 pub(crate) static IMAGES: HashMap<u64, Image> = HashMap::with_max_entries(1024, 0);
-/// Opens that are known by the objects that they go through.
+/// Opens that are known by the objects that they go through: seen before, or let be by a policy before.
 #[map]
-pub(crate) static AGAIN: HashMap<AgainKey, Again> = HashMap::with_max_entries(AGAIN_MAX, 0);
-/// Opens that a policy lets be, by its generation in place of the scope. What is used least makes room.
-#[map]
-pub(crate) static ALLOWED: LruHashMap<AgainKey, Allowed> =
-    LruHashMap::with_max_entries(AGAIN_MAX, 0);
+pub(crate) static AGAIN: Array<[Again; AGAIN_SET as usize]> =
+    Array::with_max_entries(AGAIN_SETS, 0);
 /// Processes that came into their cgroup from outside and have executed nothing since: the level of the
 /// deepest cgroup that they were in all the time, and the address of their memory when they came.
 #[map]
 pub(crate) static NEWCOMERS: LruHashMap<[u64; 2], [u64; 2]> =
     LruHashMap::with_max_entries(16_384, 0);
-/// How the names and mounts stood when an entry of `AGAIN` was made last.
-#[map]
-pub(crate) static SEQUENCE: Array<u64> = Array::with_max_entries(1, 0);
 /// Removals of directories, from one on; 0: they are not counted.
 #[map]
 pub(crate) static REMOVALS: Array<u64> = Array::with_max_entries(1, 0);
@@ -146,6 +162,16 @@ static SETTINGS: [u32; setting::COUNT] = [0; setting::COUNT];
 pub(crate) fn setting(index: usize) -> u32 {
     // SAFETY: `index` is one of the constants of `setting`, all below COUNT.
     unsafe { core::ptr::read_volatile(SETTINGS.as_ptr().add(index)) }
+}
+
+/// See [`learner_ebpf::doer`].
+#[unsafe(no_mangle)]
+static DOERS: [u32; doer::COUNT] = [0; doer::COUNT];
+
+#[inline(always)]
+pub(crate) fn doer(index: usize) -> u32 {
+    // SAFETY: `index` is one of the constants of `doer`, all below COUNT.
+    unsafe { core::ptr::read_volatile(DOERS.as_ptr().add(index)) }
 }
 
 /// A field's offset. The map behind it is frozen, so the verifier folds it to a constant.

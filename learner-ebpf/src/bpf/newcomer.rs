@@ -10,7 +10,7 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_get_current_ancestor_cgroup_id;
 use aya_ebpf::macros::{btf_tracepoint, fentry};
 use aya_ebpf::programs::{BtfTracePointContext, FEntryContext};
-use learner_ebpf::{CGROUP_LEVELS, field};
+use learner_ebpf::{CGROUP_LEVELS, field, scoping};
 
 use super::hooks::MAX_ERRNO;
 use super::maps::{CGROUPS, NEWCOMERS, SCOPING, offset};
@@ -161,8 +161,15 @@ pub(crate) fn newcomer_executed(ctx: BtfTracePointContext) -> i32 {
 
 /// How far up the current process came from: the level of the deepest cgroup that it was in all the
 /// time. `u64::MAX` for one that has executed something since, or came from nowhere.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn origin() -> u64 {
+    newcomer_origin()
+}
+
+/// Known by its name in the object: see `walk_steps`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn newcomer_origin() -> u64 {
     let leader = pointer(current_task(), field::TASK_LEADER);
     known([
         bpf_get_current_pid_tgid() >> 32,
@@ -171,13 +178,20 @@ pub(crate) fn origin() -> u64 {
 }
 
 /// Whether the current process is a newcomer in the scope that it is in.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn is_in_scope() -> bool {
+    newcomer_is_in_scope() != 0
+}
+
+/// Known by its name in the object: see `walk_steps`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn newcomer_is_in_scope() -> u32 {
     let origin = origin();
     if origin >= u64::from(CGROUP_LEVELS) {
-        return false;
+        return 0;
     }
-    let levels = SCOPING.get(0).copied().unwrap_or(0);
+    let levels = SCOPING.get(scoping::LEVELS).copied().unwrap_or(0);
     for level in 0..CGROUP_LEVELS {
         if levels & (1 << level) == 0 {
             continue;
@@ -185,10 +199,10 @@ pub(crate) fn is_in_scope() -> bool {
         // SAFETY: the helper has no preconditions; it gives 0 for a level that is not there.
         let id = unsafe { bpf_get_current_ancestor_cgroup_id(level as i32) };
         if CGROUPS.get_ptr(id).is_some() {
-            return origin < u64::from(level);
+            return u32::from(origin < u64::from(level));
         }
     }
-    false
+    0
 }
 
 /// Whether a runtime executes its own copy, which has no path, before it has entered the container: then

@@ -7,9 +7,7 @@ use aya_ebpf::helpers::generated::{
 use learner_ebpf::{HASHED_FROM, Header, PATH_MAX, Seen, field, flag, lost, segment};
 
 use super::atomic::{increment, swap};
-use super::maps::{
-    CALLS, DATA_LIMIT, EVENTS, Image, PENDING, PENDING_MAX, SCRATCH, SEEN, SLOTS, Scratch, sip_key,
-};
+use super::maps::{DATA_LIMIT, EVENTS, Image, SCRATCH, SEEN, SLOTS, Scratch, sip_key};
 use super::newcomer;
 use super::read::{Location, current_task, executable, pointer, value};
 use super::scope::lose;
@@ -249,45 +247,33 @@ impl Record {
         counted.then_some(key)
     }
 
-    /// Keeps the record until the system call that is under way returns, and with it the result:
-    /// a hook is asked before the operation is done, and before permissions are checked. Without
-    /// such a call (io_uring, the kernel's own doing) it is emitted as it is. Releases the slot.
-    #[inline(always)]
-    pub(crate) fn settle(self) {
-        let task = current_task();
-        if let Some(call) = CALLS.get_ptr_mut(task) {
-            // SAFETY: a map value that only this task writes.
-            let pending = unsafe { (*call).pending };
-            if pending < PENDING_MAX {
-                // SAFETY: as above, and the slot is held.
-                let kept = unsafe {
-                    (*call).pending = pending + 1;
-                    PENDING.insert(task.wrapping_add(u64::from(pending)), &*self.scratch, 0)
-                };
-                if kept.is_err() {
-                    lose(self.scope, lost::IN_FLIGHT);
-                }
-                return self.release();
-            }
-        }
-        self.emit(true);
-    }
-
     /// True: the kernel counts it under the key of its head.
     #[inline(always)]
-    pub(crate) fn deliver(self, deduplicate: bool) -> bool {
+    fn deliver(self, deduplicate: bool) -> bool {
+        if deduplicate {
+            self.mark() && self.tell()
+        } else {
+            self.send(false)
+        }
+    }
+
+    /// Counts the behaviour of a record whose head has its key, and reports it if it is new. True: the
+    /// kernel counts it from now on.
+    #[inline(always)]
+    pub(crate) fn tell(self) -> bool {
+        self.is_known() || self.send(true)
+    }
+
+    /// Gives the head its key. False: the event is lost and counted.
+    #[inline(always)]
+    pub(crate) fn mark(self) -> bool {
         let used = position(self.scratch);
         if used > (DATA_LIMIT + PATH_MAX) as u64 {
             lose(self.scope, lost::PATH_TOO_LONG);
             return false;
         }
-        if deduplicate {
-            self.head().key = hash(self.scratch, used);
-            if self.is_known() {
-                return true;
-            }
-        }
-        self.send(deduplicate)
+        self.head().key = hash(self.scratch, used);
+        true
     }
 
     /// Counts a behaviour that was sent already. False: it was not.
@@ -368,15 +354,17 @@ fn count(seen: *mut Seen, at: u64) {
 /// second for every length of the first.
 #[inline(always)]
 fn hash(scratch: *mut Scratch, used: u64) -> [u64; 2] {
-    absorb(scratch, used);
+    hash_absorb(scratch, used);
     // SAFETY: the slot is held.
     sip::end(unsafe { core::ptr::read_volatile(&raw const (*scratch).sip) })
 }
 
+/// Known by its name in the object: see `walk_steps`.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn absorb(scratch: *mut Scratch, used: u64) {
-    if used > (DATA_LIMIT + PATH_MAX) as u64 {
-        return;
+pub(crate) extern "C" fn hash_absorb(scratch: *mut Scratch, used: u64) -> u64 {
+    if scratch.is_null() || used > (DATA_LIMIT + PATH_MAX) as u64 {
+        return 0;
     }
     // SAFETY: `used` + 8 is within `data`: DATA_SLACK > PATH_MAX + 8 bytes lie behind the limit.
     unsafe {
@@ -413,4 +401,5 @@ fn absorb(scratch: *mut Scratch, used: u64) {
     }
     // SAFETY: the slot is held.
     unsafe { core::ptr::write_volatile(&raw mut (*scratch).sip, v) };
+    0
 }

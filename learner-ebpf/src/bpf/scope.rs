@@ -2,9 +2,10 @@
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_get_current_ancestor_cgroup_id;
-use learner_ebpf::{CGROUP_LEVELS, field, setting};
+use learner_ebpf::{CGROUP_LEVELS, field, scoping, setting};
 
 use super::atomic::increment;
+use super::group::Group;
 use super::maps::{self, CGROUPS, LOST, NAMESPACES, SCOPING};
 use super::read::{current_task, pointer, value};
 
@@ -22,7 +23,26 @@ pub(crate) fn current() -> u32 {
 
 #[inline(always)]
 fn watched() -> u32 {
-    let levels = SCOPING.get(0).copied().unwrap_or(0);
+    let group = Group::current(SCOPING.get(scoping::EPOCH).copied().unwrap_or(0));
+    let scope = match group.known() {
+        Some(scope) => scope,
+        None => {
+            let scope = scope_of_group();
+            group.keep(scope);
+            scope
+        }
+    };
+    if scope == 0 && SCOPING.get(scoping::NAMESPACES).copied().unwrap_or(0) != 0 {
+        return scope_of_namespaces();
+    }
+    scope
+}
+
+/// Known by its name in the object, as [`scope_of_namespaces`]: see `walk_steps`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn scope_of_group() -> u32 {
+    let levels = SCOPING.get(scoping::LEVELS).copied().unwrap_or(0);
     for level in 0..CGROUP_LEVELS {
         if levels & (1 << level) == 0 {
             continue;
@@ -34,16 +54,19 @@ fn watched() -> u32 {
             return *scope;
         }
     }
-    if SCOPING.get(1).copied().unwrap_or(0) != 0 {
-        let nsproxy = pointer(current_task(), field::TASK_NSPROXY);
-        let mnt: u32 = value(pointer(nsproxy, field::NSPROXY_MNT), field::MNT_NS_INUM);
-        let pid: u32 = value(pointer(nsproxy, field::NSPROXY_PID), field::PID_NS_INUM);
-        // SAFETY: as above.
-        if let Some(scope) = unsafe { NAMESPACES.get(u64::from(pid) << 32 | u64::from(mnt)) } {
-            return *scope;
-        }
-    }
     0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn scope_of_namespaces() -> u32 {
+    let nsproxy = pointer(current_task(), field::TASK_NSPROXY);
+    let mnt: u32 = value(pointer(nsproxy, field::NSPROXY_MNT), field::MNT_NS_INUM);
+    let pid: u32 = value(pointer(nsproxy, field::NSPROXY_PID), field::PID_NS_INUM);
+    // SAFETY: as above.
+    unsafe { NAMESPACES.get(u64::from(pid) << 32 | u64::from(mnt)) }
+        .copied()
+        .unwrap_or(0)
 }
 
 /// Counts an event that could not be reported. User space makes the entries when it makes the scope.

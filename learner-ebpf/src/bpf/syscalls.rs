@@ -7,18 +7,15 @@ use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use learner_ebpf::{
-    COMPAT_FROM, SYSCALL_MAX, field, flag, lost, op, segment, setting, stage, syscall,
+    COMPAT_FROM, SYSCALL_MAX, field, flag, lost, op, scoping, segment, setting, stage, syscall,
 };
 
 use super::atomic::{decrement, increment};
-use super::hooks::{S_IFMT, record_path, report_open};
-use super::maps::{
-    self, CALLS, Call, IMAGES, IN_FLIGHT, Image, PENDING, PENDING_MAX, SCOPING, STAGES, SYSCALLS,
-    offset,
-};
+use super::hooks::{FMODE_CREATED, S_IFMT, record_path, report_open};
+use super::maps::{self, CALLS, Call, IMAGES, IN_FLIGHT, Image, SCOPING, STAGES, SYSCALLS, offset};
+use super::outcome::{ENOEXEC, ERESTARTSYS};
 use super::read::{Location, current_task, executable, file_path, path, pointer, read, value};
 use super::record::{BPF_NOEXIST, Record};
-use super::repeat::{Typed, load};
 use super::scope::{self, lose};
 use super::walk::position;
 
@@ -26,16 +23,12 @@ const BPF_EXIST: u64 = 2;
 const AT_FDCWD: i32 = -100;
 const AT_REMOVEDIR: u64 = 0x200;
 const O_CREAT_WRONLY_TRUNC: u64 = 0o1101;
-const O_CREAT: u64 = 0o100;
 const O_TRUNC: u64 = 0o1000;
 const FMODE_PATH: u32 = 1 << 14;
-const FMODE_CREATED: u32 = 1 << 20;
+
 const S_IFREG: u16 = 0o100_000;
 const TS_COMPAT: u32 = 2;
 const AF_UNIX: u16 = 1;
-const ENOEXEC: u32 = 8;
-/// From here on errno values are the kernel's own: the call is restarted and seen again.
-const ERESTARTSYS: u32 = 512;
 /// First argument of i386's socketcall for a bind.
 const SYS_BIND: u64 = 2;
 /// Set in the number of a system call of the x32 ABI.
@@ -61,10 +54,6 @@ pub(crate) fn tp_enter(ctx: BtfTracePointContext) -> i32 {
     if native | compat == 0 {
         return 0;
     }
-    // The call of that number of a 32-bit process is none of ours then.
-    if compat == 0 && native & 0xff == syscall::PENDING && !is_awaited(native, regs) {
-        return 0;
-    }
     let scope = scope::current();
     if scope == 0 {
         return 0;
@@ -81,14 +70,13 @@ pub(crate) fn tp_enter(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let is_blind = x32 || kind == syscall::COMPAT || kind == syscall::COMPAT_SOCKET;
-    if is_blind && kind != syscall::PENDING {
+    if is_blind {
         lose(scope, lost::COMPAT);
         return 0;
     }
     let call = Call {
         entry,
         scope,
-        pending: 0,
         stages: 0,
         result: 0,
         args: [
@@ -130,17 +118,6 @@ fn end_call(task: u64) {
         // SAFETY: as above.
         unsafe { decrement(count) };
     }
-}
-
-/// Whether a call has a result to wait for: an open that neither creates nor truncates has none.
-#[inline(always)]
-fn is_awaited(entry: u32, regs: u64) -> bool {
-    let flags: u64 = match entry >> syscall::FLAGS & 15 {
-        1 => load(regs as Typed, field::REGS_ARG1),
-        2 => load(regs as Typed, field::REGS_ARG2),
-        _ => return true,
-    };
-    flags & (O_CREAT | O_TRUNC) != 0
 }
 
 /// Keeps the path of the image that an execve may replace: it is the source of the kernel's opens.
@@ -243,7 +220,7 @@ pub(crate) fn tp_exit(ctx: BtfTracePointContext) -> i32 {
     if kind == syscall::EXEC {
         let _ = IMAGES.remove(task);
     }
-    call.stages = if errno >= ERESTARTSYS || kind == syscall::PENDING {
+    call.stages = if errno >= ERESTARTSYS {
         0
     } else if errno == 0 && kind <= syscall::CREAT {
         1 << stage::DONE | 1 << stage::OPENED
@@ -272,9 +249,7 @@ impl Call {
 /// Goes to the next stage, or ends the call.
 #[inline(always)]
 fn go_on(ctx: &BtfTracePointContext, task: u64, call: &mut Call) -> i32 {
-    let next = if call.pending > 0 {
-        stage::SETTLED
-    } else if call.stages & 1 << stage::DONE != 0 {
+    let next = if call.stages & 1 << stage::DONE != 0 {
         stage::DONE
     } else if call.stages & 1 << stage::OPENED != 0 {
         stage::OPENED
@@ -308,33 +283,9 @@ macro_rules! stage {
     };
 }
 
-stage!(tp_settled, settled);
 stage!(tp_done, done);
 stage!(tp_opened, opened);
 stage!(tp_named, named);
-
-/// Emits the last of the records that waited for the result.
-#[inline(always)]
-fn settled(task: u64, call: &mut Call) {
-    let pending = call.pending.wrapping_sub(1);
-    call.pending = if pending < PENDING_MAX { pending } else { 0 };
-    let key = task.wrapping_add(u64::from(pending));
-    let Some(scratch) = PENDING.get_ptr_mut(key) else {
-        return;
-    };
-    let record = Record {
-        scratch,
-        scope: call.scope,
-    };
-    let (head, errno) = (record.head(), call.errno());
-    // A file of no known format has passed every check of an exec: a shell reads it as a script.
-    let as_script = head.op == op::EXEC && errno == ENOEXEC;
-    head.errno = if as_script { 0 } else { errno };
-    if errno < ERESTARTSYS {
-        record.deliver(true);
-    }
-    let _ = PENDING.remove(key);
-}
 
 /// The argument that bits `shift` of the entry name, or the default.
 #[inline(always)]
@@ -384,7 +335,7 @@ fn opened_file(call: &Call) -> u64 {
 /// A successful open: the file is in the task's table.
 #[inline(always)]
 fn opened(_task: u64, call: &mut Call) {
-    if SCOPING.get(2).copied().unwrap_or(0) & 4 == 0 {
+    if SCOPING.get(scoping::REPORTS).copied().unwrap_or(0) & 4 == 0 {
         return;
     }
     let file = opened_file(call);
@@ -408,7 +359,7 @@ fn done(_task: u64, call: &mut Call) {
     });
     if file == 0 {
         // Of an open it is counted by the next stage.
-        if !is_open || SCOPING.get(2).copied().unwrap_or(0) & 4 == 0 {
+        if !is_open || SCOPING.get(scoping::REPORTS).copied().unwrap_or(0) & 4 == 0 {
             lose(call.scope, lost::GONE);
         }
         return;
@@ -419,7 +370,7 @@ fn done(_task: u64, call: &mut Call) {
     let mut owned_by = inode;
     if is_open {
         let mode: u32 = value(file, field::FILE_MODE);
-        let reports = SCOPING.get(2).copied().unwrap_or(0);
+        let reports = SCOPING.get(scoping::REPORTS).copied().unwrap_or(0);
         let is_file = value::<u16>(inode, field::INODE_MODE) & S_IFMT == S_IFREG;
         if mode & FMODE_PATH != 0 {
             return;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use btf::btf::{Btf, FlattenedType, Struct, Type};
-use learner_ebpf::field;
+use learner_ebpf::{doer, field};
 
 /// Where the kernel publishes its types (Linux 5.2 with `CONFIG_DEBUG_INFO_BTF`).
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
@@ -49,6 +49,8 @@ pub struct Layout {
     /// Which argument of the tracepoint `io_uring_submit_sqe` is the request; it was the second
     /// one before Linux 6.0.
     pub uring_argument: u32,
+    /// The functions that do what the hooks are asked about; 0: the kernel tells of no such function.
+    pub doers: [u32; doer::COUNT],
 }
 
 /// Reads every offset that the kernel programs need.
@@ -94,10 +96,12 @@ fn read_layout() -> Result<Layout, OffsetError> {
             Err(missing) => return Err(missing),
         };
     }
+    let doers = doer::FUNCTIONS.map(|name| kernel.doer(name).unwrap_or(0));
     let parameters = kernel.parameters("btf_trace_io_uring_submit_sqe");
     Ok(Layout {
         offsets,
         uring_argument: u32::from(parameters.is_some_and(|n| n > 3)),
+        doers,
     })
 }
 
@@ -170,6 +174,30 @@ impl Types {
             Type::FunctionProto(proto) => Some(proto.params.len()),
             _ => None,
         })
+    }
+
+    /// An element of [`doer`]: how many arguments a function has, and which is the name that it is about;
+    /// of two the first.
+    fn doer(&self, name: &str) -> Option<u32> {
+        let mut types = self.btf.get_types().iter();
+        let function =
+            types.find(|t| t.is_function && t.num_refs == 0 && t.name.as_deref() == Some(name))?;
+        let Type::FunctionProto(proto) = &function.base_type else {
+            return None;
+        };
+        let at = |names: &[&str]| {
+            proto
+                .params
+                .iter()
+                .position(|p| p.name.as_deref().is_some_and(|name| names.contains(&name)))
+        };
+        let (dentry, how) = match at(&["dentry", "old_dentry"]) {
+            Some(dentry) => (dentry, 0),
+            // Since Linux 5.12 vfs_rename has its names there.
+            None => (at(&["rd"])?, doer::IN_RENAMEDATA),
+        };
+        let arguments = proto.params.len() as u32;
+        Some(arguments << doer::ARGUMENTS | (dentry as u32) << doer::DENTRY | how)
     }
 
     /// Bit offset and layout of a member, looked for in anonymous structs and unions too.
@@ -259,6 +287,20 @@ mod tests {
         let offsets = layout().expect("offsets").offsets;
         assert_ne!(offsets[field::TASK_MM], 0);
         assert_ne!(offsets[field::DENTRY_NAME], 0);
+    }
+
+    #[test]
+    fn the_functions_that_know_results_are_found_on_this_kernel() {
+        if !Path::new(VMLINUX).exists() {
+            eprintln!("skipped: this machine has no {VMLINUX}");
+            return;
+        }
+        for (name, shape) in doer::FUNCTIONS.iter().zip(layout().expect("layout").doers) {
+            let (arguments, dentry) = (shape & 0xff, shape >> doer::DENTRY & 0xff);
+            assert!(dentry < arguments, "{name}: {shape:#x}");
+            let in_renamedata = shape & doer::IN_RENAMEDATA != 0;
+            assert!(!in_renamedata || *name == "vfs_rename", "{name}");
+        }
     }
 
     #[test]

@@ -142,7 +142,10 @@ impl Hook {
             (Rung::Lsm, Self::Open) => "failures before the check; denials by a later LSM",
             (Rung::Lsm, Self::Exec) => "failures before the check",
             (Rung::Fentry, Self::Open | Self::Exec) => "failures before the check",
-            (Rung::Lsm | Rung::Fentry, _) => "failures before the check; the result by io_uring",
+            (Rung::Lsm | Rung::Fentry, Self::Create) => {
+                "failures before the check; an open that fails to create"
+            }
+            (Rung::Lsm | Rung::Fentry, _) => "failures before the check",
             (Rung::Tracepoint, Self::Exec) => {
                 "script and loader read from the files after the fact; 32-bit processes (counted)"
             }

@@ -11,6 +11,8 @@ mod image;
 pub mod live;
 mod meaning;
 mod newcomers;
+mod object;
+mod outcomes;
 pub mod probe;
 mod process;
 mod repeats;

@@ -3,11 +3,12 @@
 use std::collections::HashMap as Known;
 use std::sync::OnceLock;
 
-use aya::maps::{Array, HashMap, MapData, MapError};
-use learner_ebpf::again::{KEY_WORDS, VALUE_WORDS};
+use aya::maps::{Array, MapData, MapError};
+use learner_ebpf::again::{COUNT, VALUE_WORDS, WRITTEN};
+use learner_ebpf::{AGAIN_SET, AGAIN_SETS};
 
-type Key = [u64; KEY_WORDS];
-type Value = [u64; VALUE_WORDS];
+/// A value of the `AGAIN` map.
+pub(super) type Set = [u64; VALUE_WORDS * AGAIN_SET as usize];
 
 /// How often, and when last, in `CLOCK_BOOTTIME` nanoseconds.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,114 +26,96 @@ impl Repeated {
 
 /// What was counted so, by the key of the behaviour.
 pub(super) struct Repeats {
-    again: HashMap<MapData, Key, Value>,
-    /// How names and mounts stood when an entry was made last, and removals of directories.
-    standing: (Array<MapData, u64>, Array<MapData, u64>),
-    /// Counts of entries that are gone.
-    retired: Known<[u64; 2], Repeated>,
-    /// As of [`Repeats::gather`].
-    now: Known<[u64; 2], Repeated>,
-    entries: Vec<Key>,
-    before: Standing,
+    again: Array<MapData, Set>,
+    /// Which entries count for a behaviour, as of [`Repeats::gather`].
+    entries: Known<[u64; 2], Vec<u32>>,
 }
 
 impl Repeats {
-    pub(super) fn new(
-        again: HashMap<MapData, Key, Value>,
-        standing: (Array<MapData, u64>, Array<MapData, u64>),
-    ) -> Self {
+    pub(super) fn new(again: Array<MapData, Set>) -> Self {
         Self {
             again,
-            standing,
-            retired: Known::new(),
-            now: Known::new(),
-            entries: Vec::new(),
-            before: Standing::default(),
+            entries: Known::new(),
         }
     }
 
-    /// Reads the counts, and makes room: an entry that cannot be found any more is removed when it
-    /// was so the last time too, so that no program that had found it counts still.
+    /// Looks which entries count for which behaviour.
     pub(super) fn gather(&mut self) -> Result<(), MapError> {
-        let now = Standing::of(self.standing.0.get(&0, 0)?, self.standing.1.get(&0, 0)?);
         self.entries.clear();
-        let mut counted: Known<[u64; 2], Repeated> = Known::new();
-        let mut gone = Vec::new();
-        for entry in self.again.iter() {
-            let (key, value) = entry?;
-            let [first, second, count, last, ..] = value;
-            let (seen, repeated) = ([first, second], Repeated { count, last });
-            let [.., sequences, removals, _, _] = key;
-            if Standing::of(sequences, removals).is_before(self.before) {
-                self.retired.entry(seen).or_default().add(repeated);
-                gone.push(key);
-            } else {
-                counted.entry(seen).or_default().add(repeated);
-                self.entries.push(key);
+        for index in 0..self.again.len().min(AGAIN_SETS) {
+            let set = self.again.get(&index, 0)?;
+            for (slot, entry) in (index * AGAIN_SET..).zip(entries(&set)) {
+                if let Some((seen, repeated)) = read(entry)
+                    && repeated.count > 0
+                {
+                    self.entries.entry(seen).or_default().push(slot);
+                }
             }
         }
-        for key in gone {
-            match self.again.remove(&key) {
-                Ok(()) | Err(MapError::KeyNotFound) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        for (seen, retired) in &self.retired {
-            counted.entry(*seen).or_default().add(*retired);
-        }
-        self.now = counted;
-        self.before = now;
         Ok(())
     }
 
-    /// Further opens of a behaviour, as of the last [`Repeats::gather`].
-    pub(super) fn of(&self, seen: [u64; 2]) -> Repeated {
-        self.now.get(&seen).copied().unwrap_or_default()
+    /// Further opens of a behaviour; None: none were there at the last [`Repeats::gather`].
+    pub(super) fn of(&self, seen: [u64; 2]) -> Option<Counting<'_>> {
+        let slots = self.entries.get(&seen)?.clone();
+        Some(Counting {
+            again: &self.again,
+            seen,
+            slots,
+        })
     }
 
-    /// Forgets behaviours of a scope that is not watched any more.
-    pub(super) fn forget(&mut self, scope: u32, seen: &[[u64; 2]]) {
+    /// Forgets behaviours that are not watched any more. Their entries make room for others.
+    pub(super) fn forget(&mut self, seen: &[[u64; 2]]) {
         for key in seen {
-            self.retired.remove(key);
-            self.now.remove(key);
+            self.entries.remove(key);
         }
-        let again = &mut self.again;
-        self.entries.retain(|key| {
-            let [.., whose, _] = *key;
-            let is_of_scope = whose >> 32 == u64::from(scope);
-            if is_of_scope {
-                // What is not there need not be removed.
-                let _ = again.remove(key);
+    }
+}
+
+/// The entries that count for a behaviour.
+pub(super) struct Counting<'a> {
+    again: &'a Array<MapData, Set>,
+    seen: [u64; 2],
+    slots: Vec<u32>,
+}
+
+impl Counting<'_> {
+    /// Their sum. None: some of them have made room for others, and are left out from now on; what they
+    /// counted is in the behaviour's own count.
+    pub(super) fn now(&mut self) -> Result<Option<Repeated>, MapError> {
+        let mut sum = Repeated::default();
+        let mut kept = Vec::with_capacity(self.slots.len());
+        for slot in &self.slots {
+            let set = self.again.get(&(slot / AGAIN_SET), 0)?;
+            let entry = entries(&set).nth((slot % AGAIN_SET) as usize);
+            if let Some((seen, repeated)) = entry.and_then(read)
+                && seen == self.seen
+            {
+                sum.add(repeated);
+                kept.push(*slot);
             }
-            !is_of_scope
-        });
-    }
-}
-
-/// How often something was renamed, mounted or unmounted, and a directory removed.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Standing {
-    renames: u32,
-    mounts: u32,
-    removals: u64,
-}
-
-impl Standing {
-    fn of(sequences: u64, removals: u64) -> Self {
-        Self {
-            renames: (sequences >> 32) as u32,
-            mounts: sequences as u32,
-            removals,
         }
+        let is_whole = kept.len() == self.slots.len();
+        self.slots = kept;
+        Ok(is_whole.then_some(sum))
     }
+}
 
-    /// Whether it was so once and is not any more. The counts of the kernel wrap.
-    fn is_before(self, other: Self) -> bool {
-        let is_less = |one: u32, other: u32| one.wrapping_sub(other) as i32 <= -1;
-        is_less(self.renames, other.renames)
-            || is_less(self.mounts, other.mounts)
-            || self.removals < other.removals
-    }
+fn entries(set: &Set) -> impl Iterator<Item = &[u64]> {
+    set.chunks_exact(VALUE_WORDS)
+}
+
+/// What an entry counts, and for which behaviour; None: it is being written.
+fn read(entry: &[u64]) -> Option<([u64; 2], Repeated)> {
+    let [state, last, first, second, ..] = *entry else {
+        return None;
+    };
+    let repeated = Repeated {
+        count: state & COUNT,
+        last,
+    };
+    (state & WRITTEN == 0).then_some(([first, second], repeated))
 }
 
 /// Addresses of `rename_lock` and `mount_lock`, with which the kernel counts changes of names and
@@ -166,22 +149,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_stands_before_is_told_also_when_the_count_wraps() {
-        let at = |renames, mounts, removals| Standing {
-            renames,
-            mounts,
-            removals,
-        };
-        let now = at(4, 2, 1);
-        assert!(!now.is_before(now));
-        assert!(at(2, 2, 1).is_before(now));
-        assert!(at(4, 0, 1).is_before(now));
-        assert!(at(4, 2, 0).is_before(now));
-        assert!(at(u32::MAX - 1, 2, 1).is_before(now));
-        assert!(!at(6, 2, 1).is_before(now));
-        assert!(
-            at(6, 0, 1).is_before(now),
-            "an older mount table is no longer found"
-        );
+    fn an_entry_counts_for_its_behaviour_unless_it_is_written() {
+        let mut entry = [0; VALUE_WORDS];
+        entry[..4].copy_from_slice(&[4 * WRITTEN + 7, 90, 1, 2]);
+        let (seen, repeated) = read(&entry).expect("whole");
+        assert_eq!((seen, repeated.count, repeated.last), ([1, 2], 7, 90));
+        entry[0] += WRITTEN;
+        assert!(read(&entry).is_none());
     }
 }

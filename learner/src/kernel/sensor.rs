@@ -5,23 +5,22 @@ use std::sync::OnceLock;
 
 use aya::maps::{Array, HashMap, MapData, MapError, ProgramArray, RingBuf};
 use aya::programs::links::FdLink;
-use aya::programs::{BtfTracePoint, FExit, Lsm, ProgramError};
+use aya::programs::{BtfTracePoint, FExit, Lsm, Program, ProgramError, ProgramInfo};
 use aya::{Btf, Ebpf, EbpfLoader};
 use learner_ebpf::{
-    AGAIN_MAX, CGROUP_LEVELS, COMPAT_FROM, SYSCALL_MAX, field, lost, setting, stage,
+    AGAIN_SETS, CGROUP_LEVELS, COMPAT_FROM, SYSCALL_MAX, doer, field, lost, scoping, setting, stage,
 };
 
 use super::btf::{Layout, OffsetError, layout};
 use super::cgroup::GroupId;
 use super::hook::{Hook, Rung};
 use super::newcomers;
+use super::object::of_this_kernel;
+use super::outcomes::Outcomes;
 use super::process;
 use super::repeats::{self, Repeats};
 use super::syscalls;
 use crate::observation::Loss;
-
-pub(super) static OBJECT: &[u8] =
-    aya::include_bytes_aligned!("../../../learner-ebpf/object/learner.bpf.o");
 
 /// Size of the ring buffer unless told otherwise, bytes.
 pub const DEFAULT_RING: u32 = 8 << 20;
@@ -106,7 +105,7 @@ pub struct Sensor {
     programs: Ebpf,
     _newcomers: Vec<(&'static str, FdLink)>,
     /// The kernel empties it when the last descriptor is closed.
-    _stages: ProgramArray<MapData>,
+    _stages: Option<ProgramArray<MapData>>,
     events: RingBuf<MapData>,
     seen: Seen,
     repeats: Repeats,
@@ -130,6 +129,7 @@ impl Sensor {
         let Layout {
             offsets,
             uring_argument,
+            doers,
         } = layout()?;
         let mut settings_of_object = [0u32; setting::COUNT];
         settings_of_object[setting::SELF] = process::own();
@@ -142,28 +142,43 @@ impl Sensor {
         let needs_images = may_use(Rung::Tracepoint);
         let needs_pending = may_use(Rung::Lsm) || may_use(Rung::Fentry);
         let btf = types().map_err(SensorError::Load)?;
+        let object = of_this_kernel(&offsets).map_err(SensorError::Load)?;
         let mut ebpf = EbpfLoader::new()
             .btf(Some(btf))
             .override_global("OFFSETS", &offsets[..], true)
             .override_global("SIP_KEY", &key[..], true)
+            .override_global("DOERS", &doers[..], true)
             .override_global("SETTINGS", &settings_of_object[..], true)
             .override_global("SEQUENCES", &sequences[..], true)
             .map_max_entries("EVENTS", settings.ring)
             .map_max_entries("IMAGES", if needs_images { 1024 } else { 1 })
             .map_max_entries("PENDING", if needs_pending { 512 } else { 1 })
-            .map_max_entries("AGAIN", if needs_pending { AGAIN_MAX } else { 1 })
+            .map_max_entries("AWAITED", if needs_pending { 4096 } else { 1 })
+            .map_max_entries("AGAIN", if needs_pending { AGAIN_SETS } else { 1 })
             .map_max_entries("POLICIES", 1)
-            .map_max_entries("ALLOWED", 1)
             .map_max_entries("EDGES", 1)
             .map_max_entries("LONG_EDGES", 1)
-            .load(OBJECT)
+            .load(object.bytes())
             .map_err(|e| SensorError::Load(chain(&e)))?;
         let mut served = Vec::new();
+        let mut ladder = Ladder {
+            ebpf: &mut ebpf,
+            btf,
+            only: settings.rung,
+            outcomes: Outcomes::default(),
+            doers,
+        };
         for hook in Hook::ALL {
-            served.push(serve(&mut ebpf, btf, hook, settings.rung, &served)?);
+            served.push(ladder.serve(hook, &served)?);
         }
-        let stages = load_stages(&mut ebpf, btf)?;
-        attach_calls(&mut ebpf, btf, &served, offsets[field::KIOCB_OPCODE] != 0)?;
+        let has_floor = served.iter().any(|s| s.rung == Some(Rung::Tracepoint));
+        let stages = if has_floor {
+            let stages = load_stages(&mut ebpf, btf)?;
+            attach_calls(&mut ebpf, btf, &served, offsets[field::KIOCB_OPCODE] != 0)?;
+            Some(stages)
+        } else {
+            None
+        };
         // After the hooks: who executes something is a newcomer until that is reported.
         let newcomers = newcomers::attach(&mut ebpf, btf).unwrap_or_else(|cause| {
             tracing::warn!(
@@ -175,7 +190,7 @@ impl Sensor {
             ebpf.take_map(name)
                 .ok_or_else(|| SensorError::Load(format!("no map {name}")))
         };
-        let mut removals = Array::try_from(map("REMOVALS")?)?;
+        let mut removals: Array<_, u64> = Array::try_from(map("REMOVALS")?)?;
         // On the tracepoint rung a removal is seen after others can have seen it, and not everybody's.
         if served
             .iter()
@@ -186,10 +201,7 @@ impl Sensor {
         Ok(Self {
             events: RingBuf::try_from(map("EVENTS")?)?,
             seen: HashMap::try_from(map("SEEN")?)?,
-            repeats: Repeats::new(
-                HashMap::try_from(map("AGAIN")?)?,
-                (Array::try_from(map("SEQUENCE")?)?, removals),
-            ),
+            repeats: Repeats::new(Array::try_from(map("AGAIN")?)?),
             lost: HashMap::try_from(map("LOST")?)?,
             groups: HashMap::try_from(map("CGROUPS")?)?,
             namespaces: HashMap::try_from(map("NAMESPACES")?)?,
@@ -247,7 +259,7 @@ impl Sensor {
                     self.count_levels(level, 1);
                 }
                 self.groups.insert(id, scope, 0)?;
-                self.scoping.set(0, self.level_mask(), 0)?;
+                self.look_again()?;
             }
             Target::Namespaces { pid, mnt } => {
                 let key = namespaces_key(pid, mnt);
@@ -255,7 +267,8 @@ impl Sensor {
                     self.in_namespaces += 1;
                 }
                 self.namespaces.insert(key, scope, 0)?;
-                self.scoping.set(1, self.in_namespaces, 0)?;
+                self.scoping
+                    .set(scoping::NAMESPACES, self.in_namespaces, 0)?;
             }
         }
         Ok(())
@@ -272,13 +285,14 @@ impl Sensor {
                 if self.groups.remove(&id).is_ok() {
                     self.count_levels(level, -1);
                 }
-                self.scoping.set(0, self.level_mask(), 0)?;
+                self.look_again()?;
             }
             Target::Namespaces { pid, mnt } => {
                 if self.namespaces.remove(&namespaces_key(pid, mnt)).is_ok() {
                     self.in_namespaces -= 1;
                 }
-                self.scoping.set(1, self.in_namespaces, 0)?;
+                self.scoping
+                    .set(scoping::NAMESPACES, self.in_namespaces, 0)?;
             }
         }
         Ok(())
@@ -292,6 +306,13 @@ impl Sensor {
         for count in &mut self.levels[levels] {
             *count = count.saturating_add_signed(by);
         }
+    }
+
+    /// What the programs have found for a cgroup holds no more.
+    fn look_again(&mut self) -> Result<(), SensorError> {
+        self.scoping.set(scoping::LEVELS, self.level_mask(), 0)?;
+        let epoch = self.scoping.get(&scoping::EPOCH, 0)?;
+        Ok(self.scoping.set(scoping::EPOCH, epoch.wrapping_add(2), 0)?)
     }
 
     fn level_mask(&self) -> u32 {
@@ -320,16 +341,24 @@ impl Sensor {
     /// The kernel's count of a behaviour: events, first and last seen, of opens that are repeated as
     /// of the last [`Sensor::gather`]. None: it keeps none.
     pub(super) fn count(&self, key: [u64; 2]) -> Result<Option<[u64; 3]>, SensorError> {
-        let repeated = self.repeats.of(key);
-        let counted = look(&self.seen, key)?;
-        Ok(counted
-            .map(|[count, first, last]| [count + repeated.count, first, last.max(repeated.last)]))
+        let Some(mut repeats) = self.repeats.of(key) else {
+            return look(&self.seen, key).map_err(SensorError::from);
+        };
+        loop {
+            let counted = look(&self.seen, key)?;
+            // What has made room meanwhile has handed its count over.
+            if let Some(repeated) = repeats.now()? {
+                return Ok(counted.map(|[count, first, last]| {
+                    [count + repeated.count, first, last.max(repeated.last)]
+                }));
+            }
+        }
     }
 
     /// Removes what the kernel keeps of a scope that is not watched any more.
     pub(super) fn forget(&mut self, scope: u32, keys: impl Iterator<Item = [u64; 2]>) {
         let keys: Vec<_> = keys.collect();
-        self.repeats.forget(scope, &keys);
+        self.repeats.forget(&keys);
         // What is not there need not be removed.
         for key in keys {
             let _ = self.seen.remove(&key);
@@ -402,94 +431,124 @@ pub fn active_lsms() -> Option<Vec<String>> {
     Some(list.trim().split(',').map(str::to_owned).collect())
 }
 
-fn serve(
-    ebpf: &mut Ebpf,
-    btf: &Btf,
-    hook: Hook,
+/// Serves one hook after the other.
+struct Ladder<'a> {
+    ebpf: &'a mut Ebpf,
+    btf: &'a Btf,
     only: Option<Rung>,
-    before: &[Served],
-) -> Result<Served, SensorError> {
-    let rung_of = |hook| before.iter().find(|s| s.hook == hook).and_then(|s| s.rung);
-    if hook == Hook::FileTruncate && rung_of(Hook::Truncate) != Some(Rung::Tracepoint) {
-        // Before Linux 6.2 path_truncate is the hook of every truncation.
-        let there = btf
-            .id_by_type_name_kind(hook.function(), aya_obj::btf::BtfKind::Func)
-            .is_ok();
-        if !there {
-            return Ok(Served {
-                hook,
-                rung: None,
-                refused: Vec::new(),
-            });
-        }
-    }
-    let mut refused = Vec::new();
-    // What exec opens by itself is filled in by the exec hook's tracepoint, or seen by the open
-    // hook: one of the two, never neither.
-    let needs_floor = hook == Hook::Exec && rung_of(Hook::Open) == Some(Rung::Tracepoint);
-    for rung in Rung::ALL {
-        if needs_floor && rung != Rung::Tracepoint {
-            refused.push((rung, format!("{} is on the tracepoint rung", Hook::Open)));
-            continue;
-        }
-        if only.is_some_and(|only| only != rung) {
-            continue;
-        }
-        match try_rung(ebpf, btf, hook, rung) {
-            Ok(()) => {
-                return Ok(Served {
-                    hook,
-                    rung: Some(rung),
-                    refused,
-                });
-            }
-            Err(reason) => refused.push((rung, reason)),
-        }
-    }
-    let reasons: Vec<String> = refused
-        .iter()
-        .map(|(rung, why)| format!("{rung}: {why}"))
-        .collect();
-    Err(SensorError::Hook {
-        hook,
-        reasons: reasons.join("; "),
-    })
+    outcomes: Outcomes,
+    doers: [u32; doer::COUNT],
 }
 
-fn try_rung(ebpf: &mut Ebpf, btf: &Btf, hook: Hook, rung: Rung) -> Result<(), String> {
-    let missing = || "the kernel object lacks the program".to_owned();
-    match rung {
-        Rung::Lsm => {
-            match active_lsms() {
-                Some(list) if list.iter().any(|lsm| lsm == "bpf") => {}
-                Some(_) => {
-                    return Err("bpf is not among the active LSMs (boot with lsm=…,bpf)".into());
-                }
-                None => {
-                    return Err("the active LSMs cannot be told: securityfs is not mounted".into());
-                }
+impl Ladder<'_> {
+    fn serve(&mut self, hook: Hook, before: &[Served]) -> Result<Served, SensorError> {
+        let rung_of = |hook| before.iter().find(|s| s.hook == hook).and_then(|s| s.rung);
+        if hook == Hook::FileTruncate && rung_of(Hook::Truncate) != Some(Rung::Tracepoint) {
+            // Before Linux 6.2 path_truncate is the hook of every truncation.
+            let there = self
+                .btf
+                .id_by_type_name_kind(hook.function(), aya_obj::btf::BtfKind::Func)
+                .is_ok();
+            if !there {
+                return Ok(Served {
+                    hook,
+                    rung: None,
+                    refused: Vec::new(),
+                });
             }
-            let program: &mut Lsm = ebpf
-                .program_mut(&hook.program(rung))
-                .ok_or_else(missing)?
-                .try_into()
-                .map_err(|e: ProgramError| reason(&e))?;
-            patiently(|| program.load(hook.lsm_name(), btf))?;
-            program.attach().map_err(|e| reason(&e))?;
         }
-        Rung::Fentry => {
-            let program: &mut FExit = ebpf
-                .program_mut(&hook.program(rung))
-                .ok_or_else(missing)?
-                .try_into()
-                .map_err(|e: ProgramError| reason(&e))?;
-            patiently(|| program.load(hook.function(), btf))?;
-            program.attach().map_err(|e| reason(&e))?;
+        let mut refused = Vec::new();
+        // What exec opens by itself is filled in by the exec hook's tracepoint, or seen by the open hook:
+        // one of the two, never neither. What an open creates is told by the open hook too.
+        let needs_floor = matches!(hook, Hook::Exec | Hook::Create)
+            && rung_of(Hook::Open) == Some(Rung::Tracepoint);
+        for rung in Rung::ALL {
+            if needs_floor && rung != Rung::Tracepoint {
+                refused.push((rung, format!("{} is on the tracepoint rung", Hook::Open)));
+                continue;
+            }
+            if self.only.is_some_and(|only| only != rung) {
+                continue;
+            }
+            match self.try_rung(hook, rung) {
+                Ok(()) => {
+                    return Ok(Served {
+                        hook,
+                        rung: Some(rung),
+                        refused,
+                    });
+                }
+                Err(reason) => refused.push((rung, reason)),
+            }
         }
-        // Attached for all hooks together.
-        Rung::Tracepoint => {}
+        let reasons: Vec<String> = refused
+            .iter()
+            .map(|(rung, why)| format!("{rung}: {why}"))
+            .collect();
+        Err(SensorError::Hook {
+            hook,
+            reasons: reasons.join("; "),
+        })
     }
-    Ok(())
+
+    fn try_rung(&mut self, hook: Hook, rung: Rung) -> Result<(), String> {
+        match rung {
+            Rung::Lsm => {
+                match active_lsms() {
+                    Some(list) if list.iter().any(|lsm| lsm == "bpf") => {}
+                    Some(_) => {
+                        return Err("bpf is not among the active LSMs (boot with lsm=…,bpf)".into());
+                    }
+                    None => {
+                        return Err(
+                            "the active LSMs cannot be told: securityfs is not mounted".into()
+                        );
+                    }
+                }
+                let btf = self.btf;
+                let program: &mut Lsm = self.program(hook, rung)?;
+                patiently(|| program.load(hook.lsm_name(), btf))?;
+                note(hook.lsm_name(), program.info());
+                self.attach_outcomes(hook)?;
+                let program: &mut Lsm = self.program(hook, rung)?;
+                program.attach().map_err(|e| reason(&e))?;
+            }
+            Rung::Fentry => {
+                let btf = self.btf;
+                let program: &mut FExit = self.program(hook, rung)?;
+                patiently(|| program.load(hook.function(), btf))?;
+                note(hook.function(), program.info());
+                self.attach_outcomes(hook)?;
+                let program: &mut FExit = self.program(hook, rung)?;
+                program.attach().map_err(|e| reason(&e))?;
+            }
+            // Attached for all hooks together.
+            Rung::Tracepoint => {}
+        }
+        Ok(())
+    }
+
+    fn program<'p, P>(&'p mut self, hook: Hook, rung: Rung) -> Result<&'p mut P, String>
+    where
+        &'p mut P: TryFrom<&'p mut Program, Error = ProgramError>,
+    {
+        self.ebpf
+            .program_mut(&hook.program(rung))
+            .ok_or("the kernel object lacks the program")?
+            .try_into()
+            .map_err(|e: ProgramError| reason(&e))
+    }
+
+    /// What is asked must not wait for a result that nobody tells.
+    fn attach_outcomes(&mut self, hook: Hook) -> Result<(), String> {
+        self.outcomes.attach(self.ebpf, self.btf, hook, &self.doers)
+    }
+}
+
+/// Says how far the verifier had to follow a program; it gives up at a million instructions. Linux 5.16.
+pub(super) fn note(name: &str, info: Result<ProgramInfo, ProgramError>) {
+    let instructions = info.ok().and_then(|info| info.verified_instruction_count());
+    tracing::debug!(name, instructions, "the verifier took a program");
 }
 
 /// The verifier gives up with EAGAIN when a signal arrives, a child's end for one: tried again, as
@@ -525,35 +584,32 @@ fn load_stages(ebpf: &mut Ebpf, btf: &Btf) -> Result<ProgramArray<MapData>, Sens
     Ok(stages)
 }
 
-/// Attaches the tracepoints: those of system calls, in which the hooks of the floor look at what
-/// was done and the other hooks learn what came of it, and those that only the floor needs.
+/// Attaches the tracepoints of the floor.
 fn attach_calls(
     ebpf: &mut Ebpf,
     btf: &Btf,
     served: &[Served],
     has_uring: bool,
 ) -> Result<(), SensorError> {
-    let (floor, above): (Vec<&Served>, Vec<&Served>) = served
+    let floor: Vec<&Served> = served
         .iter()
-        .partition(|s| s.rung == Some(Rung::Tracepoint));
+        .filter(|s| s.rung == Some(Rung::Tracepoint))
+        .collect();
     let on_floor = |hook| floor.iter().any(|s| s.hook == hook);
     let no_map = |name: &str| SensorError::Load(format!("no map {name}"));
     let mut table: Array<_, u32> =
         Array::try_from(ebpf.map_mut("SYSCALLS").ok_or_else(|| no_map("SYSCALLS"))?)?;
-    let entries = syscalls::table(
-        &floor.iter().map(|s| s.hook).collect::<Vec<_>>(),
-        &above.iter().map(|s| s.hook).collect::<Vec<_>>(),
-    );
-    for (number, entry) in entries {
+    let hooks: Vec<Hook> = floor.iter().map(|s| s.hook).collect();
+    for (number, entry) in syscalls::table(&hooks) {
         if number < COMPAT_FROM + SYSCALL_MAX {
             table.set(number, entry, 0)?;
         }
     }
-    let mut scoping: Array<_, u32> =
+    let mut to_programs: Array<_, u32> =
         Array::try_from(ebpf.map_mut("SCOPING").ok_or_else(|| no_map("SCOPING"))?)?;
     let bit = |hook, bit| if on_floor(hook) { bit } else { 0 };
     let reports = bit(Hook::Create, 1) | bit(Hook::FileTruncate, 2) | bit(Hook::Open, 4);
-    scoping.set(2, reports, 0)?;
+    to_programs.set(scoping::REPORTS, reports, 0)?;
     let mut attach = |program: &str, tracepoint: &str| {
         let named = |cause: String| format!("{program} on {tracepoint}: {cause}");
         let program: &mut BtfTracePoint = ebpf
@@ -572,8 +628,7 @@ fn attach_calls(
     if on_floor(Hook::Exec) {
         attach("tp_exec", "sched_process_exec").map_err(refused)?;
     }
-    if !floor.is_empty()
-        && has_uring
+    if has_uring
         && let Err(reason) = attach("tp_uring", "io_uring_submit_req")
             .or_else(|_| attach("tp_uring_sqe", "io_uring_submit_sqe"))
     {

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use learner_ebpf::syscall::{
-    BIND, COMPAT, COMPAT_SOCKET, CREAT, EXEC, FD_OP, FLAGS, NONE, OPEN, OPENAT2, PATH_OP, PENDING,
-    UNLINKAT, entry,
+    BIND, COMPAT, COMPAT_SOCKET, CREAT, EXEC, FD_OP, NONE, OPEN, OPENAT2, PATH_OP, UNLINKAT, entry,
 };
 use learner_ebpf::{COMPAT_FROM, op};
 
@@ -12,26 +11,12 @@ use super::hook::Hook;
 
 const CHMOD: u32 = PATH_OP + op::CHMOD;
 
-/// The `SYSCALLS` map: index and entry of every system call that can do what the hooks cover, where
-/// those of `floor` are on the tracepoint rung and those of `above` on a better one.
+/// The `SYSCALLS` map: index and entry of every system call that can do what the hooks cover that are on
+/// the tracepoint rung.
 ///
-/// An open creates and truncates too: what it reports on the floor is said by `SCOPING`.
-pub(super) fn table(floor: &[Hook], above: &[Hook]) -> BTreeMap<u32, u32> {
+/// An open creates and truncates too: what it reports is said by `SCOPING`.
+pub(super) fn table(floor: &[Hook]) -> BTreeMap<u32, u32> {
     let mut table = BTreeMap::new();
-    let pending = |flags| entry(PENDING, NONE, NONE, NONE, NONE, flags);
-    for hook in above {
-        // Nothing to wait for: the open hook is asked when the file is open.
-        if *hook == Hook::Open {
-            continue;
-        }
-        table.extend(all(*hook).into_iter().map(|(number, call)| {
-            // An open that neither creates nor truncates has nothing to wait for, and its flags say so.
-            let is_open = call & 0xff == OPEN;
-            let flags = if is_open { call >> FLAGS & 15 } else { NONE };
-            (number, pending(flags))
-        }));
-        table.extend(of_32_bit(*hook).map(|(number, _)| (number, pending(NONE))));
-    }
     for hook in floor {
         table.extend(all(*hook));
         table.extend(of_32_bit(*hook));
@@ -166,20 +151,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_floor_looks_at_is_not_left_to_another_rung() {
+    fn an_open_is_looked_at_for_what_it_creates_and_truncates_too() {
         let kind = |table: &BTreeMap<u32, u32>, number| table.get(&number).map(|e| e & 0xff);
         let openat = libc::SYS_openat as u32;
-        let both = table(&[Hook::Create], &[Hook::Open, Hook::Truncate]);
-        assert_eq!(kind(&both, openat), Some(OPEN));
-        let above = table(&[], &[Hook::Open, Hook::Create]);
-        assert_eq!(kind(&above, openat), Some(PENDING));
-        assert_eq!(kind(&table(&[], &[Hook::Open]), openat), None);
-        assert_eq!(kind(&table(&[Hook::Open], &[]), openat), Some(OPEN));
+        for hook in [Hook::Open, Hook::Create, Hook::Truncate] {
+            assert_eq!(kind(&table(&[hook]), openat), Some(OPEN), "{hook}");
+        }
+        assert_eq!(kind(&table(&[Hook::Mkdir]), openat), None);
     }
 
     #[test]
     fn every_number_has_its_place_in_the_map() {
-        let table = table(&Hook::ALL, &[]);
+        let table = table(&Hook::ALL);
         assert!(table.keys().all(|number| *number < COMPAT_FROM * 2));
         if cfg!(target_arch = "x86_64") {
             assert!(table.contains_key(&(COMPAT_FROM + 5)), "open of i386");

@@ -11,7 +11,8 @@ use learner_ebpf::setting;
 
 use super::error::EnforceError;
 use crate::kernel::btf::{Layout, layout};
-use crate::kernel::sensor::{OBJECT, active_lsms, chain, patiently, reason, types};
+use crate::kernel::object::of_this_kernel;
+use crate::kernel::sensor::{active_lsms, chain, note, patiently, reason, types};
 use crate::kernel::{newcomers, repeats};
 
 /// Enough for alerts, which are sent once each.
@@ -76,6 +77,7 @@ pub(super) fn load(directory: &Path) -> Result<(), EnforceError> {
     rustix::rand::getrandom(&mut key, rustix::rand::GetRandomFlags::empty())
         .map_err(EnforceError::Random)?;
     let btf = types().map_err(|e| refused("its own types", e))?;
+    let object = of_this_kernel(&offsets).map_err(|e| refused("the object", e))?;
     let mut ebpf = EbpfLoader::new()
         .btf(Some(btf))
         .override_global("OFFSETS", &offsets[..], true)
@@ -86,9 +88,9 @@ pub(super) fn load(directory: &Path) -> Result<(), EnforceError> {
         .map_max_entries("IMAGES", 1)
         .map_max_entries("PENDING", 1)
         .map_max_entries("CALLS", 1)
-        .map_max_entries("AGAIN", 1)
+        .map_max_entries("AWAITED", 1)
         .override_global("SEQUENCES", &repeats::sequences()[..], true)
-        .load(OBJECT)
+        .load(object.bytes())
         .map_err(|e| refused("the maps", chain(&e)))?;
     let map = ebpf.map_mut("KEPT");
     let map = map.ok_or_else(|| refused("KEPT", "the kernel object lacks the map".into()))?;
@@ -125,15 +127,7 @@ pub(super) fn load(directory: &Path) -> Result<(), EnforceError> {
             .try_into()
             .map_err(|e: ProgramError| refused(name, reason(&e)))?;
         patiently(|| program.load(hook, btf)).map_err(|e| refused(name, e))?;
-        let looked_at = program
-            .info()
-            .ok()
-            .and_then(|info| info.verified_instruction_count());
-        tracing::debug!(
-            name,
-            instructions = looked_at,
-            "the verifier took a program"
-        );
+        note(name, program.info());
         let link = program.attach().map_err(|e| refused(name, reason(&e)))?;
         let link = program
             .take_link(link)

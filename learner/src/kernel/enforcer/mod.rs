@@ -177,8 +177,10 @@ impl Enforcer {
             level: level.map_or(0, |level| level + 1),
             hash,
         };
-        self.policies.insert(id, policy.words(), 0)?;
-        self.kept.set(kept::LEVELS, more, 0)?;
+        self.change(|enforcer| {
+            enforcer.policies.insert(id, policy.words(), 0)?;
+            Ok(enforcer.kept.set(kept::LEVELS, more, 0)?)
+        })?;
         if let Some(before) = before {
             settle()?;
             self.rules.remove(before.generation)?;
@@ -194,10 +196,24 @@ impl Enforcer {
         let Ok(words) = self.policies.get(&group, 0) else {
             return Ok(false);
         };
-        self.policies.remove(&group)?;
+        self.change(|enforcer| Ok(enforcer.policies.remove(&group)?))?;
         settle()?;
         self.rules.remove(Policy::from_words(words).generation)?;
         Ok(true)
+    }
+
+    /// Changes which policy holds for which cgroup. What the programs have found for a cgroup is not
+    /// used from before the change on, and found anew after it. Whoever is killed in between leaves them
+    /// looking each time, until the next change.
+    fn change(
+        &mut self,
+        change: impl FnOnce(&mut Self) -> Result<(), EnforceError>,
+    ) -> Result<(), EnforceError> {
+        let epoch = self.kept.get(&kept::EPOCH, 0)?;
+        self.kept.set(kept::EPOCH, epoch | 1, 0)?;
+        let changed = change(self);
+        self.kept.set(kept::EPOCH, (epoch | 1) + 1, 0)?;
+        changed
     }
 
     /// The policies that are in force.

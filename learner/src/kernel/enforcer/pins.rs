@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::{EnforceError, pins_error};
-use crate::kernel::sensor::OBJECT;
+use crate::kernel::object::OBJECT;
 
 /// Where instances are pinned.
 pub const PINS: &str = "/sys/fs/bpf/learner";
