@@ -432,4 +432,29 @@ impl Ledger {
     pub fn iter(&self) -> impl Iterator<Item = (&Revision, &Standing)> {
         self.standings.iter()
     }
+
+    /// Notes all that another one has.
+    pub fn absorb(&mut self, other: &Self) {
+        let standings = other.standings.iter();
+        self.standings
+            .extend(standings.map(|(of, standing)| (of.clone(), standing.clone())));
+        let frozen = other.frozen.iter();
+        self.frozen
+            .extend(frozen.map(|(of, frozen)| (of.clone(), Arc::clone(frozen))));
+    }
+
+    /// The same, but of the workloads that `other` knows anything of what that knows, and nothing else.
+    #[must_use]
+    pub fn overruled_by(&self, other: &Self) -> Self {
+        let known: BTreeSet<&Workload> = other.standings.keys().map(|of| &of.workload).collect();
+        let mut both = other.clone();
+        let rest = |revision: &&Revision| !known.contains(&revision.workload);
+        let mine = self.standings.iter().filter(|(of, _)| rest(of));
+        let frozen = self.frozen.iter().filter(|(of, _)| rest(of));
+        both.standings
+            .extend(mine.map(|(of, standing)| (of.clone(), standing.clone())));
+        both.frozen
+            .extend(frozen.map(|(of, frozen)| (of.clone(), Arc::clone(frozen))));
+        both
+    }
 }

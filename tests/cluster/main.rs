@@ -9,6 +9,7 @@ mod applying;
 mod definitions;
 mod deploying;
 mod drift;
+mod enforcing;
 mod fake;
 mod inventory;
 mod node;

@@ -76,10 +76,19 @@ impl Node {
 
     /// Starts its agent, and waits until it watches.
     pub(crate) fn agent(&self, cluster: &str) -> Agent {
+        self.start("enforce: false", cluster)
+    }
+
+    /// The same of one that is to hold what is decided.
+    pub(crate) fn enforcing(&self, cluster: &str) -> Agent {
+        self.start("enforce: true", &format!(", enforce: true{cluster}"))
+    }
+
+    fn start(&self, enforce: &str, cluster: &str) -> Agent {
         let dir = self.dir.path();
         let file = dir.join("agent.yaml");
         let config = format!(
-            "flush: 200ms\nrescan: 1s\nenforce: false\nmetrics: 127.0.0.1:{}\ncluster: {{interval: 1s{cluster}}}\n",
+            "flush: 200ms\nrescan: 1s\n{enforce}\nmetrics: 127.0.0.1:{}\ncluster: {{interval: 1s{cluster}}}\n",
             self.port
         );
         fs::write(&file, config).expect("a configuration");

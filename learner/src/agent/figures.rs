@@ -81,6 +81,8 @@ pub(super) struct Reach {
     pub written: u64,
     /// What was refused, by kind.
     pub failed: BTreeMap<&'static str, u64>,
+    /// Who enforces on the node, in a word and in a sentence, where the agent is to do it if nobody else does.
+    pub enforces: Option<(&'static str, String)>,
     /// What goes wrong as of now, in a sentence each.
     pub complaints: Vec<String>,
 }
@@ -104,12 +106,17 @@ impl Figures {
             .healthy
     }
 
-    /// What goes wrong with the API server, a line each. It does no harm to what is watched and stored.
+    /// Who enforces on a node of a cluster, and what goes wrong with the API server, a line each. It does no
+    /// harm to what is watched and stored.
     pub(super) fn complaints(&self) -> Vec<String> {
         let inner = self.0.lock();
         let inner = inner.unwrap_or_else(std::sync::PoisonError::into_inner);
         let reach = inner.reach.as_ref();
-        reach.map_or(Vec::new(), |reach| reach.complaints.clone())
+        let Some(reach) = reach else {
+            return Vec::new();
+        };
+        let enforces = reach.enforces.iter().map(|(_, text)| text.clone());
+        enforces.chain(reach.complaints.iter().cloned()).collect()
     }
 
     /// Prometheus' text format. Label values are escaped, so that no name can pass for a figure.
@@ -266,6 +273,18 @@ impl Inner {
             "Objects that were written",
             counted(reach.written),
         );
+        if let Some((by, _)) = &reach.enforces {
+            let enforces = Family::<Of, Gauge>::default();
+            for word in ["learner", "kubearmor", "nobody"] {
+                let of = vec![("by", word.to_owned())];
+                enforces.get_or_create(&of).set(i64::from(word == *by));
+            }
+            registry.register(
+                "cluster_enforces",
+                "1 for who enforces on the node, 0 for the others",
+                enforces,
+            );
+        }
         let failed = Family::<Of, Counter>::default();
         for (kind, count) in &reach.failed {
             let of = vec![("reason", (*kind).to_owned())];

@@ -20,6 +20,7 @@ pub mod podfacts;
 mod pods;
 pub mod policies;
 mod posture;
+pub mod postures;
 mod reader;
 pub mod standings;
 mod telling;
@@ -30,10 +31,10 @@ pub use kube::Client;
 pub use crd::{API_VERSION, GROUP, VERSION, crds};
 pub use error::{ClusterError, Doing};
 pub use evidence::{
-    ActRow, HeldFor, NotJudged, OpName, RunRow, Unenforced, WorkloadEvidence, WorkloadEvidenceSpec,
-    WorkloadName,
+    ActRow, EnforcedBy, Enforcement, HeldFor, NotJudged, OpName, RunRow, Unenforced,
+    WorkloadEvidence, WorkloadEvidenceSpec, WorkloadName,
 };
-pub use objects::{ALIVE, Objects, Place, place};
+pub use objects::{ALIVE, Holding, Objects, Place, place};
 pub use pace::{Pace, Schedule};
 pub use piece::{BadPiece, MAX_OBJECT, part_of, pieces};
 pub use pods::{Change, Watch, client, connect};

@@ -4,6 +4,7 @@
     reason = "kube derives a copy of the specification for its schema"
 )]
 
+use kube::api::ObjectMeta;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -51,6 +52,29 @@ pub struct WorkloadPostureSpec {
     /// While it is there nothing is promoted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<HoldSpec>,
+}
+
+impl WorkloadPosture {
+    /// With what it takes to enforce it, and nothing else: so it does not change with every pass of the job.
+    #[must_use]
+    pub fn in_short(self) -> Self {
+        let metadata = ObjectMeta {
+            name: self.metadata.name,
+            namespace: self.metadata.namespace,
+            ..ObjectMeta::default()
+        };
+        let status = self.status.map(|status| WorkloadPostureStatus {
+            revisions: status.revisions,
+            candidates: status.candidates,
+            ..WorkloadPostureStatus::default()
+        });
+        let spec = self.spec;
+        Self {
+            metadata,
+            spec,
+            status,
+        }
+    }
 }
 
 /// A person's word that wins over everything.

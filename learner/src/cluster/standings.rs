@@ -23,7 +23,7 @@ use crate::policy::names;
 use crate::posture::{Freeze, Posture, Revision, Standing};
 use crate::workload::Workload;
 
-const POSTURES: &str = "workloadpostures.learner.dev";
+pub(super) const POSTURES: &str = "workloadpostures.learner.dev";
 const STATUS: &str = "workloadpostures.learner.dev/status";
 
 /// So many images of a workload are kept: the ones that something was decided of last.
@@ -151,6 +151,25 @@ impl Standings {
                 why: "the last entry of the journal has no number or no hash".to_owned(),
             })
     }
+}
+
+/// Where the images of one workload stand, as its own object says: that which a promotion job keeps. Nothing
+/// is said by an object of another name, which a person may have made.
+///
+/// # Errors
+/// [`BadStanding`], if somebody has changed it.
+pub fn ledger_of(object: &WorkloadPosture) -> Result<Ledger, BadStanding> {
+    let mut ledger = Ledger::default();
+    let namespace = object.namespace().unwrap_or_default();
+    let workload = object.spec.workload.within(&namespace);
+    let is_its_own = object.name_any() == name(&workload);
+    if let Some(status) = object.status.as_ref().filter(|_| is_its_own) {
+        note(&mut ledger, &workload, status).map_err(|why| BadStanding {
+            name: format!("{namespace}/{}", object.name_any()),
+            why,
+        })?;
+    }
+    Ok(ledger)
 }
 
 fn note(

@@ -11,8 +11,10 @@ use super::super::node::{Node, Said};
 use super::super::shelf::Shelf;
 use super::complaints::{About, Complaints};
 use crate::cluster::inventory::Resident;
+use crate::cluster::standings::BadStanding;
 use crate::cluster::{
-    Client, ClusterError, Doing, Pace, Telling, Unenforced, Withdrawn, Writer, Written,
+    Client, ClusterError, Doing, EnforcedBy, Enforcement, Holding, Pace, Telling, Unenforced,
+    Withdrawn, Writer, Written,
 };
 use crate::host;
 use crate::kernel::Clock;
@@ -43,6 +45,14 @@ pub(super) enum Mail {
     Gone(usize),
     Complete,
     Refused(ClusterError),
+    /// What is decided in a namespace is followed, and this cannot be read of it.
+    Decided(String, Option<BadStanding>),
+    /// What is decided in a namespace cannot be followed.
+    Undecided(String, ClusterError),
+    /// Who enforces on this node, from now on.
+    Enforces(Enforcement),
+    /// It was told whether KubeArmor is there, or could not be.
+    Asked(Result<(), ClusterError>),
 }
 
 /// Why a revision was not told.
@@ -63,6 +73,8 @@ pub(super) struct Office {
     running: BTreeSet<Revision>,
     /// Why KubeArmor does not hold a revision, where it does not, as far as its pods have told.
     unenforced: BTreeMap<Revision, BTreeSet<Unenforced>>,
+    /// Who enforces on the node, where that is told.
+    enforcement: Option<Enforcement>,
     /// It is known what is there of this node.
     knows: bool,
     /// An owner could not be asked for since the pods were listed last.
@@ -91,6 +103,7 @@ impl Office {
             keep: config.keep.0,
             running: BTreeSet::new(),
             unenforced: BTreeMap::new(),
+            enforcement: None,
             knows: false,
             is_unsure: false,
         }
@@ -213,7 +226,32 @@ impl Office {
                     self.complaints.over(&About::Owners);
                 }
             }
+            Mail::Decided(namespace, None) => self.complaints.over(&About::Decided(namespace)),
+            Mail::Decided(namespace, Some(bad)) => {
+                self.complaints.say(About::Decided(namespace), &bad);
+            }
+            Mail::Undecided(namespace, error) => {
+                self.complaints.about(About::Decided(namespace), &error);
+            }
+            Mail::Asked(Ok(())) => self.complaints.over(&About::Enforcer),
+            Mail::Asked(Err(error)) => self.complaints.about(About::Enforcer, &error),
+            Mail::Enforces(enforcement) => self.enforces(enforcement),
         }
+    }
+
+    /// Who enforces on this node from now on: it is said once, and told with all that is told.
+    fn enforces(&mut self, enforcement: Enforcement) {
+        if self.enforcement.as_ref() == Some(&enforcement) {
+            return;
+        }
+        let text = visible(&enforcement.to_string());
+        match enforcement.by {
+            EnforcedBy::Learner => tracing::info!("on this node {text}"),
+            EnforcedBy::Kubearmor | EnforcedBy::Nobody => tracing::warn!("on this node {text}"),
+        }
+        self.complaints.reach.enforces = Some((enforcement.by.word(), text));
+        self.enforcement = Some(enforcement);
+        self.open();
     }
 
     /// The API server tells of pods: it is there.
@@ -339,9 +377,11 @@ impl Office {
         let alive = self.alive(revision, &evidence);
         let runs: Vec<_> = evidence.runs().iter().collect();
         let part = Part::of(&runs);
-        let none = BTreeSet::new();
-        let unenforced = self.unenforced.get(revision).unwrap_or(&none);
-        let objects = self.writer.objects(revision, alive, &part, unenforced);
+        let holding = Holding {
+            unenforced: self.unenforced.get(revision).cloned().unwrap_or_default(),
+            enforcement: self.enforcement.clone(),
+        };
+        let objects = self.writer.objects(revision, alive, &part, &holding);
         let objects = objects.map_err(Failed::Cluster)?;
         let content = objects.content().to_owned();
         if self.telling.is_told(revision, &content) {
@@ -424,7 +464,7 @@ fn kept(summaries: &[Summary], running: &BTreeSet<Revision>, now: Moment) -> Vec
 }
 
 /// The answer, or that there was none in time.
-async fn in_time<T>(
+pub(super) async fn in_time<T>(
     doing: Doing,
     asked: impl Future<Output = Result<T, ClusterError>>,
 ) -> Result<T, ClusterError> {
