@@ -11,6 +11,7 @@ use crate::behavior::{Behavior, Op};
 use crate::digest::Digest;
 use crate::generalize::{Dialect, Tightness};
 use crate::mention::Mention;
+use crate::observation::Moment;
 use crate::path::AbsPath;
 use crate::policy::meaning::{
     Enforced, FileHook, Hook, HookCall, Operation, Posture, Postures, Program, Tree, Verdict, Why,
@@ -426,6 +427,31 @@ impl Ledger {
         let is_blocked = matches!(self.standing(revision), Some(Standing::Block { .. }));
         let frozen = self.frozen(revision).filter(|_| is_blocked)?;
         (frozen.candidate().paper().enforcer == Dialect::Learner).then_some(frozen)
+    }
+
+    /// What they are to hold a container of a revision to that is of the pod of this uid, at that time: as
+    /// [`Ledger::to_enforce`], but while a canary lasts only the pods that are chosen for it. What is of no
+    /// pod is held.
+    pub fn to_hold(
+        &self,
+        revision: &Revision,
+        pod: Option<&str>,
+        now: Moment,
+    ) -> Option<&Arc<Frozen>> {
+        let frozen = self.to_enforce(revision)?;
+        let slice = self.standing(revision).and_then(Standing::slice);
+        let is_left_out = slice
+            .is_some_and(|(slice, until)| now < until && pod.is_some_and(|uid| !slice.has(uid)));
+        (!is_left_out).then_some(frozen)
+    }
+
+    /// When the first canary ends of those that leave pods out at that time.
+    pub fn next_whole(&self, now: Moment) -> Option<Moment> {
+        let slices = self.standings.values().filter_map(Standing::slice);
+        slices
+            .map(|(_, until)| until)
+            .filter(|until| now < *until)
+            .min()
     }
 
     /// All, in order.

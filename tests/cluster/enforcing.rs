@@ -64,6 +64,7 @@ pub(crate) async fn decide(world: &Connected, namespace: &str, is_block: bool) {
             since,
             freeze,
             canary_until: since,
+            slice: None,
         },
         false => Standing::Audit { since, freeze },
     };
@@ -75,6 +76,7 @@ pub(crate) async fn decide(world: &Connected, namespace: &str, is_block: bool) {
         ledger: &ledger,
         runs: 3,
         held: BTreeSet::new(),
+        canary: None,
         entry: None,
     };
     let client = world.admin();

@@ -64,6 +64,12 @@ pub(super) struct Inner {
     pub decisions: Decisions,
     /// The revisions that are held to their candidates.
     pub enforced: BTreeSet<Revision>,
+    /// Why nothing can be held that is not held already.
+    #[cfg_attr(
+        not(feature = "cluster"),
+        expect(dead_code, reason = "it is the API server that is told")
+    )]
+    pub unenforced: Option<String>,
     /// What was refused to them since the agent began.
     pub refused: BTreeMap<Revision, u64>,
 }
@@ -117,6 +123,14 @@ impl Figures {
         };
         let enforces = reach.enforces.iter().map(|(_, text)| text.clone());
         enforces.chain(reach.complaints.iter().cloned()).collect()
+    }
+
+    /// Why nothing can be held that is not held already, where that was tried in vain.
+    #[cfg(feature = "cluster")]
+    pub(super) fn unenforced(&self) -> Option<String> {
+        let inner = self.0.lock();
+        let inner = inner.unwrap_or_else(std::sync::PoisonError::into_inner);
+        inner.unenforced.clone()
     }
 
     /// Prometheus' text format. Label values are escaped, so that no name can pass for a figure.

@@ -292,6 +292,16 @@ pub enum EnforcedBy {
     Nobody,
 }
 
+impl Enforcement {
+    /// Nobody does. What is too long is cut.
+    pub fn nobody(why: &str) -> Self {
+        Self {
+            by: EnforcedBy::Nobody,
+            why: Some(why.chars().take(1024).collect()),
+        }
+    }
+}
+
 impl EnforcedBy {
     /// As it is written.
     pub fn word(self) -> &'static str {

@@ -39,8 +39,8 @@ pub use pace::{Pace, Schedule};
 pub use piece::{BadPiece, MAX_OBJECT, part_of, pieces};
 pub use pods::{Change, Watch, client, connect};
 pub use posture::{
-    CandidateRow, HoldSpec, JOURNAL_TAIL, JournalLine, PostureName, RevisionRow, WorkloadPosture,
-    WorkloadPostureSpec, WorkloadPostureStatus,
+    CanaryRow, CandidateRow, HoldSpec, JOURNAL_TAIL, JournalLine, MAX_POLICY, PostureName,
+    RevisionRow, WorkloadPosture, WorkloadPostureSpec, WorkloadPostureStatus,
 };
 pub use reader::{Read, namespaces, read};
 pub use telling::{Edition, Telling};

@@ -68,6 +68,11 @@ impl Complaints {
         self.show();
     }
 
+    /// Why nothing can be held that is not held already, where that was tried in vain.
+    pub(super) fn unenforced(&self) -> Option<String> {
+        self.figures.unenforced()
+    }
+
     /// It goes well again.
     pub(super) fn over(&mut self, about: &About) {
         if let Some((_, before)) = self.standing.remove(about) {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::unnamed::beside;
 use crate::candidate::Ledger;
+use crate::cluster::nodes::ENFORCER;
 use crate::cluster::postures::Decision;
 use crate::cluster::standings::{BadStanding, ledger_of};
 use crate::cluster::{EnforcedBy, Enforcement, WorkloadPosture};
@@ -208,19 +209,20 @@ impl Decided {
 
     /// Who enforces on the node; nothing while it is not known.
     pub(super) fn enforcement(&self) -> Option<Enforcement> {
-        let (by, why) = match (self.kubearmor.as_ref()?, &self.unenforceable) {
-            (KubeArmor::There(label), _) => (
-                EnforcedBy::Kubearmor,
-                Some(format!(
-                    "the node is labelled kubearmor.io/enforcer: {}",
-                    label.escape_debug()
-                )),
-            ),
-            (KubeArmor::Absent, Some(why)) => (EnforcedBy::Nobody, Some(why.clone())),
-            (KubeArmor::Absent, None) => (EnforcedBy::Learner, None),
-        };
-        let why = why.map(|why| why.chars().take(1024).collect());
-        Some(Enforcement { by, why })
+        Some(match (self.kubearmor.as_ref()?, &self.unenforceable) {
+            (KubeArmor::There(label), _) => {
+                let label = label.escape_debug();
+                Enforcement {
+                    by: EnforcedBy::Kubearmor,
+                    why: Some(format!("the node is labelled {ENFORCER}: {label}")),
+                }
+            }
+            (KubeArmor::Absent, Some(why)) => Enforcement::nobody(why),
+            (KubeArmor::Absent, None) => Enforcement {
+                by: EnforcedBy::Learner,
+                why: None,
+            },
+        })
     }
 
     /// Where the workloads stand, for who enforces it: nothing where KubeArmor does, or where that is not
@@ -239,6 +241,18 @@ impl Decided {
     pub(super) fn is_whole(&self) -> bool {
         self.is_asked && self.wanted.is_whole && self.wanted.namespaces.is_subset(&self.listed)
     }
+}
+
+/// Who enforces: not who is to, where that was tried in vain.
+pub(super) fn in_fact(
+    is_to: Option<&Enforcement>,
+    unenforced: Option<String>,
+) -> Option<Enforcement> {
+    let is_to = is_to?.clone();
+    Some(match (is_to.by, unenforced) {
+        (EnforcedBy::Learner, Some(why)) => Enforcement::nobody(&why),
+        _ => is_to,
+    })
 }
 
 fn name(object: &WorkloadPosture) -> String {

@@ -10,6 +10,7 @@ use tokio::time::MissedTickBehavior;
 use super::super::node::{Node, Said};
 use super::super::shelf::Shelf;
 use super::complaints::{About, Complaints};
+use super::decided::in_fact;
 use crate::cluster::inventory::Resident;
 use crate::cluster::standings::BadStanding;
 use crate::cluster::{
@@ -73,7 +74,9 @@ pub(super) struct Office {
     running: BTreeSet<Revision>,
     /// Why KubeArmor does not hold a revision, where it does not, as far as its pods have told.
     unenforced: BTreeMap<Revision, BTreeSet<Unenforced>>,
-    /// Who enforces on the node, where that is told.
+    /// Who is to enforce on the node, where that is known.
+    is_to: Option<Enforcement>,
+    /// Who does, as it is told.
     enforcement: Option<Enforcement>,
     /// It is known what is there of this node.
     knows: bool,
@@ -103,6 +106,7 @@ impl Office {
             keep: config.keep.0,
             running: BTreeSet::new(),
             unenforced: BTreeMap::new(),
+            is_to: None,
             enforcement: None,
             knows: false,
             is_unsure: false,
@@ -140,7 +144,10 @@ impl Office {
                     }
                     Some(Said::End) | None => break,
                 },
-                _ = running.tick() => self.telling.running(&self.running, now),
+                _ = running.tick() => {
+                    self.telling.running(&self.running, now);
+                    self.enforces();
+                }
                 _ = sweep.tick() => self.sweep().await,
                 () = until(next, now) => self.turn().await,
             }
@@ -235,12 +242,18 @@ impl Office {
             }
             Mail::Asked(Ok(())) => self.complaints.over(&About::Enforcer),
             Mail::Asked(Err(error)) => self.complaints.about(About::Enforcer, &error),
-            Mail::Enforces(enforcement) => self.enforces(enforcement),
+            Mail::Enforces(enforcement) => {
+                self.is_to = Some(enforcement);
+                self.enforces();
+            }
         }
     }
 
     /// Who enforces on this node from now on: it is said once, and told with all that is told.
-    fn enforces(&mut self, enforcement: Enforcement) {
+    fn enforces(&mut self) {
+        let Some(enforcement) = in_fact(self.is_to.as_ref(), self.complaints.unenforced()) else {
+            return;
+        };
         if self.enforcement.as_ref() == Some(&enforcement) {
             return;
         }

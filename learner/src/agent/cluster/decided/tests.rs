@@ -35,6 +35,7 @@ fn object(app: &str, enforcer: Dialect) -> WorkloadPosture {
             blocked: Some(at),
         },
         canary_until: at,
+        slice: None,
     };
     let revision = revision(app);
     let mut ledger = Ledger::default();
@@ -45,6 +46,7 @@ fn object(app: &str, enforcer: Dialect) -> WorkloadPosture {
         ledger: &ledger,
         runs: 3,
         held: BTreeSet::new(),
+        canary: None,
         entry: None,
     };
     let status = status(None, &kept);
@@ -196,4 +198,36 @@ fn the_file_is_written_only_where_what_is_to_be_held_is_another() {
     );
     decided.keep().expect("kept");
     assert!(decided.path().exists());
+}
+
+#[test]
+fn what_was_tried_in_vain_is_not_told_to_be_enforced() {
+    let learner = Enforcement {
+        by: EnforcedBy::Learner,
+        why: None,
+    };
+    let failed = || Some("no bpf file system".to_owned());
+    assert_eq!(in_fact(None, failed()), None);
+    assert_eq!(in_fact(Some(&learner), None), Some(learner.clone()));
+    let told = in_fact(Some(&learner), failed());
+    assert_eq!(told, Some(Enforcement::nobody("no bpf file system")));
+    let kubearmor = Enforcement {
+        by: EnforcedBy::Kubearmor,
+        why: None,
+    };
+    assert_eq!(in_fact(Some(&kubearmor), failed()), Some(kubearmor));
+}
+
+#[test]
+fn the_store_counts_only_where_the_job_has_decided_nothing() {
+    let stored = |app: &str| ledger_of(&object(app, Dialect::Learner)).expect("a ledger");
+    let mut store = stored("host");
+    store.absorb(&stored("web"));
+    let of_job = ledger_of(&object("web", Dialect::Bpf)).expect("a ledger");
+    let both = store.overruled_by(&of_job);
+    assert!(both.to_enforce(&revision("host")).is_some());
+    // The job has it enforced by KubeArmor.
+    assert!(store.to_enforce(&revision("web")).is_some());
+    assert!(both.to_enforce(&revision("web")).is_none());
+    assert_eq!(both.iter().count(), 2);
 }
