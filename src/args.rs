@@ -11,6 +11,7 @@ use learner::generalize::{Dialect, Tightness};
 use learner::mention::Mention;
 use learner::path::AbsPath;
 use learner::policy::meaning::{Enforcer, Posture};
+use learner::posture::Share;
 
 use crate::selection::Label;
 
@@ -92,7 +93,8 @@ pub(crate) enum Verb {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
                   learner probe\n  \
-                  learner probe -f json | jq .hooks\n\n\
+                  learner probe -f json | jq .hooks\n  \
+                  learner probe --cluster --node worker-1\n\n\
                   Exit code 1: observing is not possible; each reason comes with its cure.")]
 pub(crate) struct Probe {
     /// How it is printed
@@ -101,6 +103,12 @@ pub(crate) struct Probe {
     /// Try this of the kernel's means alone, instead of the best for each hook
     #[arg(long, value_enum)]
     pub(crate) rung: Option<RungName>,
+    /// Ask the API server too who enforces on this node of a cluster: KubeArmor, or Learner's agent
+    #[arg(long, help_heading = IN_CLUSTER)]
+    pub(crate) cluster: bool,
+    /// The node's name in the cluster
+    #[arg(long, env = "NODE_NAME", value_name = "NAME", help_heading = IN_CLUSTER)]
+    pub(crate) node: Option<String>,
 }
 
 /// One of the kernel's means of observing, best first.
@@ -789,7 +797,8 @@ pub(crate) struct Promote {
     #[command(flatten)]
     pub(crate) gate: Gate,
     /// Who is to enforce a candidate: Learner's own programs on this machine, or KubeArmor's BPF-LSM
-    /// (bpf), to which the policy is then given [default: learner; with --cluster bpf]
+    /// (bpf), to which the policy is then given [default: learner; with --cluster who the nodes say: KubeArmor,
+    /// or Learner's agents where it is not there]
     #[arg(long, value_name = "ENFORCER", value_parser = judged(), help_heading = "How candidates are made")]
     pub(crate) enforcer: Option<Dialect>,
     /// How far rules of a candidate may go beyond what was seen
@@ -804,14 +813,19 @@ pub(crate) struct Promote {
     /// themselves count, import them first ('learner import --kubearmor')
     #[arg(long, value_name = "FILE|-")]
     pub(crate) kubearmor: Vec<PathBuf>,
-    /// By what the nodes of the cluster have told: decisions are kept as WorkloadPosture and told as Events,
-    /// and policies of workloads under block are applied for KubeArmor
+    /// By what the nodes of the cluster have told: decisions are kept as WorkloadPosture and told as Events.
+    /// Where KubeArmor enforces, policies of workloads under block are applied for it; where it is not there,
+    /// Learner's agents hold what is decided
     #[arg(long, help_heading = IN_CLUSTER)]
     pub(crate) cluster: bool,
     /// KubeArmor's posture is that of a namespace: promote its workloads one by one, each getting its policy
     /// when it is promoted; or all together, with all policies applied under audit before
     #[arg(long, value_enum, default_value_t = StrategyName::Workload, requires = "cluster", help_heading = IN_CLUSTER)]
     pub(crate) strategy: StrategyName,
+    /// Until the end of the canary hold only so many pods of a workload that Learner's agents enforce: a percentage
+    /// (10%) of those there are, rounded up, or a number. Whose uid decides who it is, so they stay the same
+    #[arg(long, value_name = "PERCENT%|PODS", requires = "cluster", help_heading = IN_CLUSTER)]
+    pub(crate) canary_share: Option<Share>,
     /// Exit with 0 too where something was held, was taken back, or has a new image: for a CronJob, which takes 1
     /// for a failure
     #[arg(long)]

@@ -149,6 +149,7 @@ impl Gate {
                 RollbackName::Canary => Rollback::Canary,
                 RollbackName::Never => Rollback::Never,
             },
+            share: None,
         }
     }
 }

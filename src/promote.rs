@@ -45,7 +45,7 @@ pub(crate) fn run(global: &Global, args: &Promote) -> Result<Verdict, Failure> {
         if let Some(decided) = review.decision.take().filter(|_| !args.dry_run) {
             court.stored.decide(decided)?;
         }
-        saying.say(&review, after.as_ref())?;
+        saying.say(&review, after.as_ref(), None)?;
     }
     saying.end()
 }
@@ -72,16 +72,29 @@ impl Saying {
         }
     }
 
-    fn say(&mut self, review: &Review, after: Option<&Standing>) -> Result<(), Failure> {
+    /// `canary`: how many pods of how many are held until its end.
+    fn say(
+        &mut self,
+        review: &Review,
+        after: Option<&Standing>,
+        canary: Option<(usize, usize)>,
+    ) -> Result<(), Failure> {
         if !matches!(review.verdict, Ruling::Promote | Ruling::Stay) {
             self.verdict = Verdict::No;
         }
         match self.format {
             TableFormat::Table => {
-                let line = said(review, after, self.dry_run);
+                let mut line = said(review, after, self.dry_run);
+                if let Some((held, of)) = canary {
+                    line.push_str(&format!("; until then {held} of {of} pods are held"));
+                }
                 self.answer.print(&format!("{}\n", visible(&line)))?;
             }
-            TableFormat::Json => self.rows.push(Row::of(review, after, self.dry_run)),
+            TableFormat::Json => {
+                let row = Row::of(review, after, self.dry_run);
+                let canary_pods = canary.map(|(held, of)| CanaryPods { held, of });
+                self.rows.push(Row { canary_pods, ..row });
+            }
         }
         Ok(())
     }
@@ -133,6 +146,9 @@ fn said(review: &Review, after: Option<&Standing>, dry_run: bool) -> String {
             let since = review.standing.as_ref().map(Standing::since);
             let since = since.map(|since| format!(" since {}", At(since)));
             let mut text = format!("{name}: in {posture}{}", since.unwrap_or_default());
+            if let Some((_, until)) = review.standing.as_ref().and_then(Standing::slice) {
+                text.push_str(&format!(", canary until {}", At(until)));
+            }
             if let Some(opened) = &review.figures.alerts {
                 let Listed { count, .. } = opened.alerts;
                 let what = if count == 1 { "alert" } else { "alerts" };
@@ -184,10 +200,19 @@ struct Row {
     reasons: Vec<Why>,
     candidate: Option<String>,
     canary_until: Option<String>,
+    /// The pods that are held until then; null where all are.
+    canary_pods: Option<CanaryPods>,
     before: Option<String>,
     new: Vec<String>,
     removed: Vec<String>,
     figures: Figures,
+}
+
+/// How many of how many.
+#[derive(Serialize)]
+struct CanaryPods {
+    held: usize,
+    of: usize,
 }
 
 /// A reason with its numbers, and in words.
@@ -249,6 +274,7 @@ impl Row {
                 Some(Standing::Block { canary_until, .. }) => Some(At(*canary_until).to_string()),
                 _ => None,
             },
+            canary_pods: None,
             before: change.map(|change| change.before.clone()),
             new: acts.map(ToString::to_string).collect(),
             removed: change.map_or_else(Vec::new, |change| change.removed.clone()),

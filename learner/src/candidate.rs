@@ -11,6 +11,7 @@ use crate::behavior::{Behavior, Op};
 use crate::digest::Digest;
 use crate::generalize::{Dialect, Tightness};
 use crate::mention::Mention;
+use crate::observation::Moment;
 use crate::path::AbsPath;
 use crate::policy::meaning::{
     Enforced, FileHook, Hook, HookCall, Operation, Posture, Postures, Program, Tree, Verdict, Why,
@@ -428,8 +429,58 @@ impl Ledger {
         (frozen.candidate().paper().enforcer == Dialect::Learner).then_some(frozen)
     }
 
+    /// What they are to hold a container of a revision to that is of the pod of this uid, at that time: as
+    /// [`Ledger::to_enforce`], but while a canary lasts only the pods that are chosen for it. What is of no
+    /// pod is held.
+    pub fn to_hold(
+        &self,
+        revision: &Revision,
+        pod: Option<&str>,
+        now: Moment,
+    ) -> Option<&Arc<Frozen>> {
+        let frozen = self.to_enforce(revision)?;
+        let slice = self.standing(revision).and_then(Standing::slice);
+        let is_left_out = slice
+            .is_some_and(|(slice, until)| now < until && pod.is_some_and(|uid| !slice.has(uid)));
+        (!is_left_out).then_some(frozen)
+    }
+
+    /// When the first canary ends of those that leave pods out at that time.
+    pub fn next_whole(&self, now: Moment) -> Option<Moment> {
+        let slices = self.standings.values().filter_map(Standing::slice);
+        slices
+            .map(|(_, until)| until)
+            .filter(|until| now < *until)
+            .min()
+    }
+
     /// All, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&Revision, &Standing)> {
         self.standings.iter()
+    }
+
+    /// Notes all that another one has.
+    pub fn absorb(&mut self, other: &Self) {
+        let standings = other.standings.iter();
+        self.standings
+            .extend(standings.map(|(of, standing)| (of.clone(), standing.clone())));
+        let frozen = other.frozen.iter();
+        self.frozen
+            .extend(frozen.map(|(of, frozen)| (of.clone(), Arc::clone(frozen))));
+    }
+
+    /// The same, but of the workloads that `other` knows anything of what that knows, and nothing else.
+    #[must_use]
+    pub fn overruled_by(&self, other: &Self) -> Self {
+        let known: BTreeSet<&Workload> = other.standings.keys().map(|of| &of.workload).collect();
+        let mut both = other.clone();
+        let rest = |revision: &&Revision| !known.contains(&revision.workload);
+        let mine = self.standings.iter().filter(|(of, _)| rest(of));
+        let frozen = self.frozen.iter().filter(|(of, _)| rest(of));
+        both.standings
+            .extend(mine.map(|(of, standing)| (of.clone(), standing.clone())));
+        both.frozen
+            .extend(frozen.map(|(of, frozen)| (of.clone(), Arc::clone(frozen))));
+        both
     }
 }

@@ -1,5 +1,7 @@
 //! How far a workload revision is on its way: learning, audit, block.
 
+mod canary;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -7,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::observation::Moment;
 use crate::workload::{RunKey, Workload};
+
+pub use canary::{BadShare, Share, Slice};
 
 /// What becomes of what a revision does.
 #[derive(
@@ -99,6 +103,9 @@ pub enum Standing {
         freeze: Freeze,
         /// Until when a denial of its own doing takes it back to audit.
         canary_until: Moment,
+        /// The pods that are held until then; all, if it says nothing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        slice: Option<Slice>,
     },
 }
 
@@ -140,6 +147,18 @@ impl Standing {
             Self::Learning { since } | Self::Audit { since, .. } | Self::Block { since, .. } => {
                 *since
             }
+        }
+    }
+
+    /// The pods that are held while the canary lasts, and until when; nothing where all are.
+    pub fn slice(&self) -> Option<(&Slice, Moment)> {
+        match self {
+            Self::Block {
+                slice: Some(slice),
+                canary_until,
+                ..
+            } => Some((slice, *canary_until)),
+            Self::Learning { .. } | Self::Audit { .. } | Self::Block { .. } => None,
         }
     }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use learner::cluster::{Client, namespaces};
-use learner::generalize::Dialect;
 use learner::job::{self, Strategy, Terms};
+use learner::promotion::Criteria;
 use learner::quarantine::Include;
 use learner::workload::{Labels, RunKey};
 
@@ -18,19 +18,19 @@ use crate::talk::visible;
 use crate::telemetry;
 
 pub(super) fn run(global: &Global, args: &Promote) -> Result<Verdict, Failure> {
-    if args.enforcer == Some(Dialect::Learner) {
-        return Err(Failure::Nothing(
-            "with --cluster it is KubeArmor that enforces: leave out --enforcer learner".to_owned(),
-        ));
-    }
     let interruptions = telemetry::interruptions(global, &args.kubearmor, now())?;
     let holder = format!(
         "{} (process {})",
         rustix::system::uname().nodename().to_string_lossy(),
         std::process::id()
     );
+    let criteria = Criteria {
+        share: args.canary_share,
+        ..args.gate.criteria()
+    };
     let terms = Terms {
-        criteria: &args.gate.criteria(),
+        criteria: &criteria,
+        enforcer: args.enforcer,
         tightness: args.tightness.unwrap_or_default(),
         include: &Include::from(args.include.clone()),
         strategy: match args.strategy {
@@ -58,7 +58,7 @@ async fn all(client: &Client, args: &Promote, terms: &Terms<'_>) -> Result<Verdi
         let outcome = job::pass(client, &namespace, terms, now(), &mut rulings).await;
         for ruling in rulings {
             any = true;
-            saying.say(&ruling.review, ruling.after.as_ref())?;
+            saying.say(&ruling.review, ruling.after.as_ref(), ruling.canary)?;
         }
         // Others have something to be taken back, perhaps.
         match outcome {

@@ -1,10 +1,12 @@
 //! A server that answers what a test wants, for what a real one does seldom.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use kube::{Client, Config};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::UnboundedReceiver;
 
 /// What is answered.
 pub(crate) enum Answer {
@@ -12,10 +14,23 @@ pub(crate) enum Answer {
     Whole(u16, String),
     /// Lines of JSON, and then nothing for as long as the client waits.
     Stream(String),
+    /// Lines of JSON as they come, until nobody has any more.
+    Lines(UnboundedReceiver<String>),
 }
 
 /// A client of a server that is asked by method and address, one request after the other.
-pub(crate) async fn client(answer: impl FnMut(&str, &str) -> Answer + Send + 'static) -> Client {
+pub(crate) async fn client(
+    mut answer: impl FnMut(&str, &str) -> Answer + Send + 'static,
+) -> Client {
+    let address = listen(move |method, path, _| answer(method, path)).await;
+    let address = format!("http://{address}").parse().expect("an address");
+    learner::cluster::client(Config::new(address)).expect("a client")
+}
+
+/// A server that is asked by method, address and what is sent, one request after the other.
+pub(crate) async fn listen(
+    answer: impl FnMut(&str, &str, &[u8]) -> Answer + Send + 'static,
+) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let answer = Arc::new(Mutex::new(answer));
@@ -23,20 +38,19 @@ pub(crate) async fn client(answer: impl FnMut(&str, &str) -> Answer + Send + 'st
         while let Ok((stream, _)) = listener.accept().await {
             let answer = Arc::clone(&answer);
             tokio::spawn(async move {
-                let _ = serve(stream, |method: &str, path: &str| {
-                    answer.lock().expect("no panic")(method, path)
+                let _ = serve(stream, |method: &str, path: &str, body: &[u8]| {
+                    answer.lock().expect("no panic")(method, path, body)
                 })
                 .await;
             });
         }
     });
-    let address = format!("http://{address}").parse().expect("an address");
-    learner::cluster::client(Config::new(address)).expect("a client")
+    address
 }
 
 async fn serve(
     mut stream: TcpStream,
-    answer: impl FnOnce(&str, &str) -> Answer,
+    answer: impl FnOnce(&str, &str, &[u8]) -> Answer,
 ) -> std::io::Result<()> {
     let mut asked = Vec::new();
     let mut buffer = [0; 4096];
@@ -61,7 +75,9 @@ async fn serve(
         let length = stream.read(&mut buffer).await?;
         asked.extend_from_slice(&buffer[..length]);
     }
-    match answer(method, path) {
+    const LIVE: &str =
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n";
+    match answer(method, path, &asked[end..]) {
         Answer::Whole(status, body) => {
             let head = format!(
                 "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
@@ -71,12 +87,17 @@ async fn serve(
             stream.write_all(body.as_bytes()).await
         }
         Answer::Stream(lines) => {
-            let head =
-                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n";
-            stream.write_all(head.as_bytes()).await?;
+            stream.write_all(LIVE.as_bytes()).await?;
             stream.write_all(lines.as_bytes()).await?;
             // Until the client goes.
             while stream.read(&mut buffer).await? > 0 {}
+            Ok(())
+        }
+        Answer::Lines(mut lines) => {
+            stream.write_all(LIVE.as_bytes()).await?;
+            while let Some(line) = lines.recv().await {
+                stream.write_all(format!("{line}\n").as_bytes()).await?;
+            }
             Ok(())
         }
     }

@@ -5,11 +5,14 @@
 //! fail instead.
 
 mod agent;
+mod agents;
 mod applying;
 mod definitions;
 mod deploying;
 mod drift;
+mod enforcing;
 mod fake;
+mod in_force;
 mod inventory;
 mod node;
 mod pods;

@@ -56,11 +56,16 @@ pub(crate) struct Node {
 impl Node {
     /// One whose agent may do what the user of the kubeconfig may.
     pub(crate) fn new(server: &Server, user: &str, name: &str) -> Self {
+        Self::with(server.kubeconfig(user), name)
+    }
+
+    /// One whose agent has this kubeconfig.
+    pub(crate) fn with(kubeconfig: PathBuf, name: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         Self {
             dir: TempDir::new().expect("a directory"),
             name: format!("{name}-{}", std::process::id()),
-            kubeconfig: server.kubeconfig(user),
+            kubeconfig,
             port: listener.local_addr().expect("an address").port(),
         }
     }
@@ -76,16 +81,27 @@ impl Node {
 
     /// Starts its agent, and waits until it watches.
     pub(crate) fn agent(&self, cluster: &str) -> Agent {
+        self.start("enforce: false", cluster)
+    }
+
+    /// The same of one that is to hold what is decided.
+    pub(crate) fn enforcing(&self, cluster: &str) -> Agent {
+        self.start("enforce: true", &format!(", enforce: true{cluster}"))
+    }
+
+    fn start(&self, enforce: &str, cluster: &str) -> Agent {
         let dir = self.dir.path();
         let file = dir.join("agent.yaml");
         let config = format!(
-            "flush: 200ms\nrescan: 1s\nenforce: false\nmetrics: 127.0.0.1:{}\ncluster: {{interval: 1s{cluster}}}\n",
+            "flush: 200ms\nrescan: 1s\n{enforce}\nmetrics: 127.0.0.1:{}\ncluster: {{interval: 1s{cluster}}}\n",
             self.port
         );
         fs::write(&file, config).expect("a configuration");
         let log = dir.join("log");
         let out = File::options().append(true).create(true).open(&log);
-        let mut command = Command::new(LEARNER);
+        // In the virtual machine it is elsewhere.
+        let learner = std::env::var_os("LEARNER_BIN").unwrap_or_else(|| LEARNER.into());
+        let mut command = Command::new(learner);
         command
             .args(["agent", "--cluster", "--node", &self.name, "--config"])
             .arg(&file)
@@ -159,6 +175,12 @@ impl Agent {
         kib.expect("a number") << 10
     }
 
+    /// `kill -9`.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("gone");
+    }
+
     pub(crate) fn stop(mut self) -> ExitStatus {
         kill_process(Pid::from_child(&self.child), Signal::TERM).expect("signalled");
         self.child.wait().expect("it ends")
@@ -178,6 +200,8 @@ impl Drop for Agent {
 /// The cgroup of a container in a pod.
 pub(crate) struct Container {
     pub(crate) id: String,
+    /// Of its pod.
+    pub(crate) uid: String,
     pod: PathBuf,
     path: PathBuf,
 }
@@ -213,7 +237,7 @@ impl Container {
         let pod = own.join(pod);
         let path = pod.join(name);
         fs::create_dir_all(&path).expect("a cgroup");
-        Self { id, pod, path }
+        Self { id, uid, pod, path }
     }
 
     /// A shell that enters the cgroup a while after it was made, as a runtime does, and executes another one

@@ -6,7 +6,8 @@ use kube::ResourceExt as _;
 use kube::api::{Api, ListParams, PostParams};
 use learner::behavior::{Access, Behavior, Op, Outcome};
 use learner::cluster::{
-    PostureName, WorkloadEvidence, WorkloadPosture, WorkloadPostureStatus, Writer, standings,
+    Enforcement, Holding, PostureName, WorkloadEvidence, WorkloadPosture, WorkloadPostureStatus,
+    Writer, standings,
 };
 use learner::observation::Moment;
 use learner::posture::Revision;
@@ -22,8 +23,10 @@ const FILE_POSTURE: &str = "kubearmor-file-posture";
 /// A namespace with Deployments that a node runs and has seen.
 pub(crate) struct Shop<'w> {
     world: &'w Connected,
-    namespace: String,
-    node: String,
+    pub(crate) namespace: String,
+    pub(crate) node: String,
+    /// Who enforces on the node, as it tells; nothing where its agent is not to do it.
+    pub(crate) enforcement: Option<Enforcement>,
 }
 
 fn now() -> Moment {
@@ -37,10 +40,14 @@ fn object<K: serde::de::DeserializeOwned>(value: Value) -> K {
 
 impl<'w> Shop<'w> {
     pub(crate) async fn new(world: &'w Connected, apps: &[&str]) -> Self {
+        Self::on(world, apps, json!({"kubearmor.io/enforcer": "bpf"})).await
+    }
+
+    /// The same, with a node of these labels.
+    pub(crate) async fn on(world: &'w Connected, apps: &[&str], labels: Value) -> Self {
         let namespace = world.namespace().await;
         let node = format!("node-{namespace}");
         let how = PostParams::default();
-        let labels = json!({"kubearmor.io/enforcer": "bpf"});
         let there = json!({"metadata": {"name": node, "labels": labels}});
         let nodes: Api<Node> = Api::all(world.admin());
         nodes.create(&how, &object(there)).await.expect("a node");
@@ -67,6 +74,7 @@ impl<'w> Shop<'w> {
             world,
             namespace,
             node,
+            enforcement: None,
         }
     }
 
@@ -100,11 +108,16 @@ impl<'w> Shop<'w> {
         }
         let runs: Vec<_> = told.iter().map(|(key, run)| (key, run)).collect();
         let writer = Writer::new(self.world.admin(), &self.node);
-        let written = writer.write(&revision, now, &Part::of(&runs)).await;
+        let holding = Holding {
+            enforcement: self.enforcement.clone(),
+            ..Holding::default()
+        };
+        let objects = writer.objects(&revision, now, &Part::of(&runs), &holding);
+        let written = writer.put(&objects.expect("objects")).await;
         written.unwrap_or_else(|error| panic!("{error}"));
     }
 
-    fn promote(&self, more: &[&str]) -> Said {
+    pub(crate) fn promote(&self, more: &[&str]) -> Said {
         self.promote_as("admin", more)
     }
 
@@ -121,7 +134,7 @@ impl<'w> Shop<'w> {
     }
 
     /// All are under audit, and with `ready` nothing of their own speaks against block.
-    async fn under_audit(&self, apps: &[&str], ready: &[&str]) {
+    pub(crate) async fn under_audit(&self, apps: &[&str], ready: &[&str]) {
         for app in apps {
             self.seen(app, "i:1", false, &[]).await;
         }
@@ -162,7 +175,7 @@ impl<'w> Shop<'w> {
         shown.collect()
     }
 
-    async fn status(&self, app: &str) -> WorkloadPostureStatus {
+    pub(crate) async fn status(&self, app: &str) -> WorkloadPostureStatus {
         let api: Api<WorkloadPosture> = Api::namespaced(self.world.admin(), &self.namespace);
         let all = api.list(&ListParams::default()).await.expect("a list");
         let one = all

@@ -1,9 +1,7 @@
-use std::collections::BTreeSet;
-
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use learner::cluster::{
-    ClusterError, Pace, Telling, Withdrawn, WorkloadEvidence, Writer, place, read,
+    ClusterError, Holding, Pace, Telling, Withdrawn, WorkloadEvidence, Writer, place, read,
 };
 use learner::observation::Moment;
 use serde_json::json;
@@ -301,7 +299,7 @@ fn what_a_node_has_told_is_known_to_its_next_agent_whole_or_not() {
         let name = format!("whole-{namespace}");
         let writer = Writer::new(world.admin(), &name);
         let objects = writer
-            .objects(&revision, Moment(0), &part, &BTreeSet::new())
+            .objects(&revision, Moment(0), &part, &Holding::default())
             .expect("objects");
         assert!(objects.len() > 1);
         writer.put(&objects).await.expect("written");

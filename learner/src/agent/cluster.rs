@@ -4,14 +4,18 @@
 //! nor what is told of a workload is to keep it from that.
 
 mod complaints;
+mod decided;
+mod desk;
 mod office;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use self::complaints::Complaints;
+use self::decided::{Decided, Wanted};
+use self::desk::Desk;
 use self::office::{Mail, Office};
 use super::figures::Figures;
 use super::node::{Heard, Link, Node};
@@ -35,7 +39,8 @@ pub(super) async fn check(config: &Node) -> Result<(), AgentError> {
     Ok(())
 }
 
-/// Begins to follow the pods of the node, and to tell what it has seen. It does not wait for the API server.
+/// Begins to follow the pods of the node, and to tell what it has seen; and, where the agent is to hold what
+/// was decided, to follow that. It does not wait for the API server. `unenforceable`: why nothing can be held.
 ///
 /// # Errors
 /// [`AgentError::NoNode`], and if no thread can be had.
@@ -44,11 +49,15 @@ pub(super) fn begin(
     shelf: &Arc<Shelf>,
     clock: Clock,
     figures: &Arc<Figures>,
+    unenforceable: Option<&str>,
 ) -> Result<Link, AgentError> {
     let node = config.node.clone().ok_or(AgentError::NoNode)?;
     let (tell, heard) = unbounded_channel();
     let (said, says) = unbounded_channel();
     let stored = shelf.follow();
+    let decided = config
+        .enforce
+        .then(|| Decided::open(&node, shelf.dir(), unenforceable.map(str::to_owned)));
     let (shelf, figures, config) = (Arc::clone(shelf), Arc::clone(figures), config.clone());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -62,8 +71,15 @@ pub(super) fn begin(
                 Err(error) => return tracing::error!("{error}"),
             };
             let (send, mail) = unbounded_channel();
-            let leave_out = config.leave_out.clone();
-            let watching = watch(client.clone(), node.clone(), leave_out, tell, send);
+            let known = Known::new(config.leave_out.clone());
+            let wanted = decided.map(|decided| {
+                let (want, wanted) = unbounded_channel();
+                let (tell, send) = (tell.clone(), send.clone());
+                let mut desk = Desk::new(client.clone(), &node, decided, tell, send);
+                tokio::spawn(async move { desk.work(wanted).await });
+                want
+            });
+            let watching = watch(client.clone(), node.clone(), known, tell, send, wanted);
             let watching = tokio::spawn(watching);
             let complaints = Complaints::new(figures);
             let mut office = Office::new(client, &node, &config, shelf, clock, complaints);
@@ -74,35 +90,112 @@ pub(super) fn begin(
     Ok(Link::new(heard, said, thread))
 }
 
-/// Follows the pods: whose a container is goes to the agent's loop at once, and the rest to the office.
+/// The containers that are known, by their ids, with their namespaces.
+struct Known {
+    leave_out: Vec<String>,
+    containers: BTreeMap<String, String>,
+    /// How many containers each namespace has.
+    namespaces: BTreeMap<String, usize>,
+    /// All pods of the node are known.
+    is_whole: bool,
+}
+
+impl Known {
+    fn new(leave_out: Vec<String>) -> Self {
+        Self {
+            leave_out,
+            containers: BTreeMap::new(),
+            namespaces: BTreeMap::new(),
+            is_whole: false,
+        }
+    }
+
+    /// Whether that makes another set of namespaces.
+    fn add(&mut self, id: &str, namespace: &str) -> bool {
+        let before = self.containers.insert(id.to_owned(), namespace.to_owned());
+        if before.as_deref() == Some(namespace) {
+            return false;
+        }
+        let count = self.namespaces.entry(namespace.to_owned()).or_default();
+        *count += 1;
+        let is_new = *count == 1;
+        before.is_some_and(|before| self.less(&before)) || is_new
+    }
+
+    /// As [`Known::add`].
+    fn remove(&mut self, id: &str) -> bool {
+        let namespace = self.containers.remove(id);
+        namespace.is_some_and(|namespace| self.less(&namespace))
+    }
+
+    fn less(&mut self, namespace: &str) -> bool {
+        let Some(count) = self.namespaces.get_mut(namespace) else {
+            return false;
+        };
+        *count -= 1;
+        let is_last = *count == 0;
+        if is_last {
+            self.namespaces.remove(namespace);
+        }
+        is_last
+    }
+
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            namespaces: self.namespaces.keys().cloned().collect(),
+            is_whole: self.is_whole,
+        }
+    }
+}
+
+/// Follows the pods: whose a container is goes to the agent's loop at once, and the rest to the office. Who
+/// follows what is decided is told of the namespaces there are, after the loop has heard of their containers.
 async fn watch(
     client: Client,
     node: String,
-    leave_out: Vec<String>,
-    tell: tokio::sync::mpsc::UnboundedSender<Heard>,
-    send: tokio::sync::mpsc::UnboundedSender<Mail>,
+    mut known: Known,
+    tell: UnboundedSender<Heard>,
+    send: UnboundedSender<Mail>,
+    want: Option<UnboundedSender<Wanted>>,
 ) {
     let mut watch = Watch::new(client, &node);
-    let mut known = BTreeSet::new();
+    let want = |known: &Known| {
+        // Who follows what is decided has ended: that is no reason not to know whose containers are.
+        let _ = want.as_ref().map(|want| want.send(known.wanted()));
+    };
     let heard = |change: Result<Change, ClusterError>| match change {
         Ok(Change::Known { id, resident }) => {
-            let is_left_out = leave_out.contains(&resident.workload.namespace);
-            if is_left_out {
+            let namespace = resident.workload.namespace.clone();
+            if known.leave_out.contains(&namespace) {
                 return tell.send(Heard::Known { id, told: None }).is_ok();
             }
-            known.insert(id.clone());
+            let is_other = known.add(&id, &namespace);
             let told = Some(Box::new(described(&resident)));
             // Before the loop can name a run by it: by then it is known how it is marked.
-            send.send(Mail::Known(resident, known.len())).is_ok()
-                && tell.send(Heard::Known { id, told }).is_ok()
+            let mail = Mail::Known(resident, known.containers.len());
+            let goes_on = send.send(mail).is_ok() && tell.send(Heard::Known { id, told }).is_ok();
+            if is_other {
+                want(&known);
+            }
+            goes_on
         }
         Ok(Change::Gone { ids }) => {
+            let mut is_other = false;
             for id in &ids {
-                known.remove(id);
+                is_other |= known.remove(id);
             }
-            send.send(Mail::Gone(known.len())).is_ok() && tell.send(Heard::Gone { ids }).is_ok()
+            if is_other {
+                want(&known);
+            }
+            send.send(Mail::Gone(known.containers.len())).is_ok()
+                && tell.send(Heard::Gone { ids }).is_ok()
         }
-        Ok(Change::Complete) => send.send(Mail::Complete).is_ok(),
+        Ok(Change::Complete) => {
+            if !std::mem::replace(&mut known.is_whole, true) {
+                want(&known);
+            }
+            send.send(Mail::Complete).is_ok()
+        }
         Err(error) => send.send(Mail::Refused(error)).is_ok(),
     };
     watch.run(heard).await;

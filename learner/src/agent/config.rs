@@ -193,7 +193,30 @@ impl Config {
         if let Some(node) = &self.cluster {
             node.check()?;
         }
+        self.check_enforcing()
+    }
+
+    /// Who decides what is held on a node is one, and whether anything is held is said once.
+    fn check_enforcing(&self) -> Result<(), BadConfig> {
+        if !self.holds_for_cluster() {
+            return Ok(());
+        }
+        if !self.enforce {
+            let why = "enforce: false holds nothing to anything, and 'cluster.enforce' is to hold what the \
+                       promotion job decided; leave out one of the two";
+            return Err(BadConfig::Value(why));
+        }
+        if self.promote.is_some() {
+            let why = "promote: with 'cluster.enforce' the promotion job of the cluster decides what is held on \
+                       this node, and nobody else; leave out one of the two";
+            return Err(BadConfig::Value(why));
+        }
         Ok(())
+    }
+
+    /// Whether containers are held to what the promotion job of a cluster has decided.
+    pub fn holds_for_cluster(&self) -> bool {
+        self.cluster.as_ref().is_some_and(|node| node.enforce)
     }
 
     /// What a promotion takes, and which denials take it back: what is not told is as for
@@ -412,6 +435,14 @@ mod tests {
             ("cluster: {interval: 2h}", "cluster.interval: at most 1h"),
             ("cluster: {keep: 1d}", "cluster: keep: '1d' is no duration"),
             ("cluster: {node: ''}", "cluster.node: a name"),
+            (
+                "{enforce: false, cluster: {enforce: true}}",
+                "enforce: false holds nothing",
+            ),
+            (
+                "{promote: {}, cluster: {enforce: true}}",
+                "promote: with 'cluster.enforce'",
+            ),
             ("- a", "invalid type"),
             ("watch: [", "at line 2"),
         ] {

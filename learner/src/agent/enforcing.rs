@@ -25,6 +25,14 @@ use crate::posture::Revision;
 use crate::profile::RunProfile;
 use crate::workload::{RunKey, Workload};
 
+/// The cgroup of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) group: GroupId,
+    /// The uid of the pod that its container is of, if it is of one.
+    pub(super) pod: Option<Arc<str>>,
+}
+
 /// Tells the thread that enforces which cgroup is whose, and where each revision stands.
 pub(super) struct Enforcing {
     state: State,
@@ -117,8 +125,8 @@ impl Enforcing {
 
     /// A run of this workload is about to begin in the cgroup, which is new. Where the programs were at work
     /// before, its revision's posture is applied at once, so that its first exec is held to it.
-    pub(super) fn awaited(&self, revision: Revision, group: GroupId) {
-        self.order(Order::Awaited(revision, group, Instant::now()));
+    pub(super) fn awaited(&self, revision: Revision, place: Place) {
+        self.order(Order::Awaited(revision, place, Instant::now()));
     }
 
     /// Nothing is awaited in the cgroup any more.
@@ -127,8 +135,8 @@ impl Enforcing {
     }
 
     /// A run has begun, or is watched from now on. Its revision's posture is applied to its cgroup.
-    pub(super) fn begun(&self, run: &RunKey, group: GroupId) {
-        self.order(Order::Begun(run.clone(), group));
+    pub(super) fn begun(&self, run: &RunKey, place: Place) {
+        self.order(Order::Begun(run.clone(), place));
     }
 
     /// The run has ended, or is not watched any more: its cgroup is let be.

@@ -64,6 +64,12 @@ pub(super) struct Inner {
     pub decisions: Decisions,
     /// The revisions that are held to their candidates.
     pub enforced: BTreeSet<Revision>,
+    /// Why nothing can be held that is not held already.
+    #[cfg_attr(
+        not(feature = "cluster"),
+        expect(dead_code, reason = "it is the API server that is told")
+    )]
+    pub unenforced: Option<String>,
     /// What was refused to them since the agent began.
     pub refused: BTreeMap<Revision, u64>,
 }
@@ -81,6 +87,8 @@ pub(super) struct Reach {
     pub written: u64,
     /// What was refused, by kind.
     pub failed: BTreeMap<&'static str, u64>,
+    /// Who enforces on the node, in a word and in a sentence, where the agent is to do it if nobody else does.
+    pub enforces: Option<(&'static str, String)>,
     /// What goes wrong as of now, in a sentence each.
     pub complaints: Vec<String>,
 }
@@ -104,12 +112,25 @@ impl Figures {
             .healthy
     }
 
-    /// What goes wrong with the API server, a line each. It does no harm to what is watched and stored.
+    /// Who enforces on a node of a cluster, and what goes wrong with the API server, a line each. It does no
+    /// harm to what is watched and stored.
     pub(super) fn complaints(&self) -> Vec<String> {
         let inner = self.0.lock();
         let inner = inner.unwrap_or_else(std::sync::PoisonError::into_inner);
         let reach = inner.reach.as_ref();
-        reach.map_or(Vec::new(), |reach| reach.complaints.clone())
+        let Some(reach) = reach else {
+            return Vec::new();
+        };
+        let enforces = reach.enforces.iter().map(|(_, text)| text.clone());
+        enforces.chain(reach.complaints.iter().cloned()).collect()
+    }
+
+    /// Why nothing can be held that is not held already, where that was tried in vain.
+    #[cfg(feature = "cluster")]
+    pub(super) fn unenforced(&self) -> Option<String> {
+        let inner = self.0.lock();
+        let inner = inner.unwrap_or_else(std::sync::PoisonError::into_inner);
+        inner.unenforced.clone()
     }
 
     /// Prometheus' text format. Label values are escaped, so that no name can pass for a figure.
@@ -266,6 +287,18 @@ impl Inner {
             "Objects that were written",
             counted(reach.written),
         );
+        if let Some((by, _)) = &reach.enforces {
+            let enforces = Family::<Of, Gauge>::default();
+            for word in ["learner", "kubearmor", "nobody"] {
+                let of = vec![("by", word.to_owned())];
+                enforces.get_or_create(&of).set(i64::from(word == *by));
+            }
+            registry.register(
+                "cluster_enforces",
+                "1 for who enforces on the node, 0 for the others",
+                enforces,
+            );
+        }
         let failed = Family::<Of, Counter>::default();
         for (kind, count) in &reach.failed {
             let of = vec![("reason", (*kind).to_owned())];

@@ -25,6 +25,7 @@ pub(super) fn begin(
     _: &Arc<Shelf>,
     _: Clock,
     _: &Arc<Figures>,
+    _: Option<&str>,
 ) -> Result<Link, AgentError> {
     Err(AgentError::NoCluster)
 }

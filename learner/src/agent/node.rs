@@ -2,12 +2,14 @@
 //! has to do with the API server.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use super::config::{BadConfig, Span};
 use super::naming::Told;
+use crate::candidate::Ledger;
 use crate::posture::Revision;
 
 /// How a node of a cluster is watched, and what it tells.
@@ -18,6 +20,8 @@ pub struct Node {
     pub node: Option<String>,
     /// Namespaces that are not watched.
     pub leave_out: Vec<String>,
+    /// Hold containers to what the promotion job of the cluster has decided, where KubeArmor does not.
+    pub enforce: bool,
     /// At least so long between two writes for one workload revision.
     #[serde(deserialize_with = "interval")]
     pub interval: Span,
@@ -31,6 +35,7 @@ impl Default for Node {
         Self {
             node: None,
             leave_out: ["kube-system", "kubearmor"].map(str::to_owned).to_vec(),
+            enforce: false,
             interval: Span::seconds(600),
             keep: Span::seconds(30 * 24 * 3_600),
         }
@@ -78,6 +83,13 @@ pub(super) enum Heard {
     Gone {
         /// Their ids.
         ids: Vec<String>,
+    },
+    /// What the promotion job has decided of the workloads of the node.
+    Decided {
+        /// Where they stand; nothing of any where Learner's own programs are not to enforce on this node.
+        ledger: Arc<Ledger>,
+        /// All pods of the node, and all that was decided of theirs, are known as they are now.
+        is_whole: bool,
     },
 }
 

@@ -22,6 +22,7 @@ use super::socket::{Socket, SocketError};
 use super::unnamed::Drawer;
 use super::watching::Watching;
 use super::{cluster, metrics, watching::Report};
+use crate::candidate::Ledger;
 use crate::host::Tree;
 use crate::kernel::cgroup::{self, GroupError};
 use crate::kernel::enforcer::{self, EnforceError};
@@ -133,7 +134,10 @@ pub async fn run(
         drawer
     });
     let link = match &config.cluster {
-        Some(node) => cluster::begin(node, &shelf, watching.clock(), &figures)?,
+        Some(node) => {
+            let why = unenforceable.as_deref();
+            cluster::begin(node, &shelf, watching.clock(), &figures, why)?
+        }
         None => Link::default(),
     };
     let metrics = match config.metrics {
@@ -154,6 +158,7 @@ pub async fn run(
         Some(why) => Enforcing::off(shelf.dir(), why.clone())?,
     };
     enforcing.stands(&shelf.ledger());
+    let awaits = config.holds_for_cluster();
     let mut agent = Agent {
         keeper: Keeper::new(Arc::clone(&shelf)),
         judging: Judging::new(
@@ -169,6 +174,8 @@ pub async fn run(
         figures,
         shelf: Arc::clone(&shelf),
         config,
+        decided: Arc::default(),
+        awaits,
         ended: 0,
     };
     let ended = tokio::select! {
@@ -234,6 +241,10 @@ struct Agent {
     figures: Arc<Figures>,
     shelf: Arc<Shelf>,
     config: Config,
+    /// What the promotion job of a cluster has decided of the node's workloads.
+    decided: Arc<Ledger>,
+    /// Whose the cgroups are that an earlier agent held, and what is decided of these, is not all known yet.
+    awaits: bool,
     ended: u64,
 }
 
@@ -258,7 +269,10 @@ impl Agent {
         self.keep(reports);
         let reports = self.watching.settle_ends(enforcing)?;
         self.keep(reports);
-        enforcing.all_have_begun();
+        // What an earlier agent held stays so until it is known whose it is.
+        if !self.awaits {
+            enforcing.all_have_begun();
+        }
         self.refresh();
         notify(&[NotifyState::Ready]);
         let watched = self.watching.len();
@@ -301,8 +315,8 @@ impl Agent {
                 () = shelf.rung() => self.judging.begin(),
                 () = self.judging.done() => self.judging.begin(),
                 Ok(()) = ledgers.changed() => {
-                    let ledger = Arc::clone(&ledgers.borrow_and_update());
-                    enforcing.stands(&ledger);
+                    ledgers.mark_unchanged();
+                    enforcing.stands(&self.ledger());
                 }
                 () = beat(&mut review) => {
                     let promotes = self.config.promote.is_some();
@@ -344,6 +358,22 @@ impl Agent {
                 self.keep(reports);
             }
             Heard::Gone { ids } => self.watching.gone(ids),
+            Heard::Decided { ledger, is_whole } => {
+                self.decided = ledger;
+                enforcing.stands(&self.ledger());
+                if is_whole && std::mem::take(&mut self.awaits) {
+                    enforcing.all_have_begun();
+                }
+            }
+        }
+    }
+
+    /// Where all revisions stand: by the store, and on a node by what the job of the cluster has decided.
+    fn ledger(&self) -> Arc<Ledger> {
+        let stored = self.shelf.ledger();
+        match self.decided.iter().next() {
+            None => stored,
+            Some(_) => Arc::new(stored.overruled_by(&self.decided)),
         }
     }
 
@@ -379,7 +409,7 @@ impl Agent {
             inner.failed = self.keeper.failed;
             inner.waiting = self.keeper.waiting();
             inner.standing = standing;
-            inner.ledger = self.shelf.ledger();
+            inner.ledger = self.ledger();
             inner.decisions = self.shelf.decisions();
         });
     }

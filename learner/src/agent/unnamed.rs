@@ -73,7 +73,7 @@ impl Drawer {
     }
 }
 
-fn beside(store: &Path, what: &str) -> PathBuf {
+pub(super) fn beside(store: &Path, what: &str) -> PathBuf {
     let mut name = store.as_os_str().to_owned();
     name.push(".");
     name.push(what);

@@ -1,8 +1,9 @@
 //! One watched cgroup, with the run in it or the run to come.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use super::enforcing::Enforcing;
+use super::enforcing::{Enforcing, Place};
 use super::naming::{Naming, Whose};
 use crate::host::{Candidate, Described, Roots, What};
 use crate::kernel::cgroup::GroupId;
@@ -81,7 +82,7 @@ impl Watched {
         match naming.whose(&self.candidate.what, roots) {
             Whose::Known(described) => {
                 let key = key(&described, name.clone());
-                enforcing.begun(&key, self.group);
+                enforcing.begun(&key, place(&self.candidate.what, self.group));
                 if let Some(state) = &mut self.late {
                     teach_only(state, &key, enforcing);
                 }
@@ -262,6 +263,15 @@ pub(super) fn whole(
         },
     }
     profile
+}
+
+/// The cgroup with what is known of its pod.
+pub(super) fn place(what: &What, group: GroupId) -> Place {
+    let pod = match what {
+        What::Container { pod, .. } => pod.as_deref().map(Arc::from),
+        What::Unit(_) | What::Cgroup(_) => None,
+    };
+    Place { group, pod }
 }
 
 /// Unique on this machine: the time to the microsecond, and a number that this process gives once.

@@ -9,7 +9,7 @@ use self::pods::give_up;
 use super::enforcing::Enforcing;
 use super::naming::{Naming, Whose};
 use super::waiting::{Patience, Waiting};
-use super::watched::{Held, Over, Run, Watched, is_there, whole};
+use super::watched::{Held, Over, Run, Watched, is_there, place, whole};
 use crate::host::{self, Candidate, Described, Selection, Stage, Tree, What};
 use crate::kernel::cgroup::{self, GroupId};
 use crate::kernel::{Beginning, Clock, Collector, Sensor, SensorError, Target, live, settle};
@@ -255,7 +255,8 @@ impl Watching {
             let Described {
                 workload, image, ..
             } = described;
-            enforcing.awaited(Revision { workload, image }, group);
+            let place = place(&candidate.what, group);
+            enforcing.awaited(Revision { workload, image }, place);
         }
         self.tree.notice_end(&candidate.directory);
         tracing::debug!(cgroup = %name, scope, late = is_late, "watched from now on");

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use kube::core::Status;
+use kube::runtime::watcher;
 
 use super::piece::BadPiece;
 
@@ -172,6 +173,33 @@ impl ClusterError {
                 let message = chain(&other);
                 Self::Server { doing, message }
             }
+        }
+    }
+
+    /// What became of following a resource, in a namespace or in all.
+    pub(super) fn of_watch(
+        resource: &'static str,
+        namespace: Option<&str>,
+        error: watcher::Error,
+    ) -> Self {
+        let doing = |verb| Doing {
+            verb,
+            resource,
+            namespace: namespace.map(str::to_owned),
+            name: None,
+        };
+        match error {
+            watcher::Error::InitialListFailed(error) => Self::of(doing("list"), error),
+            watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error) => {
+                Self::of(doing("watch"), error)
+            }
+            watcher::Error::WatchError(status) => {
+                Self::of(doing("watch"), kube::Error::Api(status))
+            }
+            watcher::Error::NoResourceVersion => Self::Server {
+                doing: doing("watch"),
+                message: "an answer without a resource version".to_owned(),
+            },
         }
     }
 

@@ -60,6 +60,10 @@ pub struct WorkloadEvidenceSpec {
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     #[schemars(length(max = 8))]
     pub unenforced: BTreeSet<Unenforced>,
+    /// Who holds its containers on the node to what is decided; told where Learner's agent is to do it if
+    /// KubeArmor does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enforcement: Option<Enforcement>,
     /// The runs that this piece tells of. A run in two pieces is one run.
     #[serde(default)]
     #[schemars(length(max = 500))]
@@ -259,6 +263,68 @@ impl Unenforced {
             Self::Ephemeral => "it is an ephemeral container",
             Self::HostPid => "its pods have hostPID",
         }
+    }
+}
+
+/// Who holds containers of a node to policies, where its agent is to do it if KubeArmor does not.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Enforcement {
+    /// Who.
+    pub by: EnforcedBy,
+    /// Why it is not Learner's agent, where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub why: Option<String>,
+}
+
+/// Who enforces.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum EnforcedBy {
+    /// Learner's own programs.
+    Learner,
+    /// KubeArmor: where both are there, it is the one.
+    Kubearmor,
+    /// Neither.
+    Nobody,
+}
+
+impl Enforcement {
+    /// Nobody does. What is too long is cut.
+    pub fn nobody(why: &str) -> Self {
+        Self {
+            by: EnforcedBy::Nobody,
+            why: Some(why.chars().take(1024).collect()),
+        }
+    }
+}
+
+impl EnforcedBy {
+    /// As it is written.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Learner => "learner",
+            Self::Kubearmor => "kubearmor",
+            Self::Nobody => "nobody",
+        }
+    }
+}
+
+/// As a sentence says it.
+impl std::fmt::Display for Enforcement {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.by {
+            EnforcedBy::Learner => "Learner's own programs enforce",
+            EnforcedBy::Kubearmor => {
+                "KubeArmor enforces, and Learner's own programs hold nothing of the cluster"
+            }
+            EnforcedBy::Nobody => "nobody enforces",
+        })?;
+        let why = self.why.as_deref();
+        why.map_or(Ok(()), |why| write!(f, ": {why}"))
     }
 }
 

@@ -20,6 +20,7 @@ pub mod podfacts;
 mod pods;
 pub mod policies;
 mod posture;
+pub mod postures;
 mod reader;
 pub mod standings;
 mod telling;
@@ -30,16 +31,16 @@ pub use kube::Client;
 pub use crd::{API_VERSION, GROUP, VERSION, crds};
 pub use error::{ClusterError, Doing};
 pub use evidence::{
-    ActRow, HeldFor, NotJudged, OpName, RunRow, Unenforced, WorkloadEvidence, WorkloadEvidenceSpec,
-    WorkloadName,
+    ActRow, EnforcedBy, Enforcement, HeldFor, NotJudged, OpName, RunRow, Unenforced,
+    WorkloadEvidence, WorkloadEvidenceSpec, WorkloadName,
 };
-pub use objects::{ALIVE, Objects, Place, place};
+pub use objects::{ALIVE, Holding, Objects, Place, place};
 pub use pace::{Pace, Schedule};
 pub use piece::{BadPiece, MAX_OBJECT, part_of, pieces};
 pub use pods::{Change, Watch, client, connect};
 pub use posture::{
-    CandidateRow, HoldSpec, JOURNAL_TAIL, JournalLine, PostureName, RevisionRow, WorkloadPosture,
-    WorkloadPostureSpec, WorkloadPostureStatus,
+    CanaryRow, CandidateRow, HoldSpec, JOURNAL_TAIL, JournalLine, MAX_POLICY, PostureName,
+    RevisionRow, WorkloadPosture, WorkloadPostureSpec, WorkloadPostureStatus,
 };
 pub use reader::{Read, namespaces, read};
 pub use telling::{Edition, Telling};

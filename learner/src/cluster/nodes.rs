@@ -28,3 +28,40 @@ pub async fn enforcers(client: &Client) -> Result<BTreeMap<String, Option<String
     .await?;
     Ok(nodes)
 }
+
+/// The group and version of KubeArmor's policies.
+const KUBEARMOR: &str = "security.kubearmor.com/v1";
+
+/// What KubeArmor enforces by on a node, as [`ENFORCER`] says; nothing where KubeArmor is not there: it is if
+/// its definitions are, and the node has the label.
+///
+/// # Errors
+/// [`ClusterError`], where that cannot be told.
+pub async fn kubearmor_on(client: &Client, node: &str) -> Result<Option<String>, ClusterError> {
+    // Everybody may ask for the groups that are served.
+    let served = client.list_api_group_resources(KUBEARMOR).await;
+    match served {
+        Ok(_) => {}
+        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
+        Err(error) => {
+            let doing = Doing {
+                verb: "get",
+                resource: KUBEARMOR,
+                namespace: None,
+                name: None,
+            };
+            return Err(ClusterError::of(doing, error));
+        }
+    }
+    let api: Api<Node> = Api::all(client.clone());
+    let found = api.get_metadata(node).await.map_err(|error| {
+        let doing = Doing {
+            verb: "get",
+            resource: "nodes",
+            namespace: None,
+            name: Some(node.to_owned()),
+        };
+        ClusterError::of(doing, error)
+    })?;
+    Ok(found.labels().get(ENFORCER).cloned())
+}

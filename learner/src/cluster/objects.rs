@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::evidence::{Unenforced, WorkloadEvidence};
+use super::evidence::{Enforcement, Unenforced, WorkloadEvidence};
 use super::pace::jitter;
 use super::piece::{BadPiece, pieces, revision_label};
 use crate::digest::Digest;
@@ -26,6 +26,15 @@ pub struct Objects {
     content: String,
 }
 
+/// Who holds the containers of a revision on a node, as far as it is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// Why KubeArmor does not.
+    pub unenforced: BTreeSet<Unenforced>,
+    /// Who does, where the node's agent is to do it if KubeArmor does not.
+    pub enforcement: Option<Enforcement>,
+}
+
 impl Objects {
     /// Those of a node, which saw a run of the revision alive last at `alive`.
     ///
@@ -36,11 +45,12 @@ impl Objects {
         node: &str,
         alive: Moment,
         part: &Part,
-        unenforced: &BTreeSet<Unenforced>,
+        holding: &Holding,
     ) -> Result<Self, BadPiece> {
         let mut objects = pieces(revision, node, alive, part)?;
         for object in &mut objects {
-            object.spec.unenforced.clone_from(unenforced);
+            object.spec.unenforced.clone_from(&holding.unenforced);
+            object.spec.enforcement.clone_from(&holding.enforcement);
         }
         let period = period(node, revision, alive);
         let content = format!("{}/{}", digest(&objects, period), objects.len());
@@ -173,8 +183,8 @@ mod tests {
             run: "a".to_owned(),
         };
         let part = Part::of(&[(&key, &run)]);
-        let none = BTreeSet::new();
-        let objects = Objects::of(&revision, "n", Moment(alive), &part, &none);
+        let holding = Holding::default();
+        let objects = Objects::of(&revision, "n", Moment(alive), &part, &holding);
         objects.expect("objects").content().to_owned()
     }
 

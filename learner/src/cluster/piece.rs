@@ -117,6 +117,7 @@ pub fn pieces(
             pieces,
             alive: time(alive),
             unenforced: BTreeSet::new(),
+            enforcement: None,
             runs,
             acts,
         }

@@ -45,6 +45,8 @@ fn fact(pod: Pod) -> PodFacts {
     let created = pod.metadata.creation_timestamp;
     let annotations = pod.metadata.annotations.unwrap_or_default();
     let annotation = |key: &str| annotations.get(key).cloned();
+    // The cgroups of a pod that a kubelet has from a file are named by the hash of that file.
+    let uid = annotation("kubernetes.io/config.hash").or(pod.metadata.uid);
     let spec = pod.spec.unwrap_or_default();
     PodFacts {
         name: pod.metadata.name.unwrap_or_default(),
@@ -55,5 +57,6 @@ fn fact(pod: Pod) -> PodFacts {
         visibility: annotation(VISIBILITY),
         owner: owner.map(|owner| (owner.kind, owner.name)),
         created: created.map(|time| Moment(time.0.as_microsecond())),
+        uid,
     }
 }

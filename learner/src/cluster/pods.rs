@@ -99,7 +99,7 @@ impl Watch {
             let changes = tokio::select! {
                 event = events.next() => match event {
                     Some(Ok(event)) => self.changes(event).await,
-                    Some(Err(error)) => vec![Err(refusal(error))],
+                    Some(Err(error)) => vec![Err(ClusterError::of_watch("pods", None, error))],
                     None => return,
                 },
                 _ = again.tick(), if !self.again.is_empty() => self.ask_again().await,
@@ -254,26 +254,4 @@ impl Watch {
 
 fn key(pod: &Pod) -> String {
     format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any())
-}
-
-fn refusal(error: watcher::Error) -> ClusterError {
-    let doing = |verb| Doing {
-        verb,
-        resource: "pods",
-        namespace: None,
-        name: None,
-    };
-    match error {
-        watcher::Error::InitialListFailed(error) => ClusterError::of(doing("list"), error),
-        watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error) => {
-            ClusterError::of(doing("watch"), error)
-        }
-        watcher::Error::WatchError(status) => {
-            ClusterError::of(doing("watch"), kube::Error::Api(status))
-        }
-        watcher::Error::NoResourceVersion => ClusterError::Server {
-            doing: doing("watch"),
-            message: "an answer without a resource version".to_owned(),
-        },
-    }
 }

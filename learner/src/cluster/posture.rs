@@ -4,6 +4,7 @@
     reason = "kube derives a copy of the specification for its schema"
 )]
 
+use kube::api::ObjectMeta;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,9 @@ use super::evidence::{WorkloadName, maybe_date_time};
 use super::piece::time;
 use crate::journal::Entry;
 use crate::posture::Posture;
+
+/// Largest policy of a candidate, bytes.
+pub const MAX_POLICY: usize = 131_072;
 
 /// So many of the last entries of the journal are in the status.
 pub const JOURNAL_TAIL: usize = 20;
@@ -40,6 +44,7 @@ const MAX_TEXT: usize = 1024;
     printcolumn(name = "Posture", type_ = "string", json_path = ".status.posture"),
     printcolumn(name = "Since", type_ = "date", json_path = ".status.since"),
     printcolumn(name = "Runs", type_ = "integer", json_path = ".status.runs"),
+    printcolumn(name = "Canary", type_ = "integer", json_path = ".status.canary.held", priority = "1"),
     printcolumn(name = "Held", type_ = "string", json_path = ".spec.hold.reason"),
     printcolumn(name = "Candidate", type_ = "string", json_path = ".status.candidate", priority = "1"),
     printcolumn(name = "Image", type_ = "string", json_path = ".status.image", priority = "1")
@@ -51,6 +56,29 @@ pub struct WorkloadPostureSpec {
     /// While it is there nothing is promoted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<HoldSpec>,
+}
+
+impl WorkloadPosture {
+    /// With what it takes to enforce it, and nothing else: so it does not change with every pass of the job.
+    #[must_use]
+    pub fn in_short(self) -> Self {
+        let metadata = ObjectMeta {
+            name: self.metadata.name,
+            namespace: self.metadata.namespace,
+            ..ObjectMeta::default()
+        };
+        let status = self.status.map(|status| WorkloadPostureStatus {
+            revisions: status.revisions,
+            candidates: status.candidates,
+            ..WorkloadPostureStatus::default()
+        });
+        let spec = self.spec;
+        Self {
+            metadata,
+            spec,
+            status,
+        }
+    }
 }
 
 /// A person's word that wins over everything.
@@ -89,6 +117,9 @@ pub struct WorkloadPostureStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub held: Vec<String>,
+    /// While a canary holds a share of the pods: how many of how many there were at the last pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryRow>,
     /// Where its images stand: the last ones that something was decided of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 5))]
@@ -101,6 +132,16 @@ pub struct WorkloadPostureStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub journal: Vec<JournalLine>,
+}
+
+/// The pods that a canary holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CanaryRow {
+    /// So many are held to the candidate.
+    pub held: i64,
+    /// Of so many.
+    pub of: i64,
 }
 
 /// Where an image stands.
@@ -135,6 +176,15 @@ pub struct RevisionRow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "maybe_date_time")]
     pub canary_until: Option<String>,
+    /// How many of its pods are held until then, as it was asked for: `10%`, or a number; all, if it says
+    /// nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub canary_share: Option<String>,
+    /// Which: those of whose uid's SHA-256 the first 16 hexadecimal digits are not above these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub canary_last: Option<String>,
 }
 
 /// A frozen candidate.

@@ -6,7 +6,7 @@ use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 
 use super::error::{ClusterError, Doing};
-use super::evidence::{Unenforced, WorkloadEvidence};
+use super::evidence::{Enforcement, Unenforced, WorkloadEvidence};
 use super::pages::{LARGE, SMALL, each};
 use super::piece::{BadPiece, moment, part_of};
 use super::writer::EVIDENCE;
@@ -34,6 +34,8 @@ pub struct Read {
     pub unread: BTreeMap<Workload, BTreeSet<String>>,
     /// Revisions whose container KubeArmor does not hold to a policy, and why.
     pub unenforced: BTreeMap<Revision, BTreeSet<Unenforced>>,
+    /// Who enforces on each node, as it told last; nothing of nodes whose agents are not to do it.
+    pub enforcement: BTreeMap<String, Enforcement>,
 }
 
 impl Read {
@@ -90,14 +92,19 @@ pub async fn namespaces(client: &Client) -> Result<BTreeSet<String>, ClusterErro
 /// When it was written, or last alive, whichever was before.
 fn told(object: &WorkloadEvidence) -> Option<Moment> {
     let alive = moment(&object.spec.alive).ok()?;
-    let writes = object.managed_fields().iter();
-    let written = writes
-        .filter_map(|write| write.time.as_ref())
-        .map(|time| Moment(time.0.as_microsecond()))
-        .max();
+    let written = written(object);
     // The server does not tell parts of a second.
     let written = written.map(|at| Moment(at.0.saturating_add(999_999)));
     Some(written.map_or(alive, |written| written.min(alive)))
+}
+
+/// When it was written last, by the API server.
+fn written(object: &WorkloadEvidence) -> Option<Moment> {
+    let writes = object.managed_fields().iter();
+    writes
+        .filter_map(|write| write.time.as_ref())
+        .map(|time| Moment(time.0.as_microsecond()))
+        .max()
 }
 
 #[derive(Default)]
@@ -105,6 +112,8 @@ pub(super) struct Reading {
     read: Read,
     /// By revision and node: how many pieces there are, and which were seen.
     pieces: BTreeMap<(Revision, String), (i32, BTreeSet<i32>)>,
+    /// When each node told last, by the API server's clock, and who enforces on it.
+    enforcing: BTreeMap<String, (Moment, Option<Enforcement>)>,
 }
 
 impl Reading {
@@ -117,6 +126,14 @@ impl Reading {
                     let place = (revision.workload.clone(), spec.node.clone());
                     let last = self.read.told.entry(place).or_insert(at);
                     *last = at.max(*last);
+                }
+                if let Some(at) = written(object).or_else(|| moment(&spec.alive).ok()) {
+                    let now = (at, spec.enforcement.clone());
+                    match self.enforcing.get_mut(&spec.node) {
+                        Some(known) if known.0 > at => {}
+                        Some(known) => *known = now,
+                        None => _ = self.enforcing.insert(spec.node.clone(), now),
+                    }
                 }
                 if !spec.unenforced.is_empty() {
                     let why = self.read.unenforced.entry(revision.clone()).or_default();
@@ -147,6 +164,10 @@ impl Reading {
 
     pub(super) fn done(self) -> Read {
         let mut read = self.read;
+        let enforcing = self.enforcing.into_iter();
+        read.enforcement = enforcing
+            .filter_map(|(node, (_, enforcement))| Some((node, enforcement?)))
+            .collect();
         for ((revision, node), (count, seen)) in self.pieces {
             let missing = usize::try_from(count)
                 .unwrap_or(0)

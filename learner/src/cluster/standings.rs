@@ -13,17 +13,17 @@ use super::pages::{LARGE, each};
 use super::piece::{moment, time};
 use super::policies::MANAGER;
 use super::posture::{
-    CandidateRow, HoldSpec, JournalLine, RevisionRow, WorkloadPosture, WorkloadPostureSpec,
-    WorkloadPostureStatus,
+    CanaryRow, CandidateRow, HoldSpec, JournalLine, RevisionRow, WorkloadPosture,
+    WorkloadPostureSpec, WorkloadPostureStatus,
 };
 use crate::candidate::{Candidate, Ledger, Paper};
 use crate::digest::Digest;
 use crate::journal::Entry;
 use crate::policy::names;
-use crate::posture::{Freeze, Posture, Revision, Standing};
+use crate::posture::{BadShare, Freeze, Posture, Revision, Slice, Standing};
 use crate::workload::Workload;
 
-const POSTURES: &str = "workloadpostures.learner.dev";
+pub(super) const POSTURES: &str = "workloadpostures.learner.dev";
 const STATUS: &str = "workloadpostures.learner.dev/status";
 
 /// So many images of a workload are kept: the ones that something was decided of last.
@@ -153,6 +153,25 @@ impl Standings {
     }
 }
 
+/// Where the images of one workload stand, as its own object says: that which a promotion job keeps. Nothing
+/// is said by an object of another name, which a person may have made.
+///
+/// # Errors
+/// [`BadStanding`], if somebody has changed it.
+pub fn ledger_of(object: &WorkloadPosture) -> Result<Ledger, BadStanding> {
+    let mut ledger = Ledger::default();
+    let namespace = object.namespace().unwrap_or_default();
+    let workload = object.spec.workload.within(&namespace);
+    let is_its_own = object.name_any() == name(&workload);
+    if let Some(status) = object.status.as_ref().filter(|_| is_its_own) {
+        note(&mut ledger, &workload, status).map_err(|why| BadStanding {
+            name: format!("{namespace}/{}", object.name_any()),
+            why,
+        })?;
+    }
+    Ok(ledger)
+}
+
 fn note(
     ledger: &mut Ledger,
     workload: &Workload,
@@ -191,6 +210,8 @@ fn standing(row: &RevisionRow) -> Result<Standing, String> {
         window_from,
         blocked,
         canary_until,
+        canary_share,
+        canary_last,
     } = row;
     let at = |text: &String| moment(text).map_err(|why| why.to_string());
     let maybe = |text: &Option<String>| text.as_ref().map(at).transpose();
@@ -216,12 +237,24 @@ fn standing(row: &RevisionRow) -> Result<Standing, String> {
             since,
             freeze: freeze()?,
             canary_until: maybe(canary_until)?.unwrap_or(since),
+            slice: slice(canary_share.as_deref(), canary_last.as_deref())?,
         },
     })
 }
 
+fn slice(share: Option<&str>, last: Option<&str>) -> Result<Option<Slice>, String> {
+    let Some(share) = share else {
+        return Ok(None);
+    };
+    let share = share.parse().map_err(|why: BadShare| why.to_string())?;
+    let last = last.and_then(|last| u64::from_str_radix(last, 16).ok());
+    let last = last.ok_or("which pods the canary holds is not told")?;
+    Ok(Some(Slice { share, last }))
+}
+
 fn row(image: &str, standing: &Standing) -> RevisionRow {
     let freeze = standing.freeze();
+    let slice = standing.slice().map(|(slice, _)| slice);
     RevisionRow {
         image: image.to_owned(),
         posture: standing.posture().into(),
@@ -234,6 +267,8 @@ fn row(image: &str, standing: &Standing) -> RevisionRow {
             Standing::Block { canary_until, .. } => Some(time(*canary_until)),
             Standing::Learning { .. } | Standing::Audit { .. } => None,
         },
+        canary_share: slice.map(|slice| slice.share.to_string()),
+        canary_last: slice.map(|slice| format!("{:016x}", slice.last)),
     }
 }
 
@@ -248,6 +283,8 @@ pub struct Kept<'a> {
     pub runs: usize,
     /// The words for what keeps it where it is.
     pub held: BTreeSet<&'a str>,
+    /// While a canary holds a share of the pods: how many of how many.
+    pub canary: Option<(usize, usize)>,
     /// What was decided now.
     pub entry: Option<&'a Entry>,
 }
@@ -299,6 +336,10 @@ fn of(
             .map(|freeze| freeze.candidate.to_string()),
         runs: i64::try_from(kept.runs).ok(),
         held: kept.held.iter().map(|word| (*word).to_owned()).collect(),
+        canary: kept.canary.map(|(held, of)| CanaryRow {
+            held: i64::try_from(held).unwrap_or(i64::MAX),
+            of: i64::try_from(of).unwrap_or(i64::MAX),
+        }),
         revisions: all
             .iter()
             .map(|(revision, standing)| row(&revision.image, standing))

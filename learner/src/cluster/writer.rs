@@ -1,13 +1,13 @@
 //! Writing what a node has seen, by server-side apply.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Client, ResourceExt as _};
 
 use super::error::{ClusterError, Doing};
-use super::evidence::{Unenforced, WorkloadEvidence};
-use super::objects::{CONTENT, Objects, Place, whole};
+use super::evidence::WorkloadEvidence;
+use super::objects::{CONTENT, Holding, Objects, Place, whole};
 use super::pages::{LARGE, SMALL, each};
 use super::piece::{NODE_LABEL, REVISION_LABEL, label, moment, revision_label};
 use crate::observation::Moment;
@@ -57,12 +57,7 @@ impl Writer {
         alive: Moment,
         part: &Part,
     ) -> Result<Written, ClusterError> {
-        let none = BTreeSet::new();
-        let objects = Objects::of(revision, &self.node, alive, part, &none);
-        let objects = objects.map_err(|cause| ClusterError::Piece {
-            doing: doing(revision, "patch", None),
-            cause: Box::new(cause),
-        })?;
+        let objects = self.objects(revision, alive, part, &Holding::default())?;
         self.put(&objects).await
     }
 
@@ -75,9 +70,9 @@ impl Writer {
         revision: &Revision,
         alive: Moment,
         part: &Part,
-        unenforced: &BTreeSet<Unenforced>,
+        holding: &Holding,
     ) -> Result<Objects, ClusterError> {
-        let objects = Objects::of(revision, &self.node, alive, part, unenforced);
+        let objects = Objects::of(revision, &self.node, alive, part, holding);
         objects.map_err(|cause| ClusterError::Piece {
             doing: doing(revision, "patch", None),
             cause: Box::new(cause),

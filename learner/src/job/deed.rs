@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::enforcers::is_ours as is_by_agents;
 use super::{JobError, Neighbours, Ruling, Strategy, Watch, World};
 use crate::candidate::Frozen;
 use crate::cluster::policies::{CANDIDATE, Found, MANAGER, Note, POSTURE, Policies};
@@ -20,7 +21,9 @@ impl World {
         let Some(Standing::Block { .. }) = ruling.after else {
             return Ok(());
         };
-        let Some(frozen) = self.ledger.frozen(&ruling.review.revision) else {
+        let frozen = self.ledger.frozen(&ruling.review.revision);
+        // What Learner's agents enforce is written nowhere else than where it is decided.
+        let Some(frozen) = frozen.filter(|frozen| !is_by_agents(frozen)) else {
             return Ok(());
         };
         let policy = frozen.candidate().policy();
@@ -110,7 +113,9 @@ impl World {
         let near = self.neighbours(strategy);
         let revisions = self.all_revisions();
         let is_block = |revision: &Revision| {
+            let frozen = self.ledger.frozen(revision);
             matches!(self.ledger.standing(revision), Some(Standing::Block { .. }))
+                && frozen.is_some_and(|frozen| !is_by_agents(frozen))
         };
         plan.any_blocked = revisions.iter().any(is_block);
         for revision in revisions {
@@ -119,6 +124,7 @@ impl World {
             };
             let policy = frozen.candidate().policy();
             let is_audit = strategy == Strategy::Namespace
+                && !is_by_agents(frozen)
                 && !plan.any_blocked
                 && !self.is_block()
                 && matches!(
@@ -150,6 +156,9 @@ impl World {
         let Some(frozen) = self.ledger.frozen(revision).filter(|_| is_blocked) else {
             return Vec::new();
         };
+        if is_by_agents(frozen) {
+            return self.around(revision, frozen, near);
+        }
         if self.is_block() && self.is_there(frozen, Posture::Block) {
             return Vec::new();
         }
@@ -157,7 +166,7 @@ impl World {
         let held = hold.map(|why| Reason::Held {
             why: why.to_owned(),
         });
-        let around = self.around(revision, frozen.candidate().policy(), near);
+        let around = self.around(revision, frozen, near);
         held.into_iter().chain(around).collect()
     }
 

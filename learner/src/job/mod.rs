@@ -6,28 +6,33 @@
 //! policy it holds nothing: by [`Strategy::Workload`] only workloads that are promoted have one.
 
 mod deed;
+mod enforcers;
 mod error;
+mod ruling;
 mod silence;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub use error::JobError;
+pub use ruling::Ruling;
 
-use crate::candidate::Ledger;
+use self::enforcers::is_ours;
+use self::ruling::{item, together};
+use crate::candidate::{Frozen, Ledger};
 use crate::cluster::lease::{Lease, NoLease};
 use crate::cluster::namespace::{self, Told as Annotated};
-use crate::cluster::news::{Item, News};
+use crate::cluster::news::News;
 use crate::cluster::policies::Policies;
 use crate::cluster::standings::{self, Kept, Standings};
-use crate::cluster::{Client, Read, Unenforced, nodes, podfacts, read};
+use crate::cluster::{Client, Enforcement, Read, Unenforced, nodes, podfacts, read};
 use crate::generalize::{Dialect, Tightness};
-use crate::journal::{Actor, Cause, Entry};
+use crate::journal::{Actor, Entry};
 use crate::mention::Tombstones;
 use crate::observation::Moment;
 use crate::policy::meaning::Posture as Word;
 use crate::policy::{Identity, Policy};
-use crate::posture::{Posture, Revision, Standing};
+use crate::posture::{Revision, Standing};
 use crate::promotion::{
     Criteria, Docket, Interruption, PodFacts, Reason, Review, Surroundings, Told, Verdict,
     review_told,
@@ -56,6 +61,8 @@ pub enum Strategy {
 pub struct Terms<'a> {
     /// What a promotion takes.
     pub criteria: &'a Criteria,
+    /// Who is to enforce candidates that are frozen now; none: who the nodes say.
+    pub enforcer: Option<Dialect>,
     /// How far rules of a candidate may go.
     pub tightness: Tightness,
     /// What a candidate learns although it is held.
@@ -70,17 +77,6 @@ pub struct Terms<'a> {
     pub dry_run: bool,
     /// Who is at work, for others who want to be.
     pub holder: &'a str,
-}
-
-/// What was decided of a workload.
-#[derive(Debug)]
-pub struct Ruling {
-    /// By what.
-    pub review: Review,
-    /// Where it stands from now on, if it moves.
-    pub after: Option<Standing>,
-    /// The entry of its journal, if it moves and that was written down.
-    pub entry: Option<Entry>,
 }
 
 /// One pass over a namespace, as the only one there. `rulings` gets what was decided and written down,
@@ -224,6 +220,8 @@ struct World {
     missing: BTreeMap<(Revision, String), usize>,
     /// Why KubeArmor does not hold a revision's container, where nodes say so.
     unenforced: BTreeMap<Revision, BTreeSet<Unenforced>>,
+    /// Who enforces on each node, where its agent is to do it if KubeArmor does not.
+    enforcement: BTreeMap<String, Enforcement>,
 }
 
 impl World {
@@ -236,15 +234,16 @@ impl World {
             told,
             unread,
             unenforced,
+            enforcement,
             ..
         } = found;
         let standings = Standings::read(client, Some(namespace)).await?;
-        Ok(Self {
+        let mut world = Self {
             namespace: namespace.to_owned(),
             merged: Merged::of(&joint)?,
             ledger: standings.ledger()?,
             standings,
-            policies: Policies::read(client, Some(namespace)).await?,
+            policies: Policies::default(),
             annotated: namespace::told(client, namespace).await?,
             pods: podfacts::facts(client, namespace).await?,
             nodes: nodes::enforcers(client).await?,
@@ -252,7 +251,14 @@ impl World {
             unread,
             missing,
             unenforced,
-        })
+            enforcement,
+        };
+        match Policies::read(client, Some(namespace)).await {
+            // Without KubeArmor there are no policies, and where Learner's agents enforce none are needed.
+            Err(error) if error.is_undefined() && world.any_agent_enforces() => {}
+            read => world.policies = read?,
+        }
+        Ok(world)
     }
 
     fn is_block(&self) -> bool {
@@ -289,7 +295,7 @@ impl World {
         all
     }
 
-    /// The policies of Learner's that are to be enforced.
+    /// The policies of Learner's that KubeArmor is to enforce.
     fn promoted(&self, strategy: Strategy) -> BTreeSet<Identity> {
         let is_one = |standing: &Standing| match standing {
             Standing::Block { .. } => true,
@@ -300,6 +306,7 @@ impl World {
         revisions
             .filter(|revision| self.ledger.standing(revision).is_some_and(is_one))
             .filter_map(|revision| self.ledger.frozen(&revision))
+            .filter(|frozen| !is_ours(frozen))
             .map(|frozen| frozen.candidate().policy().identity())
             .collect()
     }
@@ -311,11 +318,7 @@ impl World {
             .revisions()
             .iter()
             .filter_map(|revision| self.review(revision, terms, &near, now))
-            .map(|review| Ruling {
-                after: review.decision.as_ref().map(|one| one.standing.clone()),
-                review,
-                entry: None,
-            })
+            .map(|review| self.ruling(review, terms, now))
             .collect();
         for ruling in &mut rulings {
             let revision = &ruling.review.revision;
@@ -350,20 +353,22 @@ impl World {
         let workload = &revision.workload;
         let frozen = self.ledger.frozen(revision);
         let is_audit = matches!(self.ledger.standing(revision), Some(Standing::Audit { .. }));
-        let candidate = frozen
-            .filter(|_| is_audit)
-            .map(|frozen| frozen.candidate().policy());
+        let candidate = frozen.filter(|_| is_audit);
         let mut besides = Vec::new();
         let mut unheard = Vec::new();
         if let Some(candidate) = candidate {
             besides = self.around(revision, candidate, near);
-            besides.extend(self.untold(revision, candidate, now));
-            unheard = self.unheard(revision, candidate, now);
+            let policy = candidate.candidate().policy();
+            besides.extend(self.untold(revision, policy, now));
+            unheard = self.unheard(revision, policy, now);
         }
         let hold = self.standings.hold(workload);
         let hold = hold.map(|why| Reason::Held {
             why: why.to_owned(),
         });
+        let (enforcer, mixed) = self.enforcer(revision, terms);
+        // Of a candidate it is among what is around it.
+        let hold = hold.or(mixed.filter(|_| candidate.is_none()));
         let interruptions: Vec<Interruption> = terms
             .interruptions
             .iter()
@@ -375,7 +380,7 @@ impl World {
             evidence: self.merged.evidence(),
             ledger: &self.ledger,
             forgotten: &Tombstones::default(),
-            enforcer: Dialect::Bpf,
+            enforcer,
             unenforceable: None,
             tightness: terms.tightness,
             include: terms.include,
@@ -403,7 +408,23 @@ impl World {
         }
     }
 
-    fn around(&self, revision: &Revision, candidate: &Policy, near: &Neighbours) -> Vec<Reason> {
+    /// What around it speaks against the enforcement of a candidate by who it was made for.
+    fn around(&self, revision: &Revision, candidate: &Frozen, near: &Neighbours) -> Vec<Reason> {
+        let dialect = candidate.candidate().paper().enforcer;
+        let mut against = self.against_enforcers(revision, dialect);
+        // By its container alone, and by nothing that is KubeArmor's.
+        if !is_ours(candidate) {
+            against.extend(self.around_policy(revision, candidate.candidate().policy(), near));
+        }
+        against
+    }
+
+    fn around_policy(
+        &self,
+        revision: &Revision,
+        candidate: &Policy,
+        near: &Neighbours,
+    ) -> Vec<Reason> {
         let runs = self.merged.evidence().runs().keys();
         // A run of the cluster is called <node>/<run>.
         let seen_on = runs
@@ -454,6 +475,7 @@ impl World {
             ledger: &self.ledger,
             runs: review.figures.whole,
             held,
+            canary: ruling.canary,
             entry: ruling.entry.as_ref(),
         };
         let status = standings::status(before, &kept);
@@ -462,59 +484,5 @@ impl World {
             standings::keep(client, workload, before, &status, is_promotion).await?;
         }
         Ok(())
-    }
-}
-
-/// A promotion to block waits for all others of the namespace.
-fn together(rulings: &mut [Ruling]) {
-    let is_ready = |ruling: &Ruling| {
-        let to = ruling.after.as_ref().map(Standing::posture);
-        to.unwrap_or(ruling.review.posture()) == Posture::Block
-    };
-    let waits: Vec<String> = rulings
-        .iter()
-        .filter(|ruling| !is_ready(ruling))
-        .map(|ruling| ruling.review.revision.workload.to_string())
-        .collect();
-    if waits.is_empty() {
-        return;
-    }
-    for ruling in rulings.iter_mut() {
-        let is_promoted = ruling.review.verdict == Verdict::Promote;
-        if is_promoted && is_ready(ruling) {
-            let workloads = waits.iter().map(|name| name.escape_debug()).collect();
-            ruling.hold(Reason::Waits { workloads });
-        }
-    }
-}
-
-impl Ruling {
-    /// It stays where it is, for this.
-    fn hold(&mut self, reason: Reason) {
-        self.review.verdict = Verdict::Hold(vec![reason]);
-        self.review.decision = None;
-        self.after = None;
-    }
-}
-
-fn item(entry: &Entry) -> Item {
-    let draft = &entry.draft;
-    let (reason, is_warning) = match &draft.cause {
-        Cause::Promoted => ("Promoted", false),
-        Cause::NewImage { .. } => ("NewImage", false),
-        Cause::RolledBack { .. } => ("RolledBack", true),
-        Cause::Demoted { .. } => ("Demoted", true),
-        Cause::Accepted { .. } => ("Accepted", false),
-    };
-    Item {
-        reason,
-        is_warning,
-        note: format!(
-            "{}: {} -> {}: {}",
-            draft.revision.workload.container.escape_debug(),
-            draft.from,
-            draft.to,
-            draft.cause
-        ),
     }
 }

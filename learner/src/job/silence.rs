@@ -22,7 +22,9 @@ impl World {
             let Some(node) = pod.node.as_deref() else {
                 continue;
             };
-            if !candidate.selects(&Pod::of(workload, &pod.labels)) {
+            let is_of = candidate.selects(&Pod::of(workload, &pod.labels));
+            // What is only selected, and of somebody else, is another reason.
+            if !is_of || !pod.may_be_of(workload) {
                 continue;
             }
             let told = self.told.get(&(workload.clone(), node.to_owned()));

@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::observation::Moment;
-use crate::posture::{Posture, Standing};
+use crate::posture::{Posture, Share, Standing};
 
 pub use figures::{Figures, Opened, Seen, still_allowed};
 pub use interruption::{Interruption, Missed};
@@ -42,6 +42,9 @@ pub struct Criteria {
     pub canary: u64,
     /// Which denials take it back.
     pub rollback: Rollback,
+    /// How many of its pods are held until the end of the canary, where Learner's agents hold them; none: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<Share>,
 }
 
 impl Default for Criteria {
@@ -54,6 +57,7 @@ impl Default for Criteria {
             max_risk: None,
             canary: hours(1),
             rollback: Rollback::Canary,
+            share: None,
         }
     }
 }

@@ -169,6 +169,20 @@ pub enum Reason {
         /// Which, and what they have.
         nodes: Listed,
     },
+    /// Of the nodes that run it some are KubeArmor's to enforce on, and some Learner's agents'.
+    MixedNodes {
+        /// KubeArmor's.
+        kubearmor: Listed,
+        /// Learner's.
+        learner: Listed,
+    },
+    /// The candidate was made for another enforcer than the nodes that run it have.
+    OtherEnforcer {
+        /// For which.
+        made_for: String,
+        /// The nodes.
+        nodes: Listed,
+    },
     /// Nodes that run it have told nothing of it.
     Silent {
         /// Which.
@@ -240,6 +254,8 @@ impl Reason {
             Self::UnpromotedPolicies { .. } => "unpromoted-policies",
             Self::Keys { .. } => "keys",
             Self::Nodes { .. } => "nodes",
+            Self::MixedNodes { .. } => "mixed-nodes",
+            Self::OtherEnforcer { .. } => "other-enforcer",
             Self::Silent { .. } => "silent",
             Self::Untold { .. } => "untold",
             Self::SelectsOthers { .. } => "selects-others",
@@ -377,6 +393,17 @@ impl fmt::Display for Reason {
                 let what = plural(count, "node does", "nodes do");
                 write!(f, "{count} {what} not enforce it {nodes}")
             }
+            Self::MixedNodes { kubearmor, learner } => write!(
+                f,
+                "KubeArmor is to enforce on {} of the nodes that run it {kubearmor}, and Learner's agents on {} \
+                 {learner}: install KubeArmor on all of them or on none",
+                kubearmor.count, learner.count
+            ),
+            Self::OtherEnforcer { made_for, nodes } => write!(
+                f,
+                "its candidate was made for {made_for}, which does not enforce on the nodes that run it {nodes}: \
+                 delete its WorkloadPosture to begin anew"
+            ),
             Self::Silent { nodes } => {
                 let count = nodes.count;
                 let what = plural(count, "node runs it and tells", "nodes run it and tell");

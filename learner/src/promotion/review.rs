@@ -379,6 +379,7 @@ impl Bench<'_> {
                         ..freeze
                     },
                     canary_until: after(self.now, self.criteria.canary),
+                    slice: None,
                 },
                 candidate: None,
                 draft: self.draft(Posture::Block, Cause::Promoted, candidate, &figures),

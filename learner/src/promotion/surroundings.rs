@@ -27,6 +27,8 @@ pub struct PodFacts {
     pub owner: Option<(String, String)>,
     /// When it was made.
     pub created: Option<Moment>,
+    /// The uid that its cgroups are named by.
+    pub uid: Option<String>,
 }
 
 /// What there is in a namespace, and around it.
@@ -202,7 +204,7 @@ impl Surroundings<'_> {
 
 impl PodFacts {
     /// Whether what controls it does not say that it is of another workload.
-    fn may_be_of(&self, workload: &Workload) -> bool {
+    pub fn may_be_of(&self, workload: &Workload) -> bool {
         let Some((kind, name)) = &self.owner else {
             return true;
         };

@@ -33,6 +33,7 @@ fn block(canary_until: i64) -> Standing {
         since: Moment(100),
         freeze: freeze(),
         canary_until: Moment(canary_until),
+        slice: None,
     }
 }
 

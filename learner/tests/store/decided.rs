@@ -67,6 +67,7 @@ fn decision(of: &Revision, number: u64) -> Move {
             since: now,
             freeze,
             canary_until: Moment(now.0 + 1),
+            slice: None,
         }
     } else {
         Standing::Audit { since: now, freeze }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::super::figures::{Figures, Reach};
 use crate::cluster::ClusterError;
+use crate::cluster::standings::BadStanding;
 use crate::visible::visible;
 
 /// What it is about.
@@ -20,6 +21,10 @@ pub(super) enum About {
     Namespace(String),
     /// What the node has seen of one revision.
     Revision(String),
+    /// What is decided in one namespace.
+    Decided(String),
+    /// Whether KubeArmor enforces on the node.
+    Enforcer,
 }
 
 /// What stands as of now.
@@ -43,15 +48,29 @@ impl Complaints {
     /// Something was refused. It is said, unless it was so before.
     pub(super) fn about(&mut self, about: About, error: &ClusterError) {
         *self.reach.failed.entry(error.word()).or_default() += 1;
-        let text = visible(&error.to_string());
-        let now = (error.word(), text.clone());
+        self.stands(about, error.word(), &error.to_string());
+    }
+
+    /// What is decided cannot be read. It is said, unless it was so before.
+    pub(super) fn say(&mut self, about: About, bad: &BadStanding) {
+        self.stands(about, "unread", &bad.to_string());
+    }
+
+    fn stands(&mut self, about: About, word: &'static str, text: &str) {
+        let text = visible(text);
+        let now = (word, text.clone());
         let before = self.standing.insert(about, now);
-        if before.is_none_or(|(word, _)| word != error.word()) {
+        if before.is_none_or(|(known, _)| known != word) {
             tracing::warn!("{text}");
         } else {
             tracing::debug!("still: {text}");
         }
         self.show();
+    }
+
+    /// Why nothing can be held that is not held already, where that was tried in vain.
+    pub(super) fn unenforced(&self) -> Option<String> {
+        self.figures.unenforced()
     }
 
     /// It goes well again.
@@ -64,6 +83,10 @@ impl Complaints {
                 About::Namespace(namespace) => {
                     tracing::info!(namespace = %visible(namespace), "what the node has seen is written again");
                 }
+                About::Decided(namespace) => {
+                    tracing::info!(namespace = %visible(namespace), "what is decided is told again");
+                }
+                About::Enforcer => tracing::info!("whether KubeArmor is there is told again"),
                 About::Revision(revision) => {
                     tracing::info!(revision = %visible(revision), "written, after: {before}");
                 }

@@ -10,9 +10,12 @@ use tokio::time::MissedTickBehavior;
 use super::super::node::{Node, Said};
 use super::super::shelf::Shelf;
 use super::complaints::{About, Complaints};
+use super::decided::in_fact;
 use crate::cluster::inventory::Resident;
+use crate::cluster::standings::BadStanding;
 use crate::cluster::{
-    Client, ClusterError, Doing, Pace, Telling, Unenforced, Withdrawn, Writer, Written,
+    Client, ClusterError, Doing, EnforcedBy, Enforcement, Holding, Pace, Telling, Unenforced,
+    Withdrawn, Writer, Written,
 };
 use crate::host;
 use crate::kernel::Clock;
@@ -43,6 +46,14 @@ pub(super) enum Mail {
     Gone(usize),
     Complete,
     Refused(ClusterError),
+    /// What is decided in a namespace is followed, and this cannot be read of it.
+    Decided(String, Option<BadStanding>),
+    /// What is decided in a namespace cannot be followed.
+    Undecided(String, ClusterError),
+    /// Who enforces on this node, from now on.
+    Enforces(Enforcement),
+    /// It was told whether KubeArmor is there, or could not be.
+    Asked(Result<(), ClusterError>),
 }
 
 /// Why a revision was not told.
@@ -63,6 +74,10 @@ pub(super) struct Office {
     running: BTreeSet<Revision>,
     /// Why KubeArmor does not hold a revision, where it does not, as far as its pods have told.
     unenforced: BTreeMap<Revision, BTreeSet<Unenforced>>,
+    /// Who is to enforce on the node, where that is known.
+    is_to: Option<Enforcement>,
+    /// Who does, as it is told.
+    enforcement: Option<Enforcement>,
     /// It is known what is there of this node.
     knows: bool,
     /// An owner could not be asked for since the pods were listed last.
@@ -91,6 +106,8 @@ impl Office {
             keep: config.keep.0,
             running: BTreeSet::new(),
             unenforced: BTreeMap::new(),
+            is_to: None,
+            enforcement: None,
             knows: false,
             is_unsure: false,
         }
@@ -127,7 +144,10 @@ impl Office {
                     }
                     Some(Said::End) | None => break,
                 },
-                _ = running.tick() => self.telling.running(&self.running, now),
+                _ = running.tick() => {
+                    self.telling.running(&self.running, now);
+                    self.enforces();
+                }
                 _ = sweep.tick() => self.sweep().await,
                 () = until(next, now) => self.turn().await,
             }
@@ -213,7 +233,38 @@ impl Office {
                     self.complaints.over(&About::Owners);
                 }
             }
+            Mail::Decided(namespace, None) => self.complaints.over(&About::Decided(namespace)),
+            Mail::Decided(namespace, Some(bad)) => {
+                self.complaints.say(About::Decided(namespace), &bad);
+            }
+            Mail::Undecided(namespace, error) => {
+                self.complaints.about(About::Decided(namespace), &error);
+            }
+            Mail::Asked(Ok(())) => self.complaints.over(&About::Enforcer),
+            Mail::Asked(Err(error)) => self.complaints.about(About::Enforcer, &error),
+            Mail::Enforces(enforcement) => {
+                self.is_to = Some(enforcement);
+                self.enforces();
+            }
         }
+    }
+
+    /// Who enforces on this node from now on: it is said once, and told with all that is told.
+    fn enforces(&mut self) {
+        let Some(enforcement) = in_fact(self.is_to.as_ref(), self.complaints.unenforced()) else {
+            return;
+        };
+        if self.enforcement.as_ref() == Some(&enforcement) {
+            return;
+        }
+        let text = visible(&enforcement.to_string());
+        match enforcement.by {
+            EnforcedBy::Learner => tracing::info!("on this node {text}"),
+            EnforcedBy::Kubearmor | EnforcedBy::Nobody => tracing::warn!("on this node {text}"),
+        }
+        self.complaints.reach.enforces = Some((enforcement.by.word(), text));
+        self.enforcement = Some(enforcement);
+        self.open();
     }
 
     /// The API server tells of pods: it is there.
@@ -339,9 +390,11 @@ impl Office {
         let alive = self.alive(revision, &evidence);
         let runs: Vec<_> = evidence.runs().iter().collect();
         let part = Part::of(&runs);
-        let none = BTreeSet::new();
-        let unenforced = self.unenforced.get(revision).unwrap_or(&none);
-        let objects = self.writer.objects(revision, alive, &part, unenforced);
+        let holding = Holding {
+            unenforced: self.unenforced.get(revision).cloned().unwrap_or_default(),
+            enforcement: self.enforcement.clone(),
+        };
+        let objects = self.writer.objects(revision, alive, &part, &holding);
         let objects = objects.map_err(Failed::Cluster)?;
         let content = objects.content().to_owned();
         if self.telling.is_told(revision, &content) {
@@ -424,7 +477,7 @@ fn kept(summaries: &[Summary], running: &BTreeSet<Revision>, now: Moment) -> Vec
 }
 
 /// The answer, or that there was none in time.
-async fn in_time<T>(
+pub(super) async fn in_time<T>(
     doing: Doing,
     asked: impl Future<Output = Result<T, ClusterError>>,
 ) -> Result<T, ClusterError> {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use super::Place;
 use crate::agent::figures::Figures;
 use crate::candidate::{Frozen, Ledger};
 use crate::kernel::Clock;
 use crate::kernel::cgroup::GroupId;
 use crate::kernel::enforcer::{self, Alert, EnforceError, Enforcer};
-use crate::observation::Loss;
+use crate::observation::{Loss, Moment};
 use crate::posture::Revision;
 use crate::profile::{RunProfile, Sighting};
 use crate::visible::visible;
@@ -33,9 +34,9 @@ const MAX_WERE: usize = 8192;
 pub(super) enum Order {
     Stands(Arc<Ledger>),
     /// Since when.
-    Awaited(Revision, GroupId, Instant),
+    Awaited(Revision, Place, Instant),
     NotAwaited(GroupId),
-    Begun(RunKey, GroupId),
+    Begun(RunKey, Place),
     Ended(RunKey),
     AllHaveBegun,
 }
@@ -70,9 +71,11 @@ pub(super) struct Worker {
     /// When the programs were at work: who came into a cgroup before that, they do not know.
     at_work: Option<Instant>,
     ledger: Arc<Ledger>,
-    running: BTreeMap<RunKey, GroupId>,
+    running: BTreeMap<RunKey, Place>,
     /// Cgroups in which nothing has been executed yet, with whose run is to come.
-    awaited: BTreeMap<u64, (GroupId, Revision)>,
+    awaited: BTreeMap<u64, (Place, Revision)>,
+    /// When a canary ends that leaves pods out now.
+    next_whole: Option<Moment>,
     held: BTreeMap<u64, Held>,
     /// Whose scopes were that are held no more: what was refused may be told later.
     were: BTreeMap<u32, Revision>,
@@ -104,6 +107,7 @@ impl Worker {
             ledger: Arc::default(),
             running: BTreeMap::new(),
             awaited: BTreeMap::new(),
+            next_whole: None,
             held: BTreeMap::new(),
             were: BTreeMap::new(),
             all_have_begun: false,
@@ -198,17 +202,17 @@ impl Worker {
     fn take(&mut self, order: Order) {
         match order {
             Order::Stands(ledger) => self.ledger = ledger,
-            Order::Awaited(revision, group, since) => {
+            Order::Awaited(revision, place, since) => {
                 // Without the programs, a runtime that is in the cgroup already would be taken for the workload.
                 let known = |at: Instant| since.saturating_duration_since(at) >= NOTICE;
                 if self.at_work.is_some_and(known) {
-                    self.awaited.insert(group.id, (group, revision));
+                    self.awaited.insert(place.group.id, (place, revision));
                 }
             }
             Order::NotAwaited(group) => _ = self.awaited.remove(&group.id),
-            Order::Begun(run, group) => {
-                self.awaited.remove(&group.id);
-                self.running.insert(run, group);
+            Order::Begun(run, place) => {
+                self.awaited.remove(&place.group.id);
+                self.running.insert(run, place);
             }
             Order::Ended(run) => {
                 self.running.remove(&run);
@@ -220,11 +224,23 @@ impl Worker {
     fn is_due(&self) -> bool {
         let failed = self.failed.as_ref();
         failed.is_some_and(|(_, at)| at.elapsed() >= AGAIN)
+            || self
+                .next_whole
+                .is_some_and(|until| self.clock.moment() >= until)
     }
 
     /// Brings what is in force in line with where the revisions stand.
     fn enforce(&mut self) {
-        match self.try_to_enforce() {
+        let tried = self.try_to_enforce();
+        let unenforced = match &tried {
+            Ok(()) if self.released => {
+                Some("somebody ran learner release on the node: restart the agent there".to_owned())
+            }
+            Err(Unenforced { of: None, error }) => Some(error.to_string()),
+            Ok(()) | Err(_) => None,
+        };
+        self.figures.set(|inner| inner.unenforced = unenforced);
+        match tried {
             Ok(()) => self.failed = None,
             Err(Unenforced { of, error }) => {
                 let name = of.map(|of| visible(&of.workload.to_string()));
@@ -247,7 +263,9 @@ impl Worker {
         if self.released {
             return Ok(());
         }
-        let wanted = self.wanted();
+        let now = self.clock.moment();
+        self.next_whole = self.ledger.next_whole(now);
+        let wanted = wanted(&self.ledger, &self.running, &self.awaited, now);
         if self.enforcer.is_none()
             && (!wanted.is_empty()
                 || (self.all_have_begun && enforcer::is_pinned_by_another(&self.instance)?))
@@ -321,18 +339,6 @@ impl Worker {
             }
             None => Ok(()),
         }
-    }
-
-    /// The cgroups whose run stands under block with a candidate that is ours to enforce.
-    fn wanted(&self) -> BTreeMap<u64, (GroupId, Revision, Arc<Frozen>)> {
-        let of = |(group, revision): (GroupId, Revision)| {
-            let frozen = Arc::clone(self.ledger.to_enforce(&revision)?);
-            Some((group.id, (group, revision, frozen)))
-        };
-        let awaited = self.awaited.values().cloned();
-        let running = self.running.iter();
-        let running = running.map(|(run, group)| (*group, Revision::of(run)));
-        awaited.chain(running).filter_map(of).collect()
     }
 
     /// Says what was refused, and what could not be told.
@@ -443,6 +449,26 @@ impl Worker {
     }
 }
 
+/// The cgroups whose run stands under block with a candidate that is ours to enforce; while a canary lasts
+/// those of the pods that are chosen for it.
+fn wanted(
+    ledger: &Ledger,
+    running: &BTreeMap<RunKey, Place>,
+    awaited: &BTreeMap<u64, (Place, Revision)>,
+    now: Moment,
+) -> BTreeMap<u64, (GroupId, Revision, Arc<Frozen>)> {
+    let of = |(place, revision): (&Place, Revision)| {
+        let frozen = ledger.to_hold(&revision, place.pod.as_deref(), now)?;
+        let group = place.group;
+        Some((group.id, (group, revision, Arc::clone(frozen))))
+    };
+    let awaited = awaited.values();
+    let awaited = awaited.map(|(place, revision)| (place, revision.clone()));
+    let running = running.iter();
+    let running = running.map(|(run, place)| (place, Revision::of(run)));
+    awaited.chain(running).filter_map(of).collect()
+}
+
 fn said(revision: &Revision, frozen: &Frozen, what: &str) {
     tracing::info!(
         workload = %visible(&revision.workload.to_string()),
@@ -451,3 +477,6 @@ fn said(revision: &Revision, frozen: &Frozen, what: &str) {
         "{what}"
     );
 }
+
+#[cfg(test)]
+mod tests;

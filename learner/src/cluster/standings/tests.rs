@@ -50,6 +50,7 @@ fn ledger() -> Ledger {
                 since,
                 freeze,
                 canary_until: Moment(since.0 + 9),
+                slice: None,
             },
             _ => Standing::Audit { since, freeze },
         };
@@ -67,6 +68,7 @@ fn kept(ledger: &Ledger, image: &str) -> WorkloadPostureStatus {
         ledger,
         runs: 3,
         held: BTreeSet::from(["idle"]),
+        canary: None,
         entry: None,
     };
     status(None, &kept)
