@@ -1,0 +1,286 @@
+//! What many nodes cost a cluster. See docs/cluster.md, "What 1,000 nodes cost".
+//!
+//!     cargo run --release -p learner --example cluster_cost -- pace 1000 100 72
+//!     cargo run --release -p learner --example cluster_cost -- write 100 100 20
+//!
+//! `pace NODES WORKLOADS HOURS` lets so many nodes with so many workloads each write by the rules that agents write by,
+//! in simulated time and to nobody, and prints how many objects a second that is: all agents begin at once, and
+//! every container is restarted once a day, at any time of it.
+//!
+//! `write NODES WORKLOADS NAMESPACES` writes what they have seen to the API server of KUBECONFIG, 16 requests at a time,
+//! and prints how many a second it took and how long the objects are. Each workload is one that all nodes run, has 10 runs
+//! a node, and 100 acts. The namespaces are `cost-0`, ….
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::error::Error;
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use kube::api::{Api, ObjectMeta, PostParams};
+use learner::behavior::{Access, Behavior, Op, Outcome};
+use learner::cluster::{Objects, Pace, Schedule, Writer, connect, pieces};
+use learner::digest::Digest;
+use learner::observation::Moment;
+use learner::path::AbsPath;
+use learner::posture::Revision;
+use learner::profile::{RunProfile, Sighting};
+use learner::shared::Part;
+use learner::workload::{RunKey, Workload};
+
+const SECOND: i64 = 1_000_000;
+const HOUR: i64 = 3_600 * SECOND;
+const AT_A_TIME: usize = 16;
+
+type Done<T = ()> = Result<T, Box<dyn Error>>;
+
+fn main() -> Done {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let number =
+        |at: usize| -> Done<usize> { Ok(args.get(at).ok_or("a number is missing")?.parse()?) };
+    match args.first().map(String::as_str) {
+        Some("pace") => pace(number(1)?, number(2)?, number(3)?),
+        Some("write") => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            runtime.block_on(write(number(1)?, number(2)?, number(3)?))
+        }
+        _ => Err("pace NODES WORKLOADS HOURS, or write NODES WORKLOADS NAMESPACES".into()),
+    }
+}
+
+fn revision(namespace: &str, number: usize) -> Revision {
+    Revision {
+        workload: Workload {
+            namespace: namespace.to_owned(),
+            kind: "DaemonSet".to_owned(),
+            name: format!("app-{number}"),
+            container: "main".to_owned(),
+        },
+        image: format!("registry.example.org/app-{number}:1@sha256:{number:064x}"),
+    }
+}
+
+/// Some number that is always the same for a node and a workload.
+fn any(node: usize, workload: usize, most: i64) -> i64 {
+    let hash = Digest::of(format!("{node}/{workload}").as_bytes()).words()[1];
+    (hash % most.unsigned_abs()) as i64
+}
+
+/// One node: when it looks next, and what it has to write.
+struct Node {
+    schedule: Schedule<usize>,
+    name: String,
+}
+
+fn pace(nodes: usize, workloads: usize, hours: usize) -> Done {
+    let revisions: Vec<Revision> = (0..workloads).map(|n| revision("shop", n)).collect();
+    let end = i64::try_from(hours)? * HOUR;
+    let mut all: Vec<Node> = (0..nodes)
+        .map(|number| {
+            let name = format!("node-{number}");
+            Node {
+                schedule: Schedule::new(&name, Pace::default()),
+                name,
+            }
+        })
+        .collect();
+    // What changes, and when: (time, node, workload).
+    let mut changes = BinaryHeap::new();
+    for node in 0..nodes {
+        for workload in 0..workloads {
+            changes.push(Reverse((0, node, workload)));
+        }
+    }
+    // When a node has something to write: (time, node).
+    let mut due: BinaryHeap<Reverse<(i64, usize)>> = BinaryHeap::new();
+    let mut by_minute: BTreeMap<i64, u64> = BTreeMap::new();
+    let nothing = Part::of(&[]);
+    while let Some(now) = changes
+        .peek()
+        .map(|Reverse((at, ..))| *at)
+        .into_iter()
+        .chain(due.peek().map(|Reverse((at, _))| *at))
+        .min()
+        .filter(|now| *now < end)
+    {
+        while let Some(Reverse((_, node, workload))) = changes
+            .peek()
+            .copied()
+            .filter(|Reverse((at, ..))| *at <= now)
+        {
+            changes.pop();
+            let of = &mut all[node];
+            let alive = Objects::of(
+                &revisions[workload],
+                &of.name,
+                Moment(now),
+                &nothing,
+                &BTreeSet::new(),
+            )?;
+            // The run that goes on now, and that it is alive.
+            let restart = any(node, workload, 24 * HOUR);
+            let run = (now - restart).div_euclid(24 * HOUR);
+            let content = Digest::of(format!("{run} {}", alive.content()).as_bytes());
+            of.schedule.offer(&workload, content, Moment(now));
+            if let Some(at) = of.schedule.next() {
+                due.push(Reverse((at.0, node)));
+            }
+            // The next time that there may be something: looked at every ten minutes, as it is due.
+            let next = now + 600 * SECOND + any(node, workload, SECOND);
+            changes.push(Reverse((next, node, workload)));
+        }
+        while let Some(Reverse((_, node))) =
+            due.peek().copied().filter(|Reverse((at, _))| *at <= now)
+        {
+            due.pop();
+            let of = &mut all[node];
+            for workload in of.schedule.due(Moment(now)) {
+                let restart = any(node, workload, 24 * HOUR);
+                let run = (now - restart).div_euclid(24 * HOUR);
+                let alive = Objects::of(
+                    &revisions[workload],
+                    &of.name,
+                    Moment(now),
+                    &nothing,
+                    &BTreeSet::new(),
+                )?;
+                let content = Digest::of(format!("{run} {}", alive.content()).as_bytes());
+                of.schedule.wrote(&workload, content, Moment(now));
+                *by_minute.entry(now.div_euclid(60 * SECOND)).or_default() += 1;
+            }
+            if let Some(at) = of.schedule.next() {
+                due.push(Reverse((at.0.max(now + 1), node)));
+            }
+        }
+    }
+    let share = |from: i64, to: i64| -> (f64, f64) {
+        let counts: Vec<u64> = (from..to)
+            .map(|minute| by_minute.get(&minute).copied().unwrap_or(0))
+            .collect();
+        let mean = counts.iter().sum::<u64>() as f64 / (counts.len().max(1) as f64 * 60.0);
+        let most = counts.iter().max().copied().unwrap_or(0) as f64 / 60.0;
+        (mean, most)
+    };
+    let print = |what: &str, (mean, most): (f64, f64)| {
+        println!("{what}: {mean:.2} objects a second, {most:.2} in the busiest minute");
+    };
+    print("the first 10 minutes", share(0, 10));
+    print("the first hour after them", share(10, 70));
+    print(
+        "from the second day on",
+        share(24 * 60, i64::try_from(hours)? * 60),
+    );
+    Ok(())
+}
+
+fn done(op: Op, path: &str, source: &str) -> Behavior {
+    Behavior {
+        op,
+        path: AbsPath::try_from(path).unwrap_or_else(|_| unreachable!("{path} is absolute")),
+        source: AbsPath::try_from(source).ok(),
+        uid: Some(0),
+        owner: Some(true),
+        upper: Some(false),
+        tty: Some(false),
+        result: Outcome::Ok,
+    }
+}
+
+/// 10 runs with 100 acts each; each run has left some out.
+fn part(revision: &Revision, node: usize, workload: usize) -> Part {
+    let runs: Vec<(RunKey, RunProfile)> = (0..10)
+        .map(|run| {
+            let began = Moment(1_700_000_000 * SECOND + run * HOUR);
+            let mut profile = RunProfile {
+                labels: [("app".to_owned(), revision.workload.name.clone())].into(),
+                start: Some(began),
+                stop: Some(Moment(began.0 + HOUR / 2)),
+                ..RunProfile::default()
+            };
+            let exec = done(Op::Exec, "/usr/bin/app", "/usr/bin/containerd-shim");
+            let reads = (0..100)
+                .filter(|act| any(node + act, workload + run as usize, 20) != 0)
+                .map(|act| {
+                    let path = format!("/usr/lib/app-{workload}/module-{}/part.so", words(act));
+                    done(Op::Open(Access::Read), &path, "/usr/bin/app")
+                });
+            for behavior in [exec].into_iter().chain(reads) {
+                let seen = Sighting {
+                    count: 3,
+                    first: began,
+                    last: Moment(began.0 + HOUR / 4),
+                };
+                profile.seen.insert(behavior, seen);
+            }
+            let key = RunKey {
+                workload: revision.workload.clone(),
+                image: revision.image.clone(),
+                run: format!("{:012x}-{run}", any(node, workload, i64::MAX >> 16)),
+            };
+            (key, profile)
+        })
+        .collect();
+    let runs: Vec<_> = runs.iter().map(|(key, run)| (key, run)).collect();
+    Part::of(&runs)
+}
+
+/// A name that is no class of names.
+fn words(number: usize) -> String {
+    const SYLLABLES: [&str; 10] = ["ba", "de", "fi", "go", "ku", "la", "me", "ni", "po", "ru"];
+    format!("{}{}", SYLLABLES[number / 10 % 10], SYLLABLES[number % 10])
+}
+
+async fn write(nodes: usize, workloads: usize, namespaces: usize) -> Done {
+    let client = connect().await?;
+    let api: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(client.clone());
+    for number in 0..namespaces {
+        let namespace = k8s_openapi::api::core::v1::Namespace {
+            metadata: ObjectMeta {
+                name: Some(format!("cost-{number}")),
+                ..ObjectMeta::default()
+            },
+            ..Default::default()
+        };
+        api.create(&PostParams::default(), &namespace).await?;
+    }
+    let begun = Instant::now();
+    let all = (0..nodes).flat_map(|node| (0..workloads).map(move |workload| (node, workload)));
+    let sizes: Vec<(usize, usize)> = stream::iter(all)
+        .map(|(node, workload)| {
+            let client = client.clone();
+            async move {
+                let name = format!("node-{node}");
+                let revision = revision(&format!("cost-{}", workload % namespaces), workload);
+                let part = part(&revision, node, workload);
+                let at = Moment(now());
+                let bytes: usize = pieces(&revision, &name, at, &part)?
+                    .iter()
+                    .map(|object| serde_json::to_vec(object).map_or(0, |text| text.len()))
+                    .sum();
+                let written = Writer::new(client, &name)
+                    .write(&revision, at, &part)
+                    .await?;
+                Ok::<_, Box<dyn Error>>((written.applied, bytes))
+            }
+        })
+        .buffer_unordered(AT_A_TIME)
+        .try_collect()
+        .await?;
+    let took: Duration = begun.elapsed();
+    let (objects, bytes) = sizes
+        .iter()
+        .fold((0, 0), |(o, b), (objects, bytes)| (o + objects, b + bytes));
+    println!(
+        "{objects} objects in {:.0} s, {:.0} a second; {} bytes each",
+        took.as_secs_f64(),
+        objects as f64 / took.as_secs_f64(),
+        bytes / objects.max(1)
+    );
+    Ok(())
+}
+
+fn now() -> i64 {
+    jiff::Timestamp::now().as_microsecond()
+}
