@@ -801,9 +801,24 @@ pub(crate) struct Promote {
     pub(crate) include: Vec<Mention>,
     /// KubeArmor's alerts, as `karmor logs --json` prints them; may be given several times: while it
     /// says that it drops alerts of a workload, that one's window does not count. To have the alerts
-    /// themselves count, import them first ('learner import --kubearmor')
+    /// themselves count, import them first ('learner import --kubearmor'); with --cluster they count
     #[arg(long, value_name = "FILE|-")]
     pub(crate) kubearmor: Vec<PathBuf>,
+    /// Listen to the alerts of KubeArmor's relay first, as long as --for says, and keep them as evidence; what
+    /// could not be heard of them meanwhile does not count for any window [default address:
+    /// $KUBEARMOR_SERVICE, else in a pod kubearmor.kubearmor:32767, else localhost:32767]
+    #[arg(
+        id = "grpc",
+        long = "gRPC",
+        value_name = "HOST:PORT",
+        num_args = 0..=1,
+        default_missing_value = "",
+        requires = "limit",
+        help_heading = RELAY
+    )]
+    pub(crate) grpc: Option<String>,
+    #[command(flatten)]
+    pub(crate) relay: Relay,
     /// By what the nodes of the cluster have told: decisions are kept as WorkloadPosture and told as Events,
     /// and policies of workloads under block are applied for KubeArmor
     #[arg(long, help_heading = IN_CLUSTER)]

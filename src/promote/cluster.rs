@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use learner::cluster::{Client, namespaces};
 use learner::generalize::Dialect;
-use learner::job::{self, Strategy, Terms};
+use learner::job::{self, Hearsay, Strategy, Terms};
 use learner::quarantine::Include;
 use learner::workload::{Labels, RunKey};
 
@@ -15,7 +15,7 @@ use crate::cluster;
 use crate::court::now;
 use crate::failure::Failure;
 use crate::talk::visible;
-use crate::telemetry;
+use crate::telemetry::{self, Alerts};
 
 pub(super) fn run(global: &Global, args: &Promote) -> Result<Verdict, Failure> {
     if args.enforcer == Some(Dialect::Learner) {
@@ -23,7 +23,20 @@ pub(super) fn run(global: &Global, args: &Promote) -> Result<Verdict, Failure> {
             "with --cluster it is KubeArmor that enforces: leave out --enforcer learner".to_owned(),
         ));
     }
-    let interruptions = telemetry::interruptions(global, &args.kubearmor, now())?;
+    // What is judged is known when the nodes' word is read.
+    let Alerts {
+        mut evidence,
+        unheard,
+    } = match &args.grpc {
+        Some(address) => telemetry::alerts(address, &args.relay, &|_, _| true)?,
+        None => Alerts::default(),
+    };
+    // Standard input is read once.
+    let (in_files, interruptions) = telemetry::alerts_in(global, &args.kubearmor, now())?;
+    for (key, run) in in_files.into_runs() {
+        evidence.insert(key, run);
+    }
+    let heard = Hearsay { evidence, unheard };
     let holder = format!(
         "{} (process {})",
         rustix::system::uname().nodename().to_string_lossy(),
@@ -38,6 +51,7 @@ pub(super) fn run(global: &Global, args: &Promote) -> Result<Verdict, Failure> {
             StrategyName::Namespace => Strategy::Namespace,
         },
         interruptions: &interruptions,
+        heard: &heard,
         is_meant: &|key: &RunKey, labels: &Labels| args.which.takes(key, labels),
         dry_run: args.dry_run,
         holder: &holder,

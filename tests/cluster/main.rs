@@ -10,6 +10,7 @@ mod definitions;
 mod deploying;
 mod drift;
 mod fake;
+mod hearing;
 mod inventory;
 mod node;
 mod pods;
@@ -17,5 +18,11 @@ mod promoting;
 mod recommending;
 mod refusals;
 mod refusing;
+#[path = "../../learner/tests/relay/server.rs"]
+#[expect(
+    dead_code,
+    reason = "how else a server can behave is for the library's own test"
+)]
+mod server;
 mod sharing;
 mod world;

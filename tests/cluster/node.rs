@@ -76,10 +76,15 @@ impl Node {
 
     /// Starts its agent, and waits until it watches.
     pub(crate) fn agent(&self, cluster: &str) -> Agent {
+        self.agent_with(cluster, "")
+    }
+
+    /// With further configuration.
+    pub(crate) fn agent_with(&self, cluster: &str, more: &str) -> Agent {
         let dir = self.dir.path();
         let file = dir.join("agent.yaml");
         let config = format!(
-            "flush: 200ms\nrescan: 1s\nenforce: false\nmetrics: 127.0.0.1:{}\ncluster: {{interval: 1s{cluster}}}\n",
+            "flush: 200ms\nrescan: 1s\nenforce: false\nmetrics: 127.0.0.1:{}\ncluster: {{interval: 1s{cluster}}}\n{more}",
             self.port
         );
         fs::write(&file, config).expect("a configuration");

@@ -70,6 +70,10 @@ impl<'w> Shop<'w> {
         }
     }
 
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     fn workload(&self, app: &str) -> Workload {
         let name = format!("{}/Deployment/{app}", self.namespace);
         name.parse().expect("a workload")
@@ -104,24 +108,37 @@ impl<'w> Shop<'w> {
         written.unwrap_or_else(|error| panic!("{error}"));
     }
 
-    fn promote(&self, more: &[&str]) -> Said {
+    pub(crate) fn promote(&self, more: &[&str]) -> Said {
         self.promote_as("admin", more)
     }
 
     fn promote_as(&self, user: &str, more: &[&str]) -> Said {
-        let args = [
-            "promote",
-            "-n",
-            &self.namespace,
-            "--cluster",
-            "--window",
-            "0s",
-        ];
-        self.world.learner_as(user, &[&args[..], more].concat(), "")
+        self.world.learner_as(user, &self.promotion(more), "")
+    }
+
+    /// With this on standard input.
+    pub(crate) fn promote_reading(&self, more: &[&str], stdin: &str) -> Said {
+        self.world.learner_as("admin", &self.promotion(more), stdin)
+    }
+
+    /// While a server of the test goes on.
+    pub(crate) async fn promote_beside(&self, user: &str, more: &[&str]) -> Said {
+        self.world.learner_beside(user, &self.promotion(more)).await
+    }
+
+    fn promotion<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
+        let has_window = more.contains(&"--window");
+        let window = if has_window {
+            &[][..]
+        } else {
+            &["--window", "0s"]
+        };
+        let args = ["promote", "-n", &self.namespace, "--cluster"];
+        [&args[..], window, more].concat()
     }
 
     /// All are under audit, and with `ready` nothing of their own speaks against block.
-    async fn under_audit(&self, apps: &[&str], ready: &[&str]) {
+    pub(crate) async fn under_audit(&self, apps: &[&str], ready: &[&str]) {
         for app in apps {
             self.seen(app, "i:1", false, &[]).await;
         }
@@ -162,7 +179,7 @@ impl<'w> Shop<'w> {
         shown.collect()
     }
 
-    async fn status(&self, app: &str) -> WorkloadPostureStatus {
+    pub(crate) async fn status(&self, app: &str) -> WorkloadPostureStatus {
         let api: Api<WorkloadPosture> = Api::namespaced(self.world.admin(), &self.namespace);
         let all = api.list(&ListParams::default()).await.expect("a list");
         let one = all
@@ -191,6 +208,13 @@ impl<'w> Shop<'w> {
             .collect();
         told.sort();
         told
+    }
+
+    /// Who has told of what is seen there.
+    pub(crate) async fn tellers(&self) -> std::collections::BTreeSet<String> {
+        let api: Api<WorkloadEvidence> = Api::namespaced(self.world.admin(), &self.namespace);
+        let all = api.list(&ListParams::default()).await.expect("a list");
+        all.items.into_iter().map(|of| of.spec.node).collect()
     }
 
     async fn foreign(&self, name: &str, app: &str) {

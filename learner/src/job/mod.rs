@@ -7,12 +7,14 @@
 
 mod deed;
 mod error;
+mod hearsay;
 mod silence;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub use error::JobError;
+pub use hearsay::{Hearsay, TELLER};
 
 use crate::candidate::Ledger;
 use crate::cluster::lease::{Lease, NoLease};
@@ -34,7 +36,7 @@ use crate::promotion::{
 };
 use crate::quarantine::Include;
 use crate::recommend::latest_image;
-use crate::shared::Merged;
+use crate::shared::{Merged, Part};
 use crate::workload::{Labels, RunKey, Workload};
 
 /// How long another job is waited for.
@@ -64,6 +66,8 @@ pub struct Terms<'a> {
     pub strategy: Strategy,
     /// When KubeArmor's alerts may have been missed: of a workload, or of every one.
     pub interruptions: &'a [(Option<Workload>, Interruption)],
+    /// What KubeArmor has told now. It is kept, unless nothing is to be changed.
+    pub heard: &'a Hearsay,
     /// Which workloads are decided of.
     pub is_meant: &'a dyn Fn(&RunKey, &Labels) -> bool,
     /// Decide, and change nothing.
@@ -96,7 +100,7 @@ pub async fn pass(
     rulings: &mut Vec<Ruling>,
 ) -> Result<(), JobError> {
     if terms.dry_run {
-        let world = World::read(client, namespace).await?;
+        let world = World::read(client, namespace, terms.heard).await?;
         rulings.extend(world.rule(terms, now));
         return Ok(());
     }
@@ -148,7 +152,7 @@ async fn whole(
     rulings: &mut Vec<Ruling>,
 ) -> Result<(), JobError> {
     // Only now: what another job has decided meanwhile is read too.
-    let mut world = World::read(client, namespace).await?;
+    let mut world = World::read(client, namespace, terms.heard).await?;
     let mut decided = world.rule(terms, clock.now());
     for ruling in &mut decided {
         world.ask(client, ruling).await?;
@@ -179,8 +183,11 @@ async fn whole(
         }
     }
     watch.renew().await?;
+    let kept = world.keep_heard(client).await;
+    watch.renew().await?;
     world.reconcile(client, terms.strategy, &mut watch).await?;
-    // What was decided is done, also where it cannot be told of.
+    // What was decided is done, also where it cannot be told of, and where what was heard cannot be kept.
+    kept?;
     Ok(untold?)
 }
 
@@ -224,14 +231,16 @@ struct World {
     missing: BTreeMap<(Revision, String), usize>,
     /// Why KubeArmor does not hold a revision's container, where nodes say so.
     unenforced: BTreeMap<Revision, BTreeSet<Unenforced>>,
+    /// What was heard and is to be written down.
+    heard: BTreeMap<Revision, Part>,
 }
 
 impl World {
-    async fn read(client: &Client, namespace: &str) -> Result<Self, JobError> {
+    async fn read(client: &Client, namespace: &str, heard: &Hearsay) -> Result<Self, JobError> {
         let found = read(client, Some(namespace)).await?;
         found.say_what_is_left_out();
         let Read {
-            joint,
+            mut joint,
             missing,
             told,
             unread,
@@ -239,10 +248,13 @@ impl World {
             ..
         } = found;
         let standings = Standings::read(client, Some(namespace)).await?;
+        let ledger = standings.ledger()?;
+        let heard = hearsay::join(&mut joint, namespace, heard, &ledger)?;
         Ok(Self {
             namespace: namespace.to_owned(),
             merged: Merged::of(&joint)?,
-            ledger: standings.ledger()?,
+            ledger,
+            heard,
             standings,
             policies: Policies::read(client, Some(namespace)).await?,
             annotated: namespace::told(client, namespace).await?,

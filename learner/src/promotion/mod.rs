@@ -18,7 +18,7 @@ use crate::observation::Moment;
 use crate::posture::{Posture, Standing};
 
 pub use figures::{Figures, Opened, Seen, still_allowed};
-pub use interruption::{Interruption, Missed};
+pub use interruption::{Interruption, Missed, keep_gaps};
 pub use quiet::{Quiet, TOLERANCE, Unwatched, quiet};
 pub use reason::{At, Listed, NAMED, Reason, sentences};
 pub use review::{

@@ -149,16 +149,30 @@ fn reviewed(
         image: image.to_owned(),
     };
     let standing = docket.ledger.standing(&revision).cloned();
-    let runs: Vec<(&RunKey, &RunProfile)> = docket
+    let all: Vec<(&RunKey, &RunProfile)> = docket
         .evidence
         .runs()
         .iter()
         .filter(|(key, _)| revision.has(key))
         .collect();
+    let runs = all.iter().copied();
+    let runs = runs.filter(|(_, run)| run.is_watched()).collect();
+    let gaps = all.iter().map(|(_, run)| run);
+    let interruptions: Vec<Interruption> = docket
+        .interruptions
+        .iter()
+        .cloned()
+        .chain(gaps.filter_map(|run| Interruption::of_gap(run)))
+        .collect();
+    let docket = &Docket {
+        interruptions: &interruptions,
+        ..*docket
+    };
     let bench = Bench {
         revision,
         standing,
         runs,
+        all,
         docket,
         told,
         criteria,
@@ -233,7 +247,10 @@ fn predecessor<'a>(
 struct Bench<'a> {
     revision: Revision,
     standing: Option<Standing>,
+    /// Those that were watched.
     runs: Vec<(&'a RunKey, &'a RunProfile)>,
+    /// What other enforcers told too.
+    all: Vec<(&'a RunKey, &'a RunProfile)>,
     docket: &'a Docket<'a>,
     told: Option<&'a Told<'a>>,
     criteria: &'a Criteria,
@@ -339,7 +356,7 @@ impl Bench<'_> {
             ),
             None => (
                 sort_judged(&self.runs, include, forgotten, ledger),
-                alerts(revision, &self.runs, frozen, forgotten),
+                alerts(revision, &self.all, frozen, forgotten),
             ),
         };
         let held = undecided(&sorted.quarantine)
