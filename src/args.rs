@@ -699,6 +699,10 @@ pub(crate) struct Forget {
     /// What is to be forgotten
     #[arg(value_name = "PATH", required_unless_present = "list", value_parser = recorded_path())]
     pub(crate) paths: Vec<AbsPath>,
+    /// Of workloads of the cluster: it is kept in WorkloadPosture, and counts for all who make policies of what the
+    /// nodes have told
+    #[arg(long, help_heading = IN_CLUSTER)]
+    pub(crate) cluster: bool,
 }
 
 fn operation(name: &str) -> Result<OpKind, String> {
@@ -925,6 +929,9 @@ pub(crate) struct Demote {
     /// How far back
     #[arg(long, value_enum, default_value_t = Lower::Audit)]
     pub(crate) to: Lower,
+    /// A workload of the cluster: it is kept as WorkloadPosture and told as an Event, and its policy is taken away
+    #[arg(long, help_heading = IN_CLUSTER)]
+    pub(crate) cluster: bool,
 }
 
 /// How far back a workload is taken.
@@ -956,6 +963,9 @@ pub(crate) struct Alerts {
     /// Print those that are open, then each as it comes, one a line, until Ctrl-C
     #[arg(long)]
     pub(crate) follow: bool,
+    /// By what the nodes of the cluster have told, and the candidates in WorkloadPosture
+    #[arg(long, help_heading = IN_CLUSTER, conflicts_with = "follow")]
+    pub(crate) cluster: bool,
 }
 
 /// How alerts are shown.
@@ -986,6 +996,9 @@ pub(crate) struct Accept {
     /// The id of an alert; or a path, a directory with its slash for all below it, or OP:PATH
     #[arg(required = true, value_name = "ALERT|[OP:]PATH", value_parser = accepted())]
     pub(crate) what: Vec<Accepted>,
+    /// Of workloads of the cluster: it is kept as WorkloadPosture, and told as an Event
+    #[arg(long, help_heading = IN_CLUSTER)]
+    pub(crate) cluster: bool,
 }
 
 /// What is accepted, as typed.

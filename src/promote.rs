@@ -154,6 +154,9 @@ fn said(review: &Review, after: Option<&Standing>, dry_run: bool) -> String {
             }
             text
         }
+        Ruling::Hold(reasons) if matches!(reasons[..], [Reason::Unreadable { .. }]) => {
+            format!("{name}: held: {}", sentences(reasons))
+        }
         Ruling::Hold(reasons) => format!("{name}: held in {posture}: {}", sentences(reasons)),
         Ruling::Demote(reason) => {
             format!("{name}: {would}rolled back: {posture} -> {to}: {reason}")

@@ -1,8 +1,6 @@
 //! `learner promote --cluster`.
 
-use std::collections::BTreeSet;
-
-use learner::cluster::{Client, namespaces};
+use learner::cluster::Client;
 use learner::generalize::Dialect;
 use learner::job::{self, Hearsay, Strategy, Terms};
 use learner::quarantine::Include;
@@ -37,11 +35,7 @@ pub(super) fn run(global: &Global, args: &Promote) -> Result<Verdict, Failure> {
         evidence.insert(key, run);
     }
     let heard = Hearsay { evidence, unheard };
-    let holder = format!(
-        "{} (process {})",
-        rustix::system::uname().nodename().to_string_lossy(),
-        std::process::id()
-    );
+    let holder = cluster::holder();
     let terms = Terms {
         criteria: &args.gate.criteria(),
         tightness: args.tightness.unwrap_or_default(),
@@ -60,10 +54,7 @@ pub(super) fn run(global: &Global, args: &Promote) -> Result<Verdict, Failure> {
 }
 
 async fn all(client: &Client, args: &Promote, terms: &Terms<'_>) -> Result<Verdict, Failure> {
-    let namespaces = match &args.which.namespace {
-        Some(namespace) => BTreeSet::from([namespace.clone()]),
-        None => namespaces(client).await?,
-    };
+    let namespaces = cluster::meant(client, &args.which).await?;
     let mut saying = Saying::begin(args);
     let mut any = false;
     let mut failed = None;

@@ -249,6 +249,36 @@ fn what_kubearmor_tells_is_an_alert_of_the_run_and_time_without_it_does_not_coun
 }
 
 #[test]
+fn a_relay_that_breaks_in_any_way_is_connected_to_again_and_that_time_does_not_count() {
+    let Some(world) = world("breaks") else { return };
+    let hearer = Hearer::new(&world);
+    let container = Container::new();
+    let mut child = hearer.under_audit(&container);
+    let tale = container.tale("/etc/audited");
+    let manners = &[
+        Manner::Garbage,
+        Manner::Drops,
+        Manner::Malformed,
+        Manner::Slow,
+    ];
+    let serving = Serving::at(hearer.relay, manners, tale);
+    // One before the connection is dropped, and four slow ones.
+    wait_for("all alerts", || hearer.metric("alerts_total") == 5);
+    assert_eq!(hearer.metric("connected"), 1);
+    wait_for("the count", || {
+        let alerts = hearer.alerts("/etc/audited");
+        matches!(&alerts[..], [alert] if alert["count"] == 5)
+    });
+    let unheard = "KubeArmor's alerts could not be heard from ";
+    let said = hearer.promote(&["--window", "1000h"]);
+    assert!(said.contains(unheard), "{said}");
+    child.kill().expect("killed");
+    child.wait().expect("gone");
+    assert!(hearer.agent.stop().success());
+    drop(serving);
+}
+
+#[test]
 fn an_endless_relay_fills_nothing_and_does_not_keep_the_agent_from_its_end() {
     let Some(world) = world("endless") else {
         return;

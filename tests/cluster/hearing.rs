@@ -143,6 +143,60 @@ fn what_could_not_be_heard_does_not_count_for_this_pass_and_the_next() {
 }
 
 #[test]
+fn a_pass_listens_to_slow_and_endless_relays_as_long_as_it_was_told() {
+    let Some(world) = world() else { return };
+    world.run(async |world| {
+        for manners in [&[Manner::Slow][..], &[Manner::Endless]] {
+            let shop = Shop::new(world, &["web"]).await;
+            shop.under_audit(&["web"], &["web"]).await;
+            let begun = std::time::Instant::now();
+            let said = heard(&shop, manners, tale(&shop, "i:1"), &[]).await;
+            assert!(
+                said.out.contains("held in audit: 1 alert since"),
+                "{manners:?}: {said:?}"
+            );
+            assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
+        }
+    });
+}
+
+#[test]
+fn while_visibility_is_off_the_window_does_not_count_then_or_later() {
+    let Some(world) = world() else { return };
+    world.run(async |world| {
+        let shop = Shop::new(world, &["web"]).await;
+        shop.under_audit(&["web"], &["web"]).await;
+        let annotate = async |value: Option<&str>| {
+            let key = "kubearmor-visibility";
+            world.annotate(shop.namespace(), key, value).await;
+        };
+        annotate(Some("network")).await;
+        let window = ["--window", "1h"];
+        let dry = shop.promote(&[&window[..], &["--dry-run"]].concat());
+        assert!(
+            dry.out
+                .contains("KubeArmor did not tell of all programs and files"),
+            "{dry:?}"
+        );
+        assert!(!shop.tellers().await.contains("kubearmor:relay"));
+        let said = shop.promote(&window);
+        assert!(
+            said.out
+                .contains("KubeArmor did not tell of all programs and files"),
+            "{said:?}"
+        );
+        annotate(None).await;
+        let said = shop.promote(&window);
+        assert!(
+            said.out
+                .contains("KubeArmor's alerts could not be heard from "),
+            "{said:?}"
+        );
+        assert!(!said.out.contains("did not tell of"), "{said:?}");
+    });
+}
+
+#[test]
 fn alerts_in_a_file_count_as_those_that_are_heard_and_telemetry_does_not() {
     let Some(world) = world() else { return };
     world.run(async |world| {

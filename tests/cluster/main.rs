@@ -6,6 +6,7 @@
 
 mod agent;
 mod applying;
+mod deciding;
 mod definitions;
 mod deploying;
 mod drift;

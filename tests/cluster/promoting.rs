@@ -189,7 +189,7 @@ impl<'w> Shop<'w> {
         one.and_then(|of| of.status).expect("a status")
     }
 
-    async fn events(&self, app: &str) -> Vec<String> {
+    pub(crate) async fn events(&self, app: &str) -> Vec<String> {
         let api: Api<Event> = Api::namespaced(self.world.admin(), &self.namespace);
         let all = api.list(&ListParams::default()).await.expect("a list");
         let of_it = all.items.into_iter().filter(|event| {

@@ -5,13 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{JobError, World};
+use super::{JobError, Strategy, World};
 use crate::candidate::Ledger;
 use crate::cluster::{Client, ClusterError, Writer};
 use crate::observation::{Loss, Moment};
-use crate::posture::Revision;
+use crate::posture::{Revision, Standing};
 use crate::profile::{Evidence, RunProfile};
-use crate::promotion::{Interruption, keep_gaps};
+use crate::promotion::{Interruption, Missed, Reason, keep_gaps};
+use crate::recommend::latest_image;
 use crate::shared::{Joint, Merged, Part};
 use crate::visible::visible;
 use crate::workload::{RunKey, Workload};
@@ -38,13 +39,11 @@ impl<'m> Known<'m> {
     pub(super) fn of(merged: &'m Merged) -> Self {
         let mut images: BTreeMap<&Workload, (BTreeSet<&str>, &str)> = BTreeMap::new();
         for key in merged.evidence().runs().keys() {
-            let latest = crate::recommend::latest_image(&key.workload, merged.evidence());
-            let latest = latest.unwrap_or(&key.image);
-            let known = images.entry(&key.workload);
-            known
-                .or_insert_with(|| (BTreeSet::new(), latest))
-                .0
-                .insert(&key.image);
+            let (known, _) = images.entry(&key.workload).or_insert_with(|| {
+                let latest = latest_image(&key.workload, merged.evidence());
+                (BTreeSet::new(), latest.unwrap_or(&key.image))
+            });
+            known.insert(&key.image);
         }
         Self { images }
     }
@@ -193,7 +192,54 @@ pub(super) fn join(
     Ok(new)
 }
 
+/// What there is by [`TELLER`], of every revision.
+pub(super) fn all_told(joint: &Joint) -> BTreeMap<Revision, Part> {
+    let parts = joint.parts().filter(|(_, node, _)| *node == TELLER);
+    parts
+        .map(|(of, _, part)| (of.clone(), part.clone()))
+        .collect()
+}
+
 impl World {
+    /// Where KubeArmor is told not to tell of programs or files, its silence says nothing: no time since the
+    /// window of a revision under audit began counts, now and later.
+    pub(super) fn note_blindness(&mut self, strategy: Strategy, now: Moment) {
+        let near = self.neighbours(strategy);
+        let mut blind: Vec<(Revision, Interruption)> = Vec::new();
+        for (revision, standing) in self.ledger.iter() {
+            let (Standing::Audit { freeze, .. }, Some(frozen)) =
+                (standing, self.ledger.frozen(revision))
+            else {
+                continue;
+            };
+            let around = self.around(revision, frozen.candidate().policy(), &near);
+            let told = around.iter().find_map(|reason| match reason {
+                Reason::Visibility { told } => Some(told.to_string()),
+                _ => None,
+            });
+            if let Some(told) = told {
+                let one = Interruption {
+                    from: freeze.window_from,
+                    to: now,
+                    why: Missed::Blind(format!("all programs and files {told}")),
+                };
+                blind.push((revision.clone(), one));
+            }
+        }
+        let mut gaps = Evidence::default();
+        for (revision, one) in &blind {
+            keep_gaps(&mut gaps, &[(None, one.clone())], [revision]);
+        }
+        for (revision, part) in parts(&gaps) {
+            let told = self.told_by_enforcer.get(&revision);
+            let heard = self.heard.entry(revision);
+            heard
+                .or_insert_with(|| told.cloned().unwrap_or_default())
+                .join(&part);
+        }
+        self.blind = blind;
+    }
+
     /// Writes down what was heard, so that the next pass has it.
     pub(super) async fn keep_heard(&self, client: &Client) -> Result<(), JobError> {
         let writer = Writer::new(client.clone(), TELLER);
@@ -222,9 +268,8 @@ mod tests {
     use crate::generalize::{Dialect, Tightness};
     use crate::path::AbsPath;
     use crate::policy::from_yaml;
-    use crate::posture::{Freeze, Standing};
+    use crate::posture::Freeze;
     use crate::profile::Sighting;
-    use crate::promotion::Missed;
 
     const DIGEST: &str = "web:1@sha256:1f2e";
 

@@ -9,19 +9,21 @@ mod deed;
 mod error;
 mod hearsay;
 mod silence;
+mod sitting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub use error::JobError;
 pub use hearsay::{Hearsay, TELLER};
+pub use sitting::Sitting;
 
 use crate::candidate::Ledger;
 use crate::cluster::lease::{Lease, NoLease};
 use crate::cluster::namespace::{self, Told as Annotated};
 use crate::cluster::news::{Item, News};
 use crate::cluster::policies::Policies;
-use crate::cluster::standings::{self, Kept, Standings};
+use crate::cluster::standings::{self, BadStanding, Kept, Readable, Standings};
 use crate::cluster::{Client, Read, Unenforced, nodes, podfacts, read};
 use crate::generalize::{Dialect, Tightness};
 use crate::journal::{Actor, Cause, Entry};
@@ -100,7 +102,9 @@ pub async fn pass(
     rulings: &mut Vec<Ruling>,
 ) -> Result<(), JobError> {
     if terms.dry_run {
-        let world = World::read(client, namespace, terms.heard).await?;
+        let mut world = World::read(client, namespace, terms.heard).await?;
+        world.say_orphans();
+        world.note_blindness(terms.strategy, now);
         rulings.extend(world.rule(terms, now));
         return Ok(());
     }
@@ -153,6 +157,8 @@ async fn whole(
 ) -> Result<(), JobError> {
     // Only now: what another job has decided meanwhile is read too.
     let mut world = World::read(client, namespace, terms.heard).await?;
+    world.say_orphans();
+    world.note_blindness(terms.strategy, clock.now());
     let mut decided = world.rule(terms, clock.now());
     for ruling in &mut decided {
         world.ask(client, ruling).await?;
@@ -219,6 +225,9 @@ struct World {
     merged: Merged,
     standings: Standings,
     ledger: Ledger,
+    forgotten: Tombstones,
+    /// Workloads of which it cannot be read where they stand: nothing is decided of them.
+    unreadable: BTreeMap<Workload, BadStanding>,
     policies: Policies,
     annotated: Annotated,
     pods: Vec<PodFacts>,
@@ -233,6 +242,10 @@ struct World {
     unenforced: BTreeMap<Revision, BTreeSet<Unenforced>>,
     /// What was heard and is to be written down.
     heard: BTreeMap<Revision, Part>,
+    /// What was heard by now of each revision, and is written down already.
+    told_by_enforcer: BTreeMap<Revision, Part>,
+    /// When KubeArmor could not tell of a revision, as of now.
+    blind: Vec<(Revision, Interruption)>,
 }
 
 impl World {
@@ -248,13 +261,21 @@ impl World {
             ..
         } = found;
         let standings = Standings::read(client, Some(namespace)).await?;
-        let ledger = standings.ledger()?;
+        let Readable {
+            ledger,
+            forgotten,
+            refused: unreadable,
+        } = standings.readable();
         let heard = hearsay::join(&mut joint, namespace, heard, &ledger)?;
         Ok(Self {
             namespace: namespace.to_owned(),
             merged: Merged::of(&joint)?,
             ledger,
+            forgotten,
+            unreadable,
             heard,
+            told_by_enforcer: hearsay::all_told(&joint),
+            blind: Vec::new(),
             standings,
             policies: Policies::read(client, Some(namespace)).await?,
             annotated: namespace::told(client, namespace).await?,
@@ -360,6 +381,9 @@ impl World {
         now: Moment,
     ) -> Option<Review> {
         let workload = &revision.workload;
+        if let Some(bad) = self.unreadable.get(workload) {
+            return Some(Review::unreadable(revision.clone(), bad.to_string()));
+        }
         let frozen = self.ledger.frozen(revision);
         let is_audit = matches!(self.ledger.standing(revision), Some(Standing::Audit { .. }));
         let candidate = frozen
@@ -382,11 +406,17 @@ impl World {
             .filter(|(whose, _)| whose.as_ref().is_none_or(|whose| whose == workload))
             .map(|(_, one)| one.clone())
             .chain(unheard)
+            .chain(
+                self.blind
+                    .iter()
+                    .filter(|(of, _)| of == revision)
+                    .map(|(_, one)| one.clone()),
+            )
             .collect();
         let docket = Docket {
             evidence: self.merged.evidence(),
             ledger: &self.ledger,
-            forgotten: &Tombstones::default(),
+            forgotten: &self.forgotten,
             enforcer: Dialect::Bpf,
             unenforceable: None,
             tightness: terms.tightness,
@@ -448,6 +478,9 @@ impl World {
         let review = &mut ruling.review;
         let revision = review.revision.clone();
         let workload = &revision.workload;
+        if self.unreadable.contains_key(workload) {
+            return Ok(());
+        }
         let decided = review.decision.take();
         if let Some(decided) = decided {
             let (number, before) = self.standings.journal_end(workload)?;

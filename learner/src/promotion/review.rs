@@ -80,6 +80,20 @@ pub struct Review {
 }
 
 impl Review {
+    /// Of a workload of which it cannot be read where it stands: it stays there, whatever the evidence says.
+    pub fn unreadable(revision: Revision, why: String) -> Self {
+        Self {
+            revision,
+            standing: None,
+            figures: Figures::default(),
+            alerts: Vec::new(),
+            held: Vec::new(),
+            verdict: Verdict::Hold(vec![Reason::Unreadable { why }]),
+            change: None,
+            decision: None,
+        }
+    }
+
     /// Where it stood.
     pub fn posture(&self) -> Posture {
         Posture::at(self.standing.as_ref())
@@ -223,6 +237,27 @@ pub fn hear<'a>(
     let runs: Vec<_> = evidence.runs().iter().collect();
     Some(Hearing {
         alerts: alerts(&revision, &runs, frozen, forgotten),
+        revision,
+        standing,
+        frozen,
+    })
+}
+
+/// As [`hear`], of what the nodes of a cluster have told.
+pub fn hear_told<'a>(
+    workload: &Workload,
+    merged: &Merged,
+    ledger: &'a Ledger,
+    forgotten: &Tombstones,
+) -> Option<Hearing<'a>> {
+    let revision = Revision {
+        workload: workload.clone(),
+        image: latest_image(workload, merged.evidence())?.to_owned(),
+    };
+    let standing = ledger.standing(&revision)?;
+    let frozen = ledger.frozen(&revision)?;
+    Some(Hearing {
+        alerts: alerts_told(&revision, merged, frozen, forgotten),
         revision,
         standing,
         frozen,
@@ -575,6 +610,32 @@ pub fn accept(
     actor: Actor,
     now: Moment,
 ) -> Result<Move, Unacceptable> {
+    accepted(revision, acts, docket, None, actor, now)
+}
+
+/// As [`accept`], of what the nodes of a cluster have told; the evidence of the docket is that of this.
+///
+/// # Errors
+/// As [`accept`].
+pub fn accept_told(
+    revision: &Revision,
+    acts: &BTreeSet<Act>,
+    docket: &Docket<'_>,
+    merged: &Merged,
+    actor: Actor,
+    now: Moment,
+) -> Result<Move, Unacceptable> {
+    accepted(revision, acts, docket, Some(merged), actor, now)
+}
+
+fn accepted(
+    revision: &Revision,
+    acts: &BTreeSet<Act>,
+    docket: &Docket<'_>,
+    merged: Option<&Merged>,
+    actor: Actor,
+    now: Moment,
+) -> Result<Move, Unacceptable> {
     let standing = docket.ledger.standing(revision);
     let frozen = docket.ledger.frozen(revision);
     let (standing, frozen) = standing.zip(frozen).ok_or(Unacceptable::Learning)?;
@@ -600,8 +661,11 @@ pub fn accept(
         ..Making::default()
     };
     let no_policy = |why: String| Unacceptable::NoPolicy(why);
-    let made = recommend(&revision.workload, docket.evidence, &making)
-        .map_err(|refusal| no_policy(refusal.to_string()))?;
+    let made = match merged {
+        Some(merged) => recommend_told(&revision.workload, merged, &making),
+        None => recommend(&revision.workload, docket.evidence, &making),
+    };
+    let made = made.map_err(|refusal| no_policy(refusal.to_string()))?;
     let Include {
         mentions,
         acts: all,
