@@ -36,7 +36,7 @@ pub(crate) fn run(global: &Global, args: &Alerts) -> Result<Verdict, Failure> {
     if args.follow {
         return follow::run(global, args);
     }
-    let all = match args.cluster {
+    let (all, are_known) = match args.cluster {
         true => cluster::all(args)?,
         false => {
             let court = Court::open(global)?;
@@ -44,7 +44,7 @@ pub(crate) fn run(global: &Global, args: &Alerts) -> Result<Verdict, Failure> {
             for workload in court.workloads(&args.which) {
                 all.extend(of(&court, &workload)?);
             }
-            all
+            (all, true)
         }
     };
     let mut answer = Answer::begin();
@@ -63,7 +63,7 @@ pub(crate) fn run(global: &Global, args: &Alerts) -> Result<Verdict, Failure> {
     }
     answer.end()?;
     let open = all.iter().filter(|shown| !shown.alert.dismissed).count();
-    Ok(if open == 0 {
+    Ok(if open == 0 && are_known {
         Verdict::Done
     } else {
         Verdict::No

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use learner::act::Act;
 use learner::cluster::Client;
-use learner::job::Sitting;
+use learner::job::{JobError, Sitting};
 use learner::promotion::Move;
 use learner::workload::Workload;
 
@@ -40,7 +40,15 @@ async fn accept(
 ) -> Result<(), Failure> {
     let mut moves: Vec<(Workload, BTreeSet<Act>, Move)> = Vec::new();
     for workload in cluster::workloads(&args.which, sitting.merged().evidence()) {
-        let Some(review) = sitting.review(&workload, person())? else {
+        let review = match sitting.review(&workload, person()) {
+            // It is held alone.
+            Err(JobError::Standing(bad)) => {
+                tracing::warn!("{}", visible(&bad.to_string()));
+                continue;
+            }
+            review => review?,
+        };
+        let Some(review) = review else {
             continue;
         };
         let acts = meant(&review, args, named);

@@ -9,17 +9,18 @@ use crate::cluster;
 use crate::failure::Failure;
 use crate::talk::visible;
 
-/// The alerts of the workloads that are meant, by what all nodes have told.
-pub(super) fn all(args: &Alerts) -> Result<Vec<Shown>, Failure> {
+/// The alerts of the workloads that are meant, by what all nodes have told, and whether they are known of each.
+pub(super) fn all(args: &Alerts) -> Result<(Vec<Shown>, bool), Failure> {
     let namespace = args.which.namespace.as_deref();
     let (merged, kept) = cluster::with(async |client| {
         let merged = cluster::told(&client, namespace).await?;
         let standings = Standings::read(&client, namespace).await?;
         Ok((merged, standings.readable()))
     })?;
-    let mut all = Vec::new();
+    let (mut all, mut are_known) = (Vec::new(), true);
     for workload in cluster::workloads(&args.which, merged.evidence()) {
         if let Some(bad) = kept.refused.get(&workload) {
+            are_known = false;
             let why = bad.to_string();
             tracing::warn!(
                 "{}: its alerts are not known: {}",
@@ -30,5 +31,5 @@ pub(super) fn all(args: &Alerts) -> Result<Vec<Shown>, Failure> {
         let hearing = hear_told(&workload, &merged, &kept.ledger, &kept.forgotten);
         all.extend(hearing.map_or(Vec::new(), |hearing| shown(hearing, merged.evidence())));
     }
-    Ok(all)
+    Ok((all, are_known))
 }

@@ -297,7 +297,11 @@ fn one_posture_that_cannot_be_read_holds_its_workload_alone() {
         assert_eq!(after.resource_version(), changed.resource_version());
         assert_eq!(shop.policies().await, ["db-deployment-learned block"]);
         let said = says(world, &shop, &["alerts"]);
+        assert_eq!((said.code, said.out.as_str()), (1, ""), "{said:?}");
         assert!(said.err.contains("its alerts are not known"), "{said:?}");
+        let said = says(world, &shop, &["accept", "/etc/none"]);
+        assert_eq!(said.code, 1, "{said:?}");
+        assert!(said.err.contains("delete it to begin anew"), "{said:?}");
         let name = format!("{}/Deployment/web", shop.namespace());
         let said = world.learner(&["demote", &name, "--cluster", "--reason", "x"]);
         assert_eq!(said.code, 2, "{said:?}");

@@ -6,8 +6,8 @@ mod tls;
 use std::sync::atomic::Ordering;
 
 use learner::promotion::Missed;
-use learner::telemetry::{Feed, Heard, Relay, RelayError};
-use server::{Manner, Server};
+use learner::telemetry::{Feed, Followed, Heard, Relay, RelayError};
+use server::{Manner, Server, Tale};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
@@ -218,4 +218,48 @@ async fn a_slow_relay_is_waited_for_and_what_nobody_knows_is_a_message_too() {
             .any(|one| matches!(one, Heard::Message(of) if of.kind == "Surprise")),
         "{all:?}"
     );
+}
+
+#[tokio::test]
+async fn a_relay_that_is_followed_is_so_for_good_and_it_is_told_when_it_is_not_heard() {
+    // Nobody is there at first.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = free.local_addr().expect("an address").to_string();
+    drop(free);
+    let relay = Relay {
+        address: address.clone(),
+        tls: None,
+        feed: Feed::Alerts,
+    };
+    let heard = std::cell::RefCell::new(Vec::new());
+    let away = Notify::new();
+    let enough = Notify::new();
+    let mut sink = |followed| {
+        let word = match followed {
+            Followed::Opened => "opened",
+            Followed::Message(_) => "message",
+            Followed::Closed(Missed::Ended) => "ended",
+            Followed::Closed(_) => "broken",
+        };
+        let mut heard = heard.borrow_mut();
+        heard.push(word);
+        match heard.len() {
+            1 => away.notify_one(),
+            6 => enough.notify_one(),
+            _ => {}
+        }
+    };
+    let server = async {
+        away.notified().await;
+        let manners = &[Manner::Ends, Manner::OnlyAlerts];
+        let _server = Server::at(&address, manners, Tale::default()).await;
+        enough.notified().await;
+    };
+    tokio::select! {
+        () = relay.follow(&mut sink) => {}
+        () = server => {}
+    }
+    let heard = heard.into_inner();
+    let expected = ["broken", "opened", "message", "ended", "opened", "message"];
+    assert_eq!(heard, expected);
 }
