@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use learner::act::{Act, ActId};
+use learner::digest::Digest;
 use learner::promotion::{self, Criteria, Move, Review};
 use learner::workload::Workload;
 
@@ -12,7 +13,12 @@ use crate::court::{Court, now, person};
 use crate::failure::Failure;
 use crate::talk::visible;
 
+mod cluster;
+
 pub(crate) fn run(global: &Global, args: &Accept) -> Result<Verdict, Failure> {
+    if args.cluster {
+        return cluster::run(args);
+    }
     let mut court = Court::open(global)?;
     court.risk = false;
     let mut named: BTreeSet<usize> = BTreeSet::new();
@@ -36,17 +42,27 @@ pub(crate) fn run(global: &Global, args: &Accept) -> Result<Verdict, Failure> {
     }
     // All can be accepted: only now is anything changed.
     for (workload, acts, decided) in moves {
-        let name = visible(&workload.to_string());
-        let candidate = decided.draft.candidate.map(|digest| digest.short());
+        let candidate = decided.draft.candidate;
         court.stored.decide(decided)?;
-        for act in acts {
-            tracing::info!("{name}: accepted: {act}");
-        }
-        tracing::info!(
-            "{name}: in audit with candidate {}; the window begins anew",
-            candidate.unwrap_or_default()
-        );
+        say(&workload, acts, candidate);
     }
+    Ok(named_all(args, &named))
+}
+
+fn say(workload: &Workload, acts: BTreeSet<Act>, candidate: Option<Digest>) {
+    let name = visible(&workload.to_string());
+    for act in acts {
+        tracing::info!("{name}: accepted: {act}");
+    }
+    let candidate = candidate.map(|digest| digest.short());
+    tracing::info!(
+        "{name}: in audit with candidate {}; the window begins anew",
+        candidate.unwrap_or_default()
+    );
+}
+
+/// Whether all that was named is anything; what is not is said.
+fn named_all(args: &Accept, named: &BTreeSet<usize>) -> Verdict {
     let missing = (0..).zip(&args.what).filter(|(at, _)| !named.contains(at));
     let mut verdict = Verdict::Done;
     for (_, what) in missing {
@@ -58,7 +74,7 @@ pub(crate) fn run(global: &Global, args: &Accept) -> Result<Verdict, Failure> {
             }
         }
     }
-    Ok(verdict)
+    verdict
 }
 
 /// What of a workload's open alerts, and of what is held of it, is named.

@@ -1,12 +1,14 @@
 //! `learner alerts`.
 
+mod cluster;
 mod follow;
 
 use comfy_table::{Table, presets};
 use learner::alert::Alert;
 use learner::behavior::Access;
 use learner::posture::Posture;
-use learner::promotion::At;
+use learner::profile::Evidence;
+use learner::promotion::{At, Hearing};
 use learner::recording::path_fields;
 use learner::workload::Workload;
 use serde_json::{Value, json};
@@ -34,11 +36,17 @@ pub(crate) fn run(global: &Global, args: &Alerts) -> Result<Verdict, Failure> {
     if args.follow {
         return follow::run(global, args);
     }
-    let court = Court::open(global)?;
-    let mut all = Vec::new();
-    for workload in court.workloads(&args.which) {
-        all.extend(of(&court, &workload)?);
-    }
+    let (all, are_known) = match args.cluster {
+        true => cluster::all(args)?,
+        false => {
+            let court = Court::open(global)?;
+            let mut all = Vec::new();
+            for workload in court.workloads(&args.which) {
+                all.extend(of(&court, &workload)?);
+            }
+            (all, true)
+        }
+    };
     let mut answer = Answer::begin();
     match args.format {
         AlertFormat::Table if all.is_empty() => {}
@@ -55,7 +63,7 @@ pub(crate) fn run(global: &Global, args: &Alerts) -> Result<Verdict, Failure> {
     }
     answer.end()?;
     let open = all.iter().filter(|shown| !shown.alert.dismissed).count();
-    Ok(if open == 0 {
+    Ok(if open == 0 && are_known {
         Verdict::Done
     } else {
         Verdict::No
@@ -68,9 +76,12 @@ fn of(court: &Court, workload: &Workload) -> Result<Vec<Shown>, Failure> {
         return Ok(Vec::new());
     }
     let evidence = court.own_evidence(workload)?;
-    let Some(hearing) = court.hear(workload, &evidence) else {
-        return Ok(Vec::new());
-    };
+    let hearing = court.hear(workload, &evidence);
+    Ok(hearing.map_or(Vec::new(), |hearing| shown(hearing, &evidence)))
+}
+
+/// The alerts with what they are shown with.
+fn shown(hearing: Hearing<'_>, evidence: &Evidence) -> Vec<Shown> {
     let runs = evidence.runs().iter();
     let labels = runs
         .filter(|(key, run)| hearing.revision.has(key) && !run.labels.is_empty())
@@ -84,7 +95,7 @@ fn of(court: &Court, workload: &Workload) -> Result<Vec<Shown>, Failure> {
         labels: labels.clone(),
         policy: hearing.frozen.candidate().policy().clone(),
     });
-    Ok(shown.collect())
+    shown.collect()
 }
 
 fn operation(alert: &Alert) -> String {

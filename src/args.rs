@@ -707,6 +707,10 @@ pub(crate) struct Forget {
     /// What is to be forgotten
     #[arg(value_name = "PATH", required_unless_present = "list", value_parser = recorded_path())]
     pub(crate) paths: Vec<AbsPath>,
+    /// Of workloads of the cluster: it is kept in WorkloadPosture, and counts for all who make policies of what the
+    /// nodes have told
+    #[arg(long, help_heading = IN_CLUSTER)]
+    pub(crate) cluster: bool,
 }
 
 fn operation(name: &str) -> Result<OpKind, String> {
@@ -810,9 +814,24 @@ pub(crate) struct Promote {
     pub(crate) include: Vec<Mention>,
     /// KubeArmor's alerts, as `karmor logs --json` prints them; may be given several times: while it
     /// says that it drops alerts of a workload, that one's window does not count. To have the alerts
-    /// themselves count, import them first ('learner import --kubearmor')
+    /// themselves count, import them first ('learner import --kubearmor'); with --cluster they count
     #[arg(long, value_name = "FILE|-")]
     pub(crate) kubearmor: Vec<PathBuf>,
+    /// Listen to the alerts of KubeArmor's relay first, as long as --for says, and keep them as evidence; what
+    /// could not be heard of them meanwhile does not count for any window [default address:
+    /// $KUBEARMOR_SERVICE, else in a pod kubearmor.kubearmor:32767, else localhost:32767]
+    #[arg(
+        id = "grpc",
+        long = "gRPC",
+        value_name = "HOST:PORT",
+        num_args = 0..=1,
+        default_missing_value = "",
+        requires = "limit",
+        help_heading = RELAY
+    )]
+    pub(crate) grpc: Option<String>,
+    #[command(flatten)]
+    pub(crate) relay: Relay,
     /// By what the nodes of the cluster have told: decisions are kept as WorkloadPosture and told as Events.
     /// Where KubeArmor enforces, policies of workloads under block are applied for it; where it is not there,
     /// Learner's agents hold what is decided
@@ -924,6 +943,9 @@ pub(crate) struct Demote {
     /// How far back
     #[arg(long, value_enum, default_value_t = Lower::Audit)]
     pub(crate) to: Lower,
+    /// A workload of the cluster: it is kept as WorkloadPosture and told as an Event, and its policy is taken away
+    #[arg(long, help_heading = IN_CLUSTER)]
+    pub(crate) cluster: bool,
 }
 
 /// How far back a workload is taken.
@@ -955,6 +977,9 @@ pub(crate) struct Alerts {
     /// Print those that are open, then each as it comes, one a line, until Ctrl-C
     #[arg(long)]
     pub(crate) follow: bool,
+    /// By what the nodes of the cluster have told, and the candidates in WorkloadPosture
+    #[arg(long, help_heading = IN_CLUSTER, conflicts_with = "follow")]
+    pub(crate) cluster: bool,
 }
 
 /// How alerts are shown.
@@ -985,6 +1010,9 @@ pub(crate) struct Accept {
     /// The id of an alert; or a path, a directory with its slash for all below it, or OP:PATH
     #[arg(required = true, value_name = "ALERT|[OP:]PATH", value_parser = accepted())]
     pub(crate) what: Vec<Accepted>,
+    /// Of workloads of the cluster: it is kept as WorkloadPosture, and told as an Event
+    #[arg(long, help_heading = IN_CLUSTER)]
+    pub(crate) cluster: bool,
 }
 
 /// What is accepted, as typed.

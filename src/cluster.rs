@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use learner::cluster::{Client, Read, Unenforced, connect, read};
+use learner::cluster::{Client, Read, Unenforced, connect, namespaces, read};
+use learner::job::Sitting;
 use learner::profile::Evidence;
 use learner::shared::Merged;
 use learner::workload::Workload;
 
 use crate::args::Which;
+use crate::court::now;
 use crate::failure::Failure;
 use crate::talk::visible;
 
@@ -18,6 +20,35 @@ pub(crate) fn with<T>(work: impl AsyncFnOnce(Client) -> Result<T, Failure>) -> R
         .build()
         .map_err(Failure::Connection)?;
     runtime.block_on(async { work(connect().await?).await })
+}
+
+/// The namespace that is meant, or all that hold evidence.
+pub(crate) async fn meant(client: &Client, which: &Which) -> Result<BTreeSet<String>, Failure> {
+    match &which.namespace {
+        Some(namespace) => Ok(BTreeSet::from([namespace.clone()])),
+        None => Ok(namespaces(client).await?),
+    }
+}
+
+/// Who is at work, for others who want to be.
+pub(crate) fn holder() -> String {
+    format!(
+        "{} (process {})",
+        rustix::system::uname().nodename().to_string_lossy(),
+        std::process::id()
+    )
+}
+
+/// Decides in a namespace, as the only one there.
+pub(crate) async fn sat<T>(
+    client: &Client,
+    namespace: &str,
+    work: impl AsyncFnOnce(&mut Sitting) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let mut sitting = Sitting::open(client, namespace, &holder(), now()).await?;
+    let done = work(&mut sitting).await;
+    sitting.close().await;
+    done
 }
 
 /// What all nodes have told of a namespace, or of all; what cannot be used of it is said.

@@ -35,6 +35,8 @@ pub(crate) struct Court {
     pub(crate) risk: bool,
     /// When KubeArmor's alerts may have been missed: of a workload, or of every one.
     pub(crate) interruptions: Vec<(Option<Workload>, Interruption)>,
+    /// What was heard and is not in the store.
+    pub(crate) heard: Evidence,
     runs: Vec<Summary>,
 }
 
@@ -53,6 +55,7 @@ impl Court {
             include: Include::default(),
             risk: true,
             interruptions: Vec::new(),
+            heard: Evidence::default(),
         })
     }
 
@@ -71,7 +74,12 @@ impl Court {
         let of_owner: BTreeSet<&RunKey> = keys
             .filter(|key| key.workload.is_beside(workload))
             .collect();
-        self.stored.load(&of_owner)
+        let mut evidence = self.stored.load(&of_owner)?;
+        let heard = self.heard.runs().iter();
+        for (key, run) in heard.filter(|(key, _)| key.workload.is_beside(workload)) {
+            evidence.insert(key.clone(), run.clone());
+        }
+        Ok(evidence)
     }
 
     /// All runs of a workload, without those of the other containers of its owner.

@@ -1,5 +1,6 @@
 //! `learner demote`.
 
+use learner::alert::Alert;
 use learner::candidate::Ledger;
 use learner::posture::{Posture, Revision, Standing};
 use learner::promotion::{Move, demote};
@@ -10,12 +11,14 @@ use crate::court::{Court, now, person};
 use crate::failure::Failure;
 use crate::talk::visible;
 
+mod cluster;
+
 pub(crate) fn run(global: &Global, args: &Demote) -> Result<Verdict, Failure> {
+    if args.cluster {
+        return cluster::run(args);
+    }
     let court = Court::open(global)?;
-    let to = match args.to {
-        Lower::Audit => Posture::Audit,
-        Lower::Learning => Posture::Learning,
-    };
+    let to = to(args);
     let name = visible(&args.name.to_string());
     if to == Posture::Learning {
         say_what_may_be_learned(&court, args, &name)?;
@@ -26,13 +29,7 @@ pub(crate) fn run(global: &Global, args: &Demote) -> Result<Verdict, Failure> {
         let Some(decided) = demote(revision, standing, to, reason, person(), now()) else {
             continue;
         };
-        let Move { draft, .. } = &decided;
-        let line = format!(
-            "{name}: {} -> {} (image '{}')",
-            draft.from,
-            draft.to,
-            visible(&revision.image)
-        );
+        let line = line(&name, &decided);
         court.stored.decide(decided)?;
         tracing::info!("{line}");
         moved += 1;
@@ -42,6 +39,19 @@ pub(crate) fn run(global: &Global, args: &Demote) -> Result<Verdict, Failure> {
         return Ok(Verdict::No);
     }
     Ok(Verdict::Done)
+}
+
+fn to(args: &Demote) -> Posture {
+    match args.to {
+        Lower::Audit => Posture::Audit,
+        Lower::Learning => Posture::Learning,
+    }
+}
+
+fn line(name: &str, decided: &Move) -> String {
+    let draft = &decided.draft;
+    let image = visible(&draft.revision.image);
+    format!("{name}: {} -> {} (image '{image}')", draft.from, draft.to)
 }
 
 fn of_workload<'a>(
@@ -56,12 +66,15 @@ fn of_workload<'a>(
 fn say_what_may_be_learned(court: &Court, args: &Demote, name: &str) -> Result<(), Failure> {
     let evidence = court.own_evidence(&args.name)?;
     let hearing = court.hear(&args.name, &evidence);
-    let alerts = hearing.into_iter().flat_map(|hearing| hearing.alerts);
+    say_alerts(hearing.into_iter().flat_map(|hearing| hearing.alerts), name);
+    Ok(())
+}
+
+fn say_alerts(alerts: impl Iterator<Item = Alert>, name: &str) {
     for alert in alerts.filter(|alert| !alert.dismissed) {
         tracing::warn!(
             "{name}: no alert any more, and learned unless it is forgotten: {}",
             alert.act
         );
     }
-    Ok(())
 }

@@ -6,8 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use comfy_table::{Table, presets};
 use learner::behavior::{Behavior, OpKind};
+use learner::candidate::Frozen;
 use learner::mention::{Mention, Tombstones};
 use learner::path::AbsPath;
+use learner::posture::Standing;
 use learner::promotion::still_allowed;
 use learner::workload::{RunKey, Workload};
 use serde::Serialize;
@@ -36,7 +38,12 @@ struct Row {
     source_bytes: Option<String>,
 }
 
+mod cluster;
+
 pub(crate) fn run(global: &Global, args: &Forget) -> Result<Verdict, Failure> {
+    if args.cluster {
+        return cluster::run(args);
+    }
     let stored = Stored::open(global)?;
     if args.list {
         return list(&stored, args);
@@ -47,9 +54,20 @@ pub(crate) fn run(global: &Global, args: &Forget) -> Result<Verdict, Failure> {
         recorded(&stored, args)?
     };
     stored.bury(found.keys().cloned().collect(), args.undo)?;
-    for ((workload, mention), behaviors) in &found {
+    say(&found, args.undo);
+    if !args.undo {
+        say_what_is_still_allowed(
+            &stored,
+            found.keys().map(|(workload, _)| workload).collect(),
+        )?;
+    }
+    Ok(named_all(args, &missing, &stored.dir.display().to_string()))
+}
+
+fn say(found: &BTreeMap<(Workload, Mention), usize>, undo: bool) {
+    for ((workload, mention), behaviors) in found {
         let workload = visible(&workload.to_string());
-        if args.undo {
+        if undo {
             tracing::info!("{workload}: may be learned again: {mention}");
         } else {
             tracing::info!(
@@ -57,25 +75,21 @@ pub(crate) fn run(global: &Global, args: &Forget) -> Result<Verdict, Failure> {
             );
         }
     }
-    if !args.undo {
-        say_what_is_still_allowed(
-            &stored,
-            found.keys().map(|(workload, _)| workload).collect(),
-        )?;
-    }
-    let place = stored.dir.display();
-    for path in &missing {
+}
+
+fn named_all(args: &Forget, missing: &[&AbsPath], place: &str) -> Verdict {
+    for path in missing {
         if args.undo {
             tracing::warn!("{path}: nothing like it is forgotten in {place}");
         } else {
             tracing::warn!("{path}: nothing that was recorded in {place} matches");
         }
     }
-    Ok(if missing.is_empty() {
+    if missing.is_empty() {
         Verdict::Done
     } else {
         Verdict::No
-    })
+    }
 }
 
 /// A candidate is frozen: what it allows it goes on to allow.
@@ -96,29 +110,47 @@ fn say_what_is_still_allowed(
         };
         let keys = summaries.iter().map(|summary| &summary.key);
         let evidence = stored.load(&keys.filter(|key| key.workload == *workload).collect())?;
-        let name = visible(&workload.to_string());
-        let candidate = frozen.candidate().digest().short();
-        let posture = standing.posture();
         for mention in still_allowed(workload, &evidence, frozen, &forgotten) {
-            tracing::warn!(
-                "{name}: its candidate {candidate}, under {posture}, goes on allowing {mention}, and is                  not promoted. Make another: learner demote '{name}' --to learning --reason TEXT,                  then a whole run, then learner promote"
-            );
+            say_it_goes_on(workload, frozen, standing, mention);
         }
     }
     Ok(())
+}
+
+fn say_it_goes_on(workload: &Workload, frozen: &Frozen, standing: &Standing, mention: &Mention) {
+    let name = visible(&workload.to_string());
+    let candidate = frozen.candidate().digest().short();
+    let posture = standing.posture();
+    tracing::warn!(
+        "{name}: its candidate {candidate}, under {posture}, goes on allowing {mention}, and is \
+         not promoted. Make another: learner demote '{name}' --to learning --reason TEXT, \
+         then a whole run, then learner promote"
+    );
 }
 
 /// What is to be forgotten or learned again, with the number of behaviours that it names, and the
 /// paths that name none.
 type Found<'a> = (BTreeMap<(Workload, Mention), usize>, Vec<&'a AbsPath>);
 
-fn recorded<'a>(stored: &Stored, args: &'a Forget) -> Result<Found<'a>, Failure> {
+/// What is named.
+fn mentions(args: &Forget) -> BTreeSet<Mention> {
     let mention = |path: &AbsPath| Mention {
         op: args.op,
         path: path.clone(),
         source: args.source.clone(),
     };
-    let mentions: BTreeSet<Mention> = args.paths.iter().map(mention).collect();
+    args.paths.iter().map(mention).collect()
+}
+
+/// What names nothing of what was found.
+fn missing<'a>(found: &BTreeMap<(Workload, Mention), usize>, args: &'a Forget) -> Vec<&'a AbsPath> {
+    let named: BTreeSet<&AbsPath> = found.keys().map(|(_, mention)| &mention.path).collect();
+    let missing = args.paths.iter().filter(|path| !named.contains(path));
+    missing.collect()
+}
+
+fn recorded<'a>(stored: &Stored, args: &'a Forget) -> Result<Found<'a>, Failure> {
+    let mentions = mentions(args);
     let summaries = stored.summaries(&args.which)?;
     let mut by_workload: BTreeMap<&Workload, BTreeSet<&RunKey>> = BTreeMap::new();
     for summary in &summaries {
@@ -141,27 +173,25 @@ fn recorded<'a>(stored: &Stored, args: &'a Forget) -> Result<Found<'a>, Failure>
             }
         }
     }
-    let named: BTreeSet<&AbsPath> = found.keys().map(|(_, mention)| &mention.path).collect();
-    let missing = args.paths.iter().filter(|path| !named.contains(path));
-    let missing = missing.collect();
+    let missing = missing(&found, args);
     Ok((found, missing))
+}
+
+/// Whether it is among what is to be learned again.
+fn is_told(args: &Forget, mention: &Mention) -> bool {
+    args.paths.contains(&mention.path)
+        && (args.op.is_none() || mention.op == args.op)
+        && (args.source.is_none() || mention.source == args.source)
 }
 
 fn forgotten<'a>(stored: &Stored, args: &'a Forget) -> Result<Found<'a>, Failure> {
     let tombstones = meant(stored, args)?;
-    let is_told = |mention: &Mention| {
-        args.paths.contains(&mention.path)
-            && (args.op.is_none() || mention.op == args.op)
-            && (args.source.is_none() || mention.source == args.source)
-    };
     let found: BTreeMap<(Workload, Mention), usize> = tombstones
         .iter()
-        .filter(|(_, mention)| is_told(mention))
+        .filter(|(_, mention)| is_told(args, mention))
         .map(|(workload, mention)| ((workload.clone(), mention.clone()), 0))
         .collect();
-    let named: BTreeSet<&AbsPath> = found.keys().map(|(_, mention)| &mention.path).collect();
-    let missing = args.paths.iter().filter(|path| !named.contains(path));
-    let missing = missing.collect();
+    let missing = missing(&found, args);
     Ok((found, missing))
 }
 
@@ -189,6 +219,10 @@ fn meant(stored: &Stored, args: &Forget) -> Result<Tombstones, Failure> {
 
 fn list(stored: &Stored, args: &Forget) -> Result<Verdict, Failure> {
     let tombstones = meant(stored, args)?;
+    listed(&tombstones, args, &stored.dir.display().to_string())
+}
+
+fn listed(tombstones: &Tombstones, args: &Forget, place: &str) -> Result<Verdict, Failure> {
     let rows: Vec<Row> = tombstones.iter().map(row).collect();
     let mut answer = Answer::begin();
     match args.format {
@@ -201,7 +235,7 @@ fn list(stored: &Stored, args: &Forget) -> Result<Verdict, Failure> {
     }
     answer.end()?;
     if rows.is_empty() {
-        tracing::warn!("nothing is forgotten in {}", stored.dir.display());
+        tracing::warn!("nothing is forgotten in {place}");
         return Ok(Verdict::No);
     }
     Ok(Verdict::Done)

@@ -1,12 +1,15 @@
 //! `learner promote`.
 
 use learner::generalize::Dialect;
+use learner::observation::Moment;
 use learner::posture::Standing;
+use learner::profile::Evidence;
 use learner::promotion::{
-    At, Change, Figures, Listed, Reason, Review, Verdict as Ruling, sentences,
+    At, Change, Figures, Listed, Reason, Review, Verdict as Ruling, keep_gaps, sentences,
 };
 use learner::quarantine::Include;
 use learner::span::Shown;
+use learner::workload::RunKey;
 use serde::Serialize;
 
 mod cluster;
@@ -16,14 +19,17 @@ use crate::answer::Answer;
 use crate::args::{Global, Promote, TableFormat};
 use crate::court::{Court, now};
 use crate::failure::Failure;
+use crate::selection::{Stored, open_books_patiently, store_dir};
 use crate::talk::visible;
-use crate::telemetry;
+use crate::telemetry::{self, Alerts};
 
 pub(crate) fn run(global: &Global, args: &Promote) -> Result<Verdict, Failure> {
     if args.cluster {
         return cluster::run(global, args);
     }
+    let heard = heard(global, args)?;
     let mut court = Court::open(global)?;
+    court.heard = heard;
     court.enforcer = args.enforcer.unwrap_or(Dialect::Learner);
     court.tightness = args.tightness.unwrap_or_default();
     court.include = Include::from(args.include.clone());
@@ -48,6 +54,29 @@ pub(crate) fn run(global: &Global, args: &Promote) -> Result<Verdict, Failure> {
         saying.say(&review, after.as_ref(), None)?;
     }
     saying.end()
+}
+
+/// What KubeArmor's relay tells now, and when that was not all. It is stored, unless nothing is to be changed:
+/// then it counts for this time alone, and is what this gives.
+fn heard(global: &Global, args: &Promote) -> Result<Evidence, Failure> {
+    let Some(address) = &args.grpc else {
+        return Ok(Evidence::default());
+    };
+    // The store is not kept open while it listens.
+    let ledger = Stored::open_patiently(global)?.ledger()?;
+    let is_judged = |run: &RunKey, at: Moment| telemetry::is_judged(&ledger, run, at);
+    let Alerts {
+        mut evidence,
+        unheard,
+    } = telemetry::alerts(address, &args.relay, &is_judged)?;
+    let judged = ledger.iter().map(|(revision, _)| revision);
+    let judged = judged.filter(|revision| ledger.frozen(revision).is_some());
+    keep_gaps(&mut evidence, &unheard, judged);
+    if args.dry_run || evidence.runs().is_empty() {
+        return Ok(evidence);
+    }
+    open_books_patiently(global, &store_dir(global)?)?.fold_all(&evidence)?;
+    Ok(Evidence::default())
 }
 
 /// The answer, one review after another.
@@ -137,6 +166,9 @@ fn said(review: &Review, after: Option<&Standing>, dry_run: bool) -> String {
                 None => {}
             }
             text
+        }
+        Ruling::Hold(reasons) if matches!(reasons[..], [Reason::Unreadable { .. }]) => {
+            format!("{name}: held: {}", sentences(reasons))
         }
         Ruling::Hold(reasons) => format!("{name}: held in {posture}: {}", sentences(reasons)),
         Ruling::Demote(reason) => {

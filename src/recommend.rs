@@ -83,13 +83,14 @@ pub(crate) fn make(
 /// and said, if there is no workload.
 fn made_of_cluster(which: &Which, criteria: &Criteria) -> Result<Option<Made>, Failure> {
     let namespace = which.namespace.as_deref();
-    let (merged, ledger) = cluster::with(async |client| {
+    let (merged, kept) = cluster::with(async |client| {
         let merged = cluster::told(&client, namespace).await?;
         let standings = Standings::read(&client, namespace).await?;
-        Ok((merged, standings.ledger()?))
+        Ok((merged, standings.whole()?))
     })?;
     let criteria = Criteria {
-        ledger,
+        ledger: kept.ledger,
+        forgotten: kept.forgotten,
         ..criteria.clone()
     };
     let made = of_merged(which, &merged, &criteria);

@@ -1,6 +1,6 @@
 //! KubeArmor's messages, read for the verbs that take them, and what is said of them.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
@@ -10,12 +10,13 @@ use learner::observation::Moment;
 use learner::posture::Revision;
 use learner::profile::Evidence;
 use learner::promotion::{Interruption, Missed};
-use learner::telemetry::{Account, Gathered, Gatherer, Heard, Relay, Tls, messages};
+use learner::telemetry::{Account, Feed, Gathered, Gatherer, Heard, Relay, Tls, messages};
 use learner::workload::{RunKey, Workload};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::answer::is_dash;
 use crate::args::{self, Global};
+use crate::court::now;
 use crate::failure::Failure;
 use crate::talk::{progress, visible};
 
@@ -30,9 +31,11 @@ pub(crate) fn read_all(
     let mut is_whole = true;
     for file in files {
         let name = name(file);
+        let is_judged = |run: &RunKey, at: Moment| is_judged(ledger, run, at);
+        let gatherer = Gatherer::new(is_runtime, &is_judged);
         let Gathered {
             evidence, account, ..
-        } = read(global, file, &name, ledger)?;
+        } = read(global, file, &name, gatherer)?;
         is_whole &= account.nobodys() == 0;
         say(&name, &account);
         for (key, run) in evidence.into_runs() {
@@ -57,18 +60,67 @@ pub(crate) fn listen(
     args: &args::Relay,
     ledger: &Ledger,
 ) -> Result<(Evidence, bool), Failure> {
-    let address = address_of(address);
+    let is_judged = |run: &RunKey, at: Moment| is_judged(ledger, run, at);
+    let gatherer = Gatherer::new(is_runtime, &is_judged);
+    let (gathered, is_whole) = hear(address, args, gatherer, Feed::All)?;
+    let Gathered {
+        evidence, account, ..
+    } = gathered;
+    say_partial(&evidence);
+    Ok((evidence, is_whole && account.nobodys() == 0))
+}
+
+/// KubeArmor's alerts, for who promotes.
+#[derive(Default)]
+pub(crate) struct Alerts {
+    /// What they tell of.
+    pub(crate) evidence: Evidence,
+    /// When some may have been missed, of a workload or of every one: that was heard once, and is to be kept.
+    pub(crate) unheard: Interruptions,
+}
+
+/// The alerts that the relay tells until Ctrl-C, SIGTERM or the limit.
+pub(crate) fn alerts(
+    address: &str,
+    args: &args::Relay,
+    is_judged: &dyn Fn(&RunKey, Moment) -> bool,
+) -> Result<Alerts, Failure> {
+    let begun = now();
+    let gatherer = Gatherer::new(is_runtime, is_judged).of_alerts();
+    let (gathered, _) = hear(address, args, gatherer, Feed::Alerts)?;
+    let Gathered {
+        evidence,
+        account,
+        interruptions: mut unheard,
+    } = gathered;
+    let unread = account.nobodys();
+    if unread > 0 {
+        // Whose they were, and when each came, is not known.
+        let why = Missed::Broken(format!("{unread} messages say nothing"));
+        let (from, to) = (begun, now());
+        unheard.push((None, Interruption { from, to, why }));
+    }
+    Ok(Alerts { evidence, unheard })
+}
+
+fn hear(
+    address: &str,
+    args: &args::Relay,
+    mut gatherer: Gatherer<'_>,
+    feed: Feed,
+) -> Result<(Gathered, bool), Failure> {
+    let address = Relay::address(Some(address));
+    let tls = args.secure.then(|| Tls::read(&args.tls_cert_path));
     let relay = Relay {
         address: address.clone(),
-        tls: args.secure.then(|| tls(&args.tls_cert_path)).transpose()?,
+        tls: tls.transpose()?,
+        feed,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(Failure::Runtime)?;
     let name = visible(&address);
-    let is_judged = |run: &RunKey, at: Moment| is_judged(ledger, run, at);
-    let mut gatherer = Gatherer::new(is_runtime, &is_judged);
     let mut number = 0;
     let mut is_whole = true;
     runtime.block_on(async {
@@ -100,75 +152,85 @@ pub(crate) fn listen(
         };
         Ok::<(), Failure>(relay.listen(until, &mut sink).await?)
     })?;
-    let Gathered {
-        evidence, account, ..
-    } = gatherer.finish();
-    say(&name, &account);
-    say_partial(&evidence);
-    Ok((evidence, is_whole && account.nobodys() == 0))
+    let gathered = gatherer.finish();
+    say(&name, &gathered.account);
+    Ok((gathered, is_whole))
 }
 
-/// As told, or where karmor and pods find the relay.
-fn address_of(told: &str) -> String {
-    let named = std::env::var("KUBEARMOR_SERVICE").ok();
-    let is_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
-    let told = Some(told.to_owned()).filter(|told| !told.is_empty());
-    told.or(named.filter(|named| !named.is_empty()))
-        .unwrap_or_else(|| match is_pod {
-            true => "kubearmor.kubearmor:32767".to_owned(),
-            false => "localhost:32767".to_owned(),
-        })
-}
-
-/// The certificates in a directory, by the names that karmor has for them.
-fn tls(directory: &Path) -> Result<Tls, Failure> {
-    let read = |name| {
-        let path = directory.join(name);
-        fs::read(&path).map_err(|e| Failure::file(&path, "reading", e))
-    };
-    let certificate = directory.join("client.crt");
-    let has_one = certificate
-        .try_exists()
-        .map_err(|e| Failure::file(&certificate, "looking for it", e))?;
-    Ok(Tls {
-        ca: read("ca.crt")?,
-        identity: match has_one {
-            true => Some((read("client.crt")?, read("client.key")?)),
-            false => None,
-        },
-    })
-}
-
-fn is_judged(ledger: &Ledger, run: &RunKey, at: Moment) -> bool {
+/// Whether what a run does at a moment is judged by a frozen candidate.
+pub(crate) fn is_judged(ledger: &Ledger, run: &RunKey, at: Moment) -> bool {
     let frozen = ledger.frozen(&Revision::of(run));
     frozen.is_some_and(|frozen| frozen.freeze().judges(at))
 }
 
-/// When KubeArmor's alerts may have been missed, of a workload or of every one, as these files tell: it
-/// dropped them, or a message could not be read.
+/// When alerts may have been missed, of a workload or of every one.
+type Interruptions = Vec<(Option<Workload>, Interruption)>;
+
+/// When KubeArmor's alerts may have been missed, as these files tell: it dropped them, or a message could not
+/// be read.
 pub(crate) fn interruptions(
     global: &Global,
     files: &[PathBuf],
     now: Moment,
-) -> Result<Vec<(Option<Workload>, Interruption)>, Failure> {
+) -> Result<Interruptions, Failure> {
     let mut all = Vec::new();
     for file in files {
         let name = name(file);
-        let gathered = read(global, file, &name, &Ledger::default())?;
+        let gatherer = Gatherer::new(is_runtime, &|_, _| false);
+        let gathered = read(global, file, &name, gatherer)?;
         say_refused(&name, &gathered.account);
-        all.extend(gathered.interruptions);
-        let unread = gathered.account.nobodys();
-        if unread > 0 {
-            // When that was is not known either.
-            let interruption = Interruption {
-                from: Moment(0),
-                to: now,
-                why: Missed::Broken(format!("{name}: {unread} messages say nothing")),
-            };
-            all.push((None, interruption));
-        }
+        all.extend(missed_in(
+            &name,
+            gathered.interruptions,
+            &gathered.account,
+            now,
+        ));
     }
     Ok(all)
+}
+
+/// The same, and the alerts that are in these files, whatever is judged.
+pub(crate) fn alerts_in(
+    global: &Global,
+    files: &[PathBuf],
+    now: Moment,
+) -> Result<(Evidence, Interruptions), Failure> {
+    let (mut evidence, mut interruptions) = (Evidence::default(), Vec::new());
+    for file in files {
+        let name = name(file);
+        let gatherer = Gatherer::new(is_runtime, &|_, _| true).of_alerts();
+        let gathered = read(global, file, &name, gatherer)?;
+        say(&name, &gathered.account);
+        interruptions.extend(missed_in(
+            &name,
+            gathered.interruptions,
+            &gathered.account,
+            now,
+        ));
+        for (key, run) in gathered.evidence.into_runs() {
+            evidence.insert(key, run);
+        }
+    }
+    Ok((evidence, interruptions))
+}
+
+fn missed_in(
+    name: &str,
+    mut interruptions: Interruptions,
+    account: &Account,
+    now: Moment,
+) -> Interruptions {
+    let unread = account.nobodys();
+    if unread > 0 {
+        // When that was is not known either.
+        let interruption = Interruption {
+            from: Moment(0),
+            to: now,
+            why: Missed::Broken(format!("{name}: {unread} messages say nothing")),
+        };
+        interruptions.push((None, interruption));
+    }
+    interruptions
 }
 
 fn name(file: &Path) -> String {
@@ -178,15 +240,18 @@ fn name(file: &Path) -> String {
     }
 }
 
-fn read(global: &Global, file: &Path, name: &str, ledger: &Ledger) -> Result<Gathered, Failure> {
+fn read(
+    global: &Global,
+    file: &Path,
+    name: &str,
+    mut gatherer: Gatherer<'_>,
+) -> Result<Gathered, Failure> {
     let failed = |doing| move |e: io::Error| Failure::file(file, doing, e);
     let reader: Box<dyn BufRead> = match is_dash(file) {
         true => Box::new(io::stdin().lock()),
         false => Box::new(BufReader::new(File::open(file).map_err(failed("opening"))?)),
     };
     let bar = progress(global, name);
-    let is_judged = |run: &RunKey, at: Moment| is_judged(ledger, run, at);
-    let mut gatherer = Gatherer::new(is_runtime, &is_judged);
     let end = messages(reader, &mut |number, message| {
         bar.inc(1);
         gatherer.take(number, message);
@@ -215,6 +280,7 @@ fn say(name: &str, account: &Account) {
         failed,
         judged,
         audited,
+        telemetry,
         throttled,
         beside,
         gaps,
@@ -237,6 +303,9 @@ fn say(name: &str, account: &Account) {
             ", {sum} of what is not recorded ({})",
             counts.join(", ")
         ));
+    }
+    if *telemetry > 0 {
+        text.push_str(&format!(", {telemetry} of telemetry are left out"));
     }
     tracing::info!("{text}");
     if *judged > 0 {

@@ -9,9 +9,10 @@ mod server;
 mod world;
 
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
-use server::{Manner, Server};
+use server::{Manner, Server, Tale};
 use world::{Said, World};
 
 /// What every message about the web server says of it, as `karmor logs --json` prints it.
@@ -454,4 +455,113 @@ async fn what_the_relay_tells_is_written_when_it_is_asked_to_end_with_what_was_m
             "kubearmor-unseen"
         ]
     );
+}
+
+/// Of the web server that is frozen, now.
+fn tale() -> Tale {
+    Tale {
+        image: "web:1@sha256:1f2e".to_owned(),
+        at: jiff::Timestamp::now().to_string(),
+        program: "/usr/sbin/nginx",
+        path: "/etc/audited",
+        ..Tale::default()
+    }
+}
+
+/// A pass that listens for a second to a relay that does so.
+async fn passes(world: &Arc<World>, manners: &'static [Manner], more: &[&str]) -> Said {
+    let server = Server::telling(manners, tale()).await;
+    let address = server.address.to_string();
+    let args = ["promote", "--gRPC", &address, "--for"];
+    let args: Vec<String> = args
+        .into_iter()
+        .chain(["1500ms"])
+        .chain(more.iter().copied())
+        .map(str::to_owned)
+        .collect();
+    let world = world.clone();
+    let said = tokio::task::spawn_blocking(move || {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        world.learner(&args)
+    });
+    said.await.expect("a thread")
+}
+
+#[tokio::test]
+async fn what_the_relay_tells_while_a_pass_listens_is_an_alert_and_stays_one() {
+    let world = Arc::new(World::new());
+    frozen(&world);
+    for manners in [&[Manner::Well][..], &[Manner::Slow]] {
+        let dry = passes(&world, manners, &["--dry-run"]).await;
+        assert!(dry.out.contains("; 1 alert since"), "{dry:?}");
+        assert_eq!(world.learner(&["alerts"]).out, "", "it is not kept");
+    }
+    let said = passes(&world, &[Manner::Well], &[]).await;
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.out.contains("; 1 alert since"), "{said:?}");
+    // The next pass need not listen.
+    let again = world.learner(&["promote", "--window", "0s"]);
+    assert!(again.out.contains("1 alert since"), "{again:?}");
+    let policy = world.learner(&["recommend", "-o", "-"]).out;
+    assert!(!policy.contains("/etc/audited"), "{policy}");
+    let alerts = world.learner(&["alerts", "-f", "json"]).json();
+    let id = alerts[0]["id"].as_str().expect("an id");
+    let accepted = world.learner(&["accept", id]);
+    assert_eq!(accepted.code, 0, "{accepted:?}");
+    let policy = world.learner(&["recommend", "-o", "-"]).out;
+    assert!(policy.contains("/etc/audited"), "{policy}");
+}
+
+#[tokio::test]
+async fn what_a_pass_could_not_hear_does_not_count_for_the_next_either() {
+    let dropped = "(KubeArmor dropped alerts from ";
+    let unheard = "(KubeArmor's alerts could not be heard from ";
+    for (manners, why) in [
+        (&[Manner::Throttled][..], dropped),
+        (&[Manner::Ends, Manner::OnlyAlerts], unheard),
+        (&[Manner::Drops, Manner::OnlyAlerts], unheard),
+        (&[Manner::Malformed, Manner::OnlyAlerts], unheard),
+        (&[Manner::Unreadable], unheard),
+        // For good.
+        (&[Manner::Ends, Manner::Garbage], unheard),
+    ] {
+        let world = Arc::new(World::new());
+        frozen(&world);
+        let said = passes(&world, manners, &[]).await;
+        let missed = format!("alerts may have been missed 1 time {why}");
+        assert!(said.out.contains(&missed), "{manners:?}: {said:?}");
+        let again = world.learner(&["promote"]);
+        assert!(again.out.contains(&missed), "{manners:?}: {again:?}");
+        // It is no run, and nothing is lacking in what is learned.
+        let status = world.learner(&["status", "-f", "json"]).json();
+        assert_eq!(status[0]["figures"]["whole"], 3, "{status}");
+        let policy = world.learner(&["recommend", "-o", "-"]);
+        assert!(!policy.err.contains("kubearmor-interrupted"), "{policy:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_pass_listens_to_an_endless_relay_as_long_as_it_was_told() {
+    let world = Arc::new(World::new());
+    frozen(&world);
+    let begun = std::time::Instant::now();
+    let said = passes(&world, &[Manner::Endless], &[]).await;
+    assert!(said.out.contains("1 alert since"), "{said:?}");
+    assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_pass_says_how_long_it_listens_and_needs_a_relay_for_it() {
+    let world = World::new();
+    for args in [
+        &["promote", "--gRPC", "127.0.0.1:1"][..],
+        &["promote", "--for", "1s"],
+        &["promote", "--secure"],
+    ] {
+        assert_eq!(world.learner(args).code, 2, "{args:?}");
+    }
+    let said = world.learner(&["promote", "--gRPC", "127.0.0.1:1", "--for", "1s"]);
+    assert_eq!(said.code, 2);
+    let error = "error: 127.0.0.1:1: connecting to KubeArmor's relay failed";
+    assert!(said.err.contains(error), "{}", said.err);
 }

@@ -71,6 +71,13 @@ impl Kind {
 }
 
 impl Alert {
+    /// What an enforcer told of what was seen here too: whose doing it was is known better.
+    fn hear(&mut self, other: Self) {
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+        self.runs.extend(other.runs);
+    }
+
     fn join(&mut self, other: Self) {
         if other.last > self.last {
             self.uid = other.uid;
@@ -185,7 +192,10 @@ fn gather<'a>(
 ) -> Vec<Alert> {
     let blocked = frozen.freeze().blocked;
     let mut alerts: BTreeMap<Act, Alert> = BTreeMap::new();
-    for told in sightings {
+    let (hearsay, watched): (Vec<_>, Vec<_>) = sightings.partition(|told| told.run.is_hearsay());
+    let mut seen_here = BTreeSet::new();
+    let watched = watched.into_iter().map(|told| (told, false));
+    for (told, is_hearsay) in watched.chain(hearsay.into_iter().map(|told| (told, true))) {
         let Told {
             key,
             run,
@@ -218,13 +228,18 @@ fn gather<'a>(
                 .map(|at| since(Some(at), seen)),
             act: act.clone(),
         };
+        if !is_hearsay {
+            seen_here.insert(act.clone());
+        }
+        let is_known_better = is_hearsay && seen_here.contains(&act);
         match alerts.entry(act) {
             std::collections::btree_map::Entry::Vacant(slot) => {
                 slot.insert(alert);
             }
-            std::collections::btree_map::Entry::Occupied(mut slot) => {
-                slot.get_mut().join(alert);
-            }
+            std::collections::btree_map::Entry::Occupied(mut slot) => match is_known_better {
+                true => slot.get_mut().hear(alert),
+                false => slot.get_mut().join(alert),
+            },
         }
     }
     alerts.into_values().collect()

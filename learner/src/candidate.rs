@@ -405,6 +405,12 @@ impl Ledger {
         self.standings.insert(revision, standing);
     }
 
+    /// Notes what another has; of what both have the other's word counts.
+    pub fn extend(&mut self, other: Self) {
+        self.standings.extend(other.standings);
+        self.frozen.extend(other.frozen);
+    }
+
     /// Where a revision stands; nothing for one that nothing was ever decided of.
     pub fn standing(&self, revision: &Revision) -> Option<&Standing> {
         self.standings.get(revision)

@@ -78,7 +78,44 @@ pub struct RunProfile {
     pub seen: BTreeMap<Behavior, Sighting>,
 }
 
+/// Loss reason of what an enforcer that is not ours tells by its alerts alone. Its count is 1.
+pub const HEARSAY: &str = "kubearmor-alerts";
+
+/// Loss reasons of time in which an enforcer that is not ours may have told of something, and was not heard.
+pub mod unheard {
+    /// It dropped alerts, since there were too many a second.
+    pub const THROTTLED: &str = "kubearmor-throttled";
+    /// Its stream was broken, or could not be read.
+    pub const INTERRUPTED: &str = "kubearmor-interrupted";
+}
+
 impl RunProfile {
+    /// Whether it is no run, but stands for time in which an enforcer's alerts may have been missed: it has
+    /// a beginning and an end, nothing was seen of it, and it was lost by [`unheard`] alone. Nothing is
+    /// learned from it, and it is counted nowhere as a run; the time does not count as quiet.
+    pub fn is_gap(&self) -> bool {
+        let reasons = [unheard::THROTTLED, unheard::INTERRUPTED];
+        let mut lost = self.lost.keys();
+        self.late
+            && self.start.is_some()
+            && self.stop.is_some()
+            && self.seen.is_empty()
+            && !self.lost.is_empty()
+            && lost.all(|reason| reasons.contains(&reason.as_str()))
+    }
+
+    /// Whether it is no run that was watched, but what an enforcer's alerts tell of one. What it did is judged,
+    /// and nothing is learned from it; it is counted nowhere as a run, and neither adds to quiet time nor
+    /// takes from it.
+    pub fn is_hearsay(&self) -> bool {
+        self.lost.keys().any(|reason| reason.as_str() == HEARSAY)
+    }
+
+    /// A run that was watched, wholly or in part: neither a gap nor hearsay.
+    pub fn is_watched(&self) -> bool {
+        !self.is_gap() && !self.is_hearsay()
+    }
+
     /// A run without a start, or watched late, or with loss, is partial evidence.
     pub fn is_partial(&self) -> bool {
         self.start.is_none() || self.late || self.lost_total() > 0

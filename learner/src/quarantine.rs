@@ -41,7 +41,7 @@ impl Include {
     }
 
     /// Whether it is named one by one: then it is learned even if it was denied.
-    fn accepts(&self, behavior: &Behavior) -> bool {
+    pub(crate) fn accepts(&self, behavior: &Behavior) -> bool {
         !self.acts.is_empty() && self.acts.contains(&Deed::of(behavior))
     }
 
@@ -193,7 +193,8 @@ pub fn sort<'a>(
     sort_judged(runs, include, tombstones, &Ledger::default())
 }
 
-/// As [`sort`]. What a frozen candidate denies of its own revision is held too, whatever speaks for
+/// As [`sort`]. Of hearsay only what went into the candidate by a person's word is learned, and nothing is
+/// held: it is an alert, or nothing. What a frozen candidate denies of its own revision is held too, whatever speaks for
 /// it, from the freeze on; what went into the candidate by a person's word is learned.
 pub fn sort_judged<'a>(
     runs: &[(&'a RunKey, &'a RunProfile)],
@@ -220,6 +221,9 @@ pub fn sort_judged<'a>(
         for (behavior, sighting) in &run.seen {
             let denied = is_denied(&behavior.result);
             if !(behavior.is_learnable() || denied) || tombstones.bury(&key.workload, behavior) {
+                continue;
+            }
+            if run.is_hearsay() && !include.accepts(behavior) {
                 continue;
             }
             let mut finding = ground.judge(behavior, *sighting);

@@ -172,7 +172,9 @@ pub fn behind(policy: &Policy, evidence: &Evidence) -> String {
     let runs: Vec<_> = evidence
         .runs()
         .iter()
-        .filter(|(key, run)| policy.selects(&Pod::of(&key.workload, &run.labels)))
+        .filter(|(key, run)| {
+            run.is_watched() && policy.selects(&Pod::of(&key.workload, &run.labels))
+        })
         .collect();
     let whole = runs.iter().filter(|(_, run)| !run.is_partial()).count();
     // A run of the cluster is called <node>/<run>.

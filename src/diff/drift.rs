@@ -99,7 +99,7 @@ async fn once(
 ) -> Result<(String, Verdict), Failure> {
     let namespace = args.which.namespace.as_deref();
     let merged = cluster::told(client, namespace).await?;
-    let ledger = Standings::read(client, namespace).await?.ledger()?;
+    let kept = Standings::read(client, namespace).await?.whole()?;
     let enforcers = match args.enforcer {
         Some(enforcer) => BTreeSet::from([enforcer]),
         None => enforcers(client).await?,
@@ -119,7 +119,8 @@ async fn once(
         let mut suggested = suggested.to_vec();
         if args.suggested.is_none() {
             let criteria = Criteria {
-                ledger: ledger.clone(),
+                ledger: kept.ledger.clone(),
+                forgotten: kept.forgotten.clone(),
                 ..criteria(args, enforcer)
             };
             let made = of_merged(&args.which, &merged, &criteria);

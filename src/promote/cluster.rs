@@ -1,9 +1,7 @@
 //! `learner promote --cluster`.
 
-use std::collections::BTreeSet;
-
-use learner::cluster::{Client, namespaces};
-use learner::job::{self, Strategy, Terms};
+use learner::cluster::Client;
+use learner::job::{self, Hearsay, Strategy, Terms};
 use learner::promotion::Criteria;
 use learner::quarantine::Include;
 use learner::workload::{Labels, RunKey};
@@ -15,19 +13,28 @@ use crate::cluster;
 use crate::court::now;
 use crate::failure::Failure;
 use crate::talk::visible;
-use crate::telemetry;
+use crate::telemetry::{self, Alerts};
 
 pub(super) fn run(global: &Global, args: &Promote) -> Result<Verdict, Failure> {
-    let interruptions = telemetry::interruptions(global, &args.kubearmor, now())?;
-    let holder = format!(
-        "{} (process {})",
-        rustix::system::uname().nodename().to_string_lossy(),
-        std::process::id()
-    );
     let criteria = Criteria {
         share: args.canary_share,
         ..args.gate.criteria()
     };
+    // What is judged is known when the nodes' word is read.
+    let Alerts {
+        mut evidence,
+        unheard,
+    } = match &args.grpc {
+        Some(address) => telemetry::alerts(address, &args.relay, &|_, _| true)?,
+        None => Alerts::default(),
+    };
+    // Standard input is read once.
+    let (in_files, interruptions) = telemetry::alerts_in(global, &args.kubearmor, now())?;
+    for (key, run) in in_files.into_runs() {
+        evidence.insert(key, run);
+    }
+    let heard = Hearsay { evidence, unheard };
+    let holder = cluster::holder();
     let terms = Terms {
         criteria: &criteria,
         enforcer: args.enforcer,
@@ -38,6 +45,7 @@ pub(super) fn run(global: &Global, args: &Promote) -> Result<Verdict, Failure> {
             StrategyName::Namespace => Strategy::Namespace,
         },
         interruptions: &interruptions,
+        heard: &heard,
         is_meant: &|key: &RunKey, labels: &Labels| args.which.takes(key, labels),
         dry_run: args.dry_run,
         holder: &holder,
@@ -46,10 +54,7 @@ pub(super) fn run(global: &Global, args: &Promote) -> Result<Verdict, Failure> {
 }
 
 async fn all(client: &Client, args: &Promote, terms: &Terms<'_>) -> Result<Verdict, Failure> {
-    let namespaces = match &args.which.namespace {
-        Some(namespace) => BTreeSet::from([namespace.clone()]),
-        None => namespaces(client).await?,
-    };
+    let namespaces = cluster::meant(client, &args.which).await?;
     let mut saying = Saying::begin(args);
     let mut any = false;
     let mut failed = None;

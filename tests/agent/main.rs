@@ -5,7 +5,14 @@
 mod commands;
 mod containers;
 mod decides;
+mod hearing;
 mod peers;
 mod process;
+#[path = "../../learner/tests/relay/server.rs"]
+#[expect(
+    dead_code,
+    reason = "how else a server can behave is for the library's own test"
+)]
+mod server;
 mod workloads;
 mod world;

@@ -79,7 +79,16 @@ fn documented(who: &str) -> Rights {
 
 /// The limited one may do what the role gives.
 async fn allow(world: &Connected, role: &str) {
-    let rights = given(role);
+    allow_but(world, role, None).await;
+}
+
+/// The same without one right: a verb, and the resource with its group.
+pub(crate) async fn allow_but(world: &Connected, role: &str, missing: Option<(&str, &str)>) {
+    let mut rights = given(role);
+    if let Some((verb, resource)) = missing {
+        let verbs = rights.get_mut(resource).expect("a resource of the role");
+        assert!(verbs.remove(verb), "{verb} {resource} is not given");
+    }
     let verbs: Vec<(Vec<&str>, &str)> = rights
         .iter()
         .map(|(of, verbs)| (verbs.iter().map(String::as_str).collect(), of.as_str()))

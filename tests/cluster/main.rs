@@ -7,11 +7,13 @@
 mod agent;
 mod agents;
 mod applying;
+mod deciding;
 mod definitions;
 mod deploying;
 mod drift;
 mod enforcing;
 mod fake;
+mod hearing;
 mod in_force;
 mod inventory;
 mod node;
@@ -20,6 +22,12 @@ mod promoting;
 mod recommending;
 mod refusals;
 mod refusing;
+#[path = "../../learner/tests/relay/server.rs"]
+#[expect(
+    dead_code,
+    reason = "how else a server can behave is for the library's own test"
+)]
+mod server;
 mod sharing;
 mod walking;
 mod world;

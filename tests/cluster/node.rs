@@ -81,19 +81,24 @@ impl Node {
 
     /// Starts its agent, and waits until it watches.
     pub(crate) fn agent(&self, cluster: &str) -> Agent {
-        self.start("enforce: false", cluster)
+        self.start("enforce: false", cluster, "")
+    }
+
+    /// With further configuration.
+    pub(crate) fn agent_with(&self, cluster: &str, more: &str) -> Agent {
+        self.start("enforce: false", cluster, more)
     }
 
     /// The same of one that is to hold what is decided.
     pub(crate) fn enforcing(&self, cluster: &str) -> Agent {
-        self.start("enforce: true", &format!(", enforce: true{cluster}"))
+        self.start("enforce: true", &format!(", enforce: true{cluster}"), "")
     }
 
-    fn start(&self, enforce: &str, cluster: &str) -> Agent {
+    fn start(&self, enforce: &str, cluster: &str, more: &str) -> Agent {
         let dir = self.dir.path();
         let file = dir.join("agent.yaml");
         let config = format!(
-            "flush: 200ms\nrescan: 1s\n{enforce}\nmetrics: 127.0.0.1:{}\ncluster: {{interval: 1s{cluster}}}\n",
+            "flush: 200ms\nrescan: 1s\n{enforce}\nmetrics: 127.0.0.1:{}\ncluster: {{interval: 1s{cluster}}}\n{more}",
             self.port
         );
         fs::write(&file, config).expect("a configuration");

@@ -78,6 +78,10 @@ impl<'w> Shop<'w> {
         }
     }
 
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     fn workload(&self, app: &str) -> Workload {
         let name = format!("{}/Deployment/{app}", self.namespace);
         name.parse().expect("a workload")
@@ -122,15 +126,28 @@ impl<'w> Shop<'w> {
     }
 
     fn promote_as(&self, user: &str, more: &[&str]) -> Said {
-        let args = [
-            "promote",
-            "-n",
-            &self.namespace,
-            "--cluster",
-            "--window",
-            "0s",
-        ];
-        self.world.learner_as(user, &[&args[..], more].concat(), "")
+        self.world.learner_as(user, &self.promotion(more), "")
+    }
+
+    /// With this on standard input.
+    pub(crate) fn promote_reading(&self, more: &[&str], stdin: &str) -> Said {
+        self.world.learner_as("admin", &self.promotion(more), stdin)
+    }
+
+    /// While a server of the test goes on.
+    pub(crate) async fn promote_beside(&self, user: &str, more: &[&str]) -> Said {
+        self.world.learner_beside(user, &self.promotion(more)).await
+    }
+
+    fn promotion<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
+        let has_window = more.contains(&"--window");
+        let window = if has_window {
+            &[][..]
+        } else {
+            &["--window", "0s"]
+        };
+        let args = ["promote", "-n", &self.namespace, "--cluster"];
+        [&args[..], window, more].concat()
     }
 
     /// All are under audit, and with `ready` nothing of their own speaks against block.
@@ -185,7 +202,7 @@ impl<'w> Shop<'w> {
         one.and_then(|of| of.status).expect("a status")
     }
 
-    async fn events(&self, app: &str) -> Vec<String> {
+    pub(crate) async fn events(&self, app: &str) -> Vec<String> {
         let api: Api<Event> = Api::namespaced(self.world.admin(), &self.namespace);
         let all = api.list(&ListParams::default()).await.expect("a list");
         let of_it = all.items.into_iter().filter(|event| {
@@ -204,6 +221,13 @@ impl<'w> Shop<'w> {
             .collect();
         told.sort();
         told
+    }
+
+    /// Who has told of what is seen there.
+    pub(crate) async fn tellers(&self) -> std::collections::BTreeSet<String> {
+        let api: Api<WorkloadEvidence> = Api::namespaced(self.world.admin(), &self.namespace);
+        let all = api.list(&ListParams::default()).await.expect("a list");
+        all.items.into_iter().map(|of| of.spec.node).collect()
     }
 
     async fn foreign(&self, name: &str, app: &str) {

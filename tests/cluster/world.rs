@@ -348,12 +348,23 @@ impl Connected {
             .write_stdin(stdin)
             .output()
             .expect("learner runs");
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-        Said {
-            code: output.status.code().unwrap_or(-1),
-            out: text(output.stdout),
-            err: text(output.stderr),
-        }
+        said(output)
+    }
+
+    /// As [`Connected::learner_as`], while other tasks of the test go on.
+    pub(crate) async fn learner_beside(&self, user: &str, args: &[&str]) -> Said {
+        let dir = self.server.dir.path();
+        let output = tokio::process::Command::new(LEARNER)
+            .args(args)
+            .current_dir(dir)
+            .env_clear()
+            .env("KUBECONFIG", dir.join(format!("{user}.kubeconfig")))
+            .env("HOME", dir)
+            .stdin(std::process::Stdio::null())
+            .output()
+            .await
+            .expect("learner runs");
+        said(output)
     }
 
     /// A namespace of the test's own.
@@ -449,6 +460,15 @@ impl Connected {
         });
         let object = serde_json::from_value(object).expect("an object");
         api.create(&PostParams::default(), &object).await.map(drop)
+    }
+}
+
+fn said(output: std::process::Output) -> Said {
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    Said {
+        code: output.status.code().unwrap_or(-1),
+        out: text(output.stdout),
+        err: text(output.stderr),
     }
 }
 

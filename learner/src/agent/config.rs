@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_yaml::Value;
 
+use super::kubearmor::KubeArmor;
 use super::node::Node;
 use super::promote::Promote;
 use crate::host::{BadGlob, Globs, Roots, Selection};
@@ -52,6 +53,8 @@ pub struct Config {
     pub promote: Option<Promote>,
     /// How a node of a cluster is watched, and what it tells; null: this is none.
     pub cluster: Option<Node>,
+    /// Where KubeArmor's alerts are heard all the time; null: they are not.
+    pub kubearmor: Option<KubeArmor>,
     /// Address for metrics and health; on loopback, unless this is a node of a cluster; null: none.
     pub metrics: Option<SocketAddr>,
     /// How the log is written.
@@ -100,6 +103,7 @@ impl Default for Config {
             rollback: Rollback::default(),
             promote: None,
             cluster: None,
+            kubearmor: None,
             metrics: None,
             log_format: LogFormat::Text,
         }
@@ -158,6 +162,7 @@ impl Config {
         let all = Self {
             promote: Some(Promote::default()),
             cluster: Some(Node::default()),
+            kubearmor: Some(KubeArmor::default()),
             ..Self::default()
         };
         check_keys(&document, &serde_yaml::to_value(all)?, "")?;
@@ -192,6 +197,9 @@ impl Config {
         }
         if let Some(node) = &self.cluster {
             node.check()?;
+        }
+        if let Some(kubearmor) = &self.kubearmor {
+            kubearmor.check()?;
         }
         self.check_enforcing()
     }
@@ -397,6 +405,10 @@ mod tests {
             wrong("cluster: {leaveout: []}"),
             "'cluster.leaveout' is not known; did you mean 'cluster.leave_out'?"
         );
+        assert_eq!(
+            wrong("kubearmor: {grcp: 'a:1'}"),
+            "'kubearmor.grcp' is not known; did you mean 'kubearmor.grpc'?"
+        );
         assert_eq!(wrong("zzz: 1"), "'zzz' is not known");
         assert!(wrong("\"a\\nb\": 1").starts_with("'a\\nb' is not known"));
         assert!(wrong("7: 1").contains("is not known"));
@@ -443,6 +455,8 @@ mod tests {
                 "{promote: {}, cluster: {enforce: true}}",
                 "promote: with 'cluster.enforce'",
             ),
+            ("kubearmor: {grpc: ''}", "kubearmor.grpc: HOST:PORT"),
+            ("kubearmor: {secure: 1}", "kubearmor.secure: "),
             ("- a", "invalid type"),
             ("watch: [", "at line 2"),
         ] {

@@ -48,6 +48,8 @@ pub(super) struct Inner {
     pub given_up: u64,
     /// How it stands with the API server, on a node of a cluster.
     pub reach: Option<Reach>,
+    /// How it stands with KubeArmor, if it is heard.
+    pub kubearmor: Option<Hearing>,
     /// Folds into the store.
     pub folds: u64,
     /// Folds that failed.
@@ -93,6 +95,23 @@ pub(super) struct Reach {
     pub complaints: Vec<String>,
 }
 
+/// How it stands with KubeArmor.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Hearing {
+    /// Why its alerts are not heard; nothing while they are.
+    pub away: Option<String>,
+    /// Alerts that were heard.
+    pub heard: u64,
+    /// Those beyond what is kept.
+    pub dropped: u64,
+    /// Messages that say nothing.
+    pub malformed: u64,
+    /// Times that KubeArmor dropped alerts.
+    pub throttled: u64,
+    /// Alerts of containers that are not watched here.
+    pub elsewhere: u64,
+}
+
 impl Figures {
     /// Changes them.
     pub(super) fn set(&self, change: impl FnOnce(&mut Inner)) {
@@ -112,25 +131,29 @@ impl Figures {
             .healthy
     }
 
-    /// Who enforces on a node of a cluster, and what goes wrong with the API server, a line each. It does no
-    /// harm to what is watched and stored.
-    pub(super) fn complaints(&self) -> Vec<String> {
-        let inner = self.0.lock();
-        let inner = inner.unwrap_or_else(std::sync::PoisonError::into_inner);
-        let reach = inner.reach.as_ref();
-        let Some(reach) = reach else {
-            return Vec::new();
-        };
-        let enforces = reach.enforces.iter().map(|(_, text)| text.clone());
-        enforces.chain(reach.complaints.iter().cloned()).collect()
-    }
-
     /// Why nothing can be held that is not held already, where that was tried in vain.
     #[cfg(feature = "cluster")]
     pub(super) fn unenforced(&self) -> Option<String> {
         let inner = self.0.lock();
         let inner = inner.unwrap_or_else(std::sync::PoisonError::into_inner);
         inner.unenforced.clone()
+    }
+
+    /// Who enforces on a node of a cluster, and what goes wrong with the API server and with KubeArmor, a line
+    /// each. It does no harm to what is watched and stored.
+    pub(super) fn complaints(&self) -> Vec<String> {
+        let inner = self.0.lock();
+        let inner = inner.unwrap_or_else(std::sync::PoisonError::into_inner);
+        let reach = inner.reach.iter();
+        let hearing = inner.kubearmor.iter();
+        let away = hearing.filter_map(|hearing| hearing.away.as_ref());
+        reach
+            .flat_map(|reach| {
+                let enforces = reach.enforces.iter().map(|(_, text)| text.clone());
+                enforces.chain(reach.complaints.iter().cloned())
+            })
+            .chain(away.map(|why| format!("KubeArmor's alerts are not heard: {why}")))
+            .collect()
     }
 
     /// Prometheus' text format. Label values are escaped, so that no name can pass for a figure.
@@ -144,6 +167,7 @@ impl Figures {
         inner.by_run(&mut registry);
         inner.by_workload(&mut registry);
         inner.of_cluster(&mut registry);
+        inner.of_kubearmor(&mut registry);
         drop(inner);
         let mut text = String::new();
         if encode(&mut text, &registry).is_err() {
@@ -309,6 +333,49 @@ impl Inner {
             "Requests that the API server refused or did not answer",
             failed,
         );
+    }
+
+    fn of_kubearmor(&self, registry: &mut Registry) {
+        let Some(hearing) = &self.kubearmor else {
+            return;
+        };
+        let connected = Gauge::<i64>::default();
+        connected.set(i64::from(hearing.away.is_none()));
+        registry.register(
+            "kubearmor_connected",
+            "1 while KubeArmor's alerts are heard",
+            connected,
+        );
+        let counters = [
+            (
+                "alerts",
+                "Alerts of KubeArmor that were heard",
+                hearing.heard,
+            ),
+            (
+                "dropped_alerts",
+                "Alerts of KubeArmor beyond what is kept",
+                hearing.dropped,
+            ),
+            (
+                "malformed_messages",
+                "Messages of KubeArmor that say nothing",
+                hearing.malformed,
+            ),
+            (
+                "throttled",
+                "Times that KubeArmor said that it drops alerts",
+                hearing.throttled,
+            ),
+            (
+                "alerts_elsewhere",
+                "Alerts of KubeArmor of containers that are not watched here",
+                hearing.elsewhere,
+            ),
+        ];
+        for (name, help, value) in counters {
+            registry.register(format!("kubearmor_{name}"), help, counted(value));
+        }
     }
 
     fn by_workload(&self, registry: &mut Registry) {

@@ -20,6 +20,7 @@ mod figures;
 mod judging;
 mod keeper;
 mod known;
+pub mod kubearmor;
 mod metrics;
 mod naming;
 pub mod node;

@@ -15,6 +15,7 @@ use super::enforcing::Enforcing;
 use super::figures::Figures;
 use super::judging::Judging;
 use super::keeper::Keeper;
+use super::kubearmor::Ear;
 use super::naming::Naming;
 use super::node::{Heard, Link};
 use super::shelf::Shelf;
@@ -29,6 +30,7 @@ use crate::kernel::enforcer::{self, EnforceError};
 use crate::kernel::{Sensor, SensorError};
 use crate::session::readable;
 use crate::store::{Options, StoreError};
+use crate::telemetry::RelayError;
 
 /// How often ends of runs are looked for, apart from what the kernel notices.
 const TICK: Duration = Duration::from_millis(500);
@@ -77,6 +79,9 @@ pub enum AgentError {
         "which node this is is not told: --node NAME, or NODE_NAME by the downward API (fieldRef: spec.nodeName)"
     )]
     NoNode,
+    /// What it takes to hear KubeArmor.
+    #[error(transparent)]
+    KubeArmor(#[from] RelayError),
     /// This Learner has no client of the API server.
     #[error("this learner was built without the feature 'cluster'")]
     NoCluster,
@@ -140,6 +145,12 @@ pub async fn run(
         }
         None => Link::default(),
     };
+    let ear = Ear::begin(
+        config.kubearmor.as_ref(),
+        config.cluster.is_some(),
+        watching.clock(),
+        &figures,
+    )?;
     let metrics = match config.metrics {
         Some(address) => {
             let listener = metrics::listen(address)
@@ -170,6 +181,7 @@ pub async fn run(
         ),
         watching,
         link,
+        ear,
         drawer,
         figures,
         shelf: Arc::clone(&shelf),
@@ -191,16 +203,22 @@ pub async fn run(
         mut keeper,
         judging,
         link,
+        mut ear,
         drawer,
         ..
     } = agent;
     judging.end();
     enforcing.leave();
+    let running = watching.running();
     let finished = watching.finish(&mut enforcing);
-    keeper.take(finished.unwrap_or_else(|error| {
+    let finished = finished.unwrap_or_else(|error| {
         tracing::error!("the last of the runs could not be read: {error}");
         Vec::new()
-    }));
+    });
+    ear.note(&finished);
+    keeper.take(finished);
+    keeper.take(ear.reports(&running, &shelf.ledger()));
+    ear.end();
     if let Some(mut drawer) = drawer {
         drawer.written().await;
         put_away(&mut drawer, &watching);
@@ -236,6 +254,7 @@ struct Agent {
     keeper: Keeper,
     judging: Judging,
     link: Link,
+    ear: Ear,
     /// On a node of a cluster.
     drawer: Option<Drawer>,
     figures: Arc<Figures>,
@@ -299,9 +318,12 @@ impl Agent {
                 }
                 _ = flush.tick() => {
                     let reports = self.watching.reports(enforcing)?;
+                    let running = self.watching.running();
+                    self.ear.note(&reports);
                     self.keeper.take(reports);
+                    self.keeper.take(self.ear.reports(&running, &self.shelf.ledger()));
                     self.keeper.fold();
-                    self.link.running(self.watching.running());
+                    self.link.running(running);
                     if let Some(drawer) = &mut self.drawer {
                         put_away(drawer, &self.watching);
                     }
@@ -346,6 +368,7 @@ impl Agent {
             return;
         }
         self.ended += reports.len() as u64;
+        self.ear.note(&reports);
         self.keeper.take(reports);
         self.keeper.fold();
     }

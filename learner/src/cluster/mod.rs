@@ -7,6 +7,7 @@
 mod crd;
 mod error;
 mod evidence;
+mod forgotten;
 pub mod inventory;
 pub mod lease;
 pub mod namespace;
@@ -34,6 +35,7 @@ pub use evidence::{
     ActRow, EnforcedBy, Enforcement, HeldFor, NotJudged, OpName, RunRow, Unenforced,
     WorkloadEvidence, WorkloadEvidenceSpec, WorkloadName,
 };
+pub use forgotten::{ForgottenRow, MAX_FORGOTTEN};
 pub use objects::{ALIVE, Holding, Objects, Place, place};
 pub use pace::{Pace, Schedule};
 pub use piece::{BadPiece, MAX_OBJECT, part_of, pieces};

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::evidence::{WorkloadName, maybe_date_time};
+use super::forgotten::ForgottenRow;
 use super::piece::time;
 use crate::journal::Entry;
 use crate::posture::Posture;
@@ -23,7 +24,7 @@ pub const JOURNAL_TAIL: usize = 20;
 /// Longest text of an entry in the status, bytes.
 const MAX_TEXT: usize = 1024;
 
-/// The posture of a workload. The specification is a person's: a hold. The status is the promotion
+/// The posture of a workload. The specification is a person's: a hold, and what is to be forgotten. The status is the promotion
 /// job's.
 #[derive(CustomResource, Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[kube(
@@ -56,6 +57,10 @@ pub struct WorkloadPostureSpec {
     /// While it is there nothing is promoted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<HoldSpec>,
+    /// What it must not be learned to do, in any of its images.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub forgotten: Vec<ForgottenRow>,
 }
 
 impl WorkloadPosture {

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use kube::api::{Api, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{Api, ListParams, ObjectMeta, Patch, PatchParams};
 use kube::{Client, ResourceExt as _};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::error::{ClusterError, Doing};
 use super::evidence::WorkloadName;
+use super::forgotten::ForgottenRow;
 use super::pages::{LARGE, each};
 use super::piece::{moment, time};
 use super::policies::MANAGER;
@@ -19,9 +20,14 @@ use super::posture::{
 use crate::candidate::{Candidate, Ledger, Paper};
 use crate::digest::Digest;
 use crate::journal::Entry;
+use crate::mention::{Mention, Tombstones};
 use crate::policy::names;
 use crate::posture::{BadShare, Freeze, Posture, Revision, Slice, Standing};
 use crate::workload::Workload;
+
+mod words;
+
+pub use words::{forget, hold, release};
 
 pub(super) const POSTURES: &str = "workloadpostures.learner.dev";
 const STATUS: &str = "workloadpostures.learner.dev/status";
@@ -47,6 +53,19 @@ pub struct Standings {
     known: BTreeMap<Workload, WorkloadPosture>,
     /// The objects by which each is held.
     holding: BTreeMap<Workload, Vec<String>>,
+    /// What a person has had forgotten, by the object of the workload's own name, and by all.
+    forgotten: BTreeMap<Workload, Vec<(String, ForgottenRow)>>,
+}
+
+/// What can be read of what is kept, and of which workloads it cannot be.
+#[derive(Clone, Debug, Default)]
+pub struct Readable {
+    /// Where the others stand.
+    pub ledger: Ledger,
+    /// What is forgotten of the others.
+    pub forgotten: Tombstones,
+    /// Nothing is decided of these.
+    pub refused: BTreeMap<Workload, BadStanding>,
 }
 
 impl Standings {
@@ -77,6 +96,14 @@ impl Standings {
         if object.spec.hold.is_some() {
             let holding = self.holding.entry(workload.clone()).or_default();
             holding.push(object.name_any());
+        }
+        let rows = object.spec.forgotten.iter();
+        let rows: Vec<_> = rows.map(|row| (object.name_any(), row.clone())).collect();
+        if !rows.is_empty() {
+            self.forgotten
+                .entry(workload.clone())
+                .or_default()
+                .extend(rows);
         }
         match self.known.get_mut(&workload) {
             Some(known) if object.name_any() != name => {
@@ -114,22 +141,68 @@ impl Standings {
         self.known.get(workload)?.status.as_ref()
     }
 
+    /// Takes note of what was written of a workload.
+    pub fn note(&mut self, workload: &Workload, status: WorkloadPostureStatus) {
+        let known = self.known.entry(workload.clone());
+        known.or_insert_with(|| object(workload, None)).status = Some(status);
+    }
+
     /// Where all of them stand.
     ///
     /// # Errors
-    /// [`BadStanding`] names the one that somebody has changed.
+    /// [`BadStanding`] names the first one that somebody has changed.
     pub fn ledger(&self) -> Result<Ledger, BadStanding> {
-        let mut ledger = Ledger::default();
-        for (workload, object) in &self.known {
-            let Some(status) = &object.status else {
-                continue;
-            };
-            note(&mut ledger, workload, status).map_err(|why| BadStanding {
-                name: format!("{}/{}", workload.namespace, object.name_any()),
-                why,
-            })?;
+        self.whole().map(|of| of.ledger)
+    }
+
+    /// All that can be read, if that is all.
+    ///
+    /// # Errors
+    /// [`BadStanding`] names the first one that somebody has changed.
+    pub fn whole(&self) -> Result<Readable, BadStanding> {
+        let mut readable = self.readable();
+        match readable.refused.pop_first() {
+            Some((_, bad)) => Err(bad),
+            None => Ok(readable),
         }
-        Ok(ledger)
+    }
+
+    /// Where those stand of which it can be read, what is forgotten of them, and of which it cannot be.
+    pub fn readable(&self) -> Readable {
+        let mut readable = Readable::default();
+        for (workload, object) in &self.known {
+            let mut ledger = Ledger::default();
+            let noted = match &object.status {
+                Some(status) => note(&mut ledger, workload, status),
+                None => Ok(()),
+            };
+            let forgotten = self.forgotten.get(workload).into_iter().flatten();
+            let mentions: Result<Vec<Mention>, String> =
+                forgotten.map(|(_, row)| row.mention()).collect();
+            let end = self.journal_end(workload).map(drop);
+            match (noted.and(mentions), end) {
+                (Ok(mentions), Ok(())) => {
+                    readable.ledger.extend(ledger);
+                    for mention in mentions {
+                        readable.forgotten.insert(workload.clone(), mention);
+                    }
+                }
+                (Err(why), _) => {
+                    let name = format!("{}/{}", workload.namespace, object.name_any());
+                    let bad = BadStanding { name, why };
+                    readable.refused.insert(workload.clone(), bad);
+                }
+                (Ok(_), Err(bad)) => {
+                    readable.refused.insert(workload.clone(), bad);
+                }
+            }
+        }
+        readable
+    }
+
+    /// The objects in which something is forgotten of a workload, each with what.
+    pub fn forgetting(&self, workload: &Workload) -> &[(String, ForgottenRow)] {
+        self.forgotten.get(workload).map_or(&[], Vec::as_slice)
     }
 
     /// Number and hash of the last entry of a workload's journal; 0 and [`Digest::NONE`] before the first.
@@ -376,7 +449,21 @@ fn doing(verb: &'static str, resource: &'static str, workload: &Workload) -> Doi
     }
 }
 
-/// Keeps the status of a workload, by server-side apply as [`MANAGER`], if it is still what it was `before`;
+/// The fields of a status.
+const FIELDS: [&str; 10] = [
+    "posture",
+    "since",
+    "image",
+    "candidate",
+    "runs",
+    "held",
+    "revisions",
+    "candidates",
+    "journal",
+    "canary",
+];
+
+/// Keeps the status of a workload, as [`MANAGER`], if it is still what it was `before`;
 /// and a promotion only if no person holds the workload by now.
 ///
 /// # Errors
@@ -401,11 +488,21 @@ pub async fn keep(
         });
     }
     // Whatever else is written meanwhile is a conflict too.
-    let with_status = json!({
-        "apiVersion": super::crd::API_VERSION, "kind": "WorkloadPosture",
-        "metadata": {"name": name, "resourceVersion": made.resource_version()}, "status": status,
+    let mut with_status = json!({
+        "metadata": {"resourceVersion": made.resource_version()}, "status": status,
     });
-    let with_status = Patch::Apply(&with_status);
+    // What it has no more is taken away by name: servers before 1.22 do not tell the fields of the status from
+    // others that the same manager has applied, and would leave it.
+    if let Some(fields) = with_status["status"].as_object_mut() {
+        for field in FIELDS {
+            fields.entry(field).or_insert(Value::Null);
+        }
+    }
+    let how = PatchParams {
+        field_manager: Some(MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let with_status = Patch::Merge(&with_status);
     let kept = api.patch_status(&name, &how, &with_status).await;
     kept.map(drop)
         .map_err(|error| ClusterError::of(doing("patch", STATUS, workload), error))
@@ -421,67 +518,10 @@ fn object(workload: &Workload, hold: Option<HoldSpec>) -> WorkloadPosture {
         spec: WorkloadPostureSpec {
             workload: WorkloadName::of(workload),
             hold,
+            forgotten: Vec::new(),
         },
         status: None,
     }
-}
-
-fn by_a_person() -> PatchParams {
-    PatchParams {
-        field_manager: Some("learner-hold".to_owned()),
-        ..PatchParams::default()
-    }
-}
-
-/// Has a person hold a workload. The last word counts, whoever had one before.
-///
-/// # Errors
-/// [`ClusterError`].
-pub async fn hold(client: &Client, workload: &Workload, reason: &str) -> Result<(), ClusterError> {
-    let api: Api<WorkloadPosture> = Api::namespaced(client.clone(), &workload.namespace);
-    let name = name(workload);
-    let hold = HoldSpec {
-        reason: reason.to_owned(),
-    };
-    let change = Patch::Merge(json!({"spec": {"hold": hold}}));
-    let held = api.patch(&name, &by_a_person(), &change).await;
-    match held.map_err(|error| ClusterError::of(doing("patch", POSTURES, workload), error)) {
-        Ok(_) => Ok(()),
-        Err(ClusterError::NotFound { .. }) => {
-            let how = PostParams {
-                field_manager: Some("learner-hold".to_owned()),
-                ..PostParams::default()
-            };
-            let made = api.create(&how, &object(workload, Some(hold))).await;
-            made.map(drop)
-                .map_err(|error| ClusterError::of(doing("create", POSTURES, workload), error))
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// Lets a workload go that is held by objects of these names.
-///
-/// # Errors
-/// [`ClusterError`].
-pub async fn release(
-    client: &Client,
-    workload: &Workload,
-    holding: &[String],
-) -> Result<(), ClusterError> {
-    let api: Api<WorkloadPosture> = Api::namespaced(client.clone(), &workload.namespace);
-    let change = Patch::Merge(json!({"spec": {"hold": null}}));
-    for name in holding {
-        let released = api.patch(name, &by_a_person(), &change).await;
-        released.map_err(|error| {
-            let doing = Doing {
-                name: Some(name.clone()),
-                ..doing("patch", POSTURES, workload)
-            };
-            ClusterError::of(doing, error)
-        })?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::candidate::Frozen;
 use crate::cluster::policies::{CANDIDATE, Found, MANAGER, Note, POSTURE, Policies};
 use crate::cluster::{Client, namespace, policies};
 use crate::policy::meaning::Posture as Word;
-use crate::policy::{Identity, Policy};
+use crate::policy::{Identity, Kind, Policy, names};
 use crate::posture::{Posture, Revision, Standing};
 use crate::promotion::{Reason, Surroundings};
 use crate::staging::{behind, hazards};
@@ -229,6 +229,32 @@ impl World {
         let block = Some(Word::Block);
         namespace::set_file_posture(client, &self.namespace, block, false).await?;
         Ok(())
+    }
+
+    /// Names the policies that a job has applied and of which nothing is kept any more: whether they were
+    /// wanted nobody knows, so they stay.
+    pub(super) fn say_orphans(&self) {
+        let revisions = self.ledger.iter().map(|(revision, _)| revision);
+        let mut kept: BTreeSet<Identity> = revisions
+            .filter_map(|revision| self.ledger.frozen(revision))
+            .map(|frozen| frozen.candidate().policy().identity())
+            .collect();
+        // What cannot be read is said by itself.
+        kept.extend(self.unreadable.keys().map(|workload| Identity {
+            kind: Kind::Policy,
+            namespace: workload.namespace.clone(),
+            name: names::policy_name(workload),
+        }));
+        for (identity, found) in &self.policies.found {
+            if is_ours(found) && !kept.contains(identity) {
+                let posture = annotation(found, POSTURE).map_or("", String::as_str);
+                tracing::warn!(
+                    "policy {identity}: a job has applied it under {}, and no WorkloadPosture says so any more. It \
+                     stays: delete it by hand if it is not wanted",
+                    visible(posture)
+                );
+            }
+        }
     }
 
     /// Whether anything goes by the namespace's posture, apart from what has just gone.

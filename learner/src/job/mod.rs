@@ -8,14 +8,18 @@
 mod deed;
 mod enforcers;
 mod error;
+mod hearsay;
 mod ruling;
 mod silence;
+mod sitting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub use error::JobError;
+pub use hearsay::{Hearsay, TELLER};
 pub use ruling::Ruling;
+pub use sitting::Sitting;
 
 use self::enforcers::is_ours;
 use self::ruling::{item, together};
@@ -24,7 +28,7 @@ use crate::cluster::lease::{Lease, NoLease};
 use crate::cluster::namespace::{self, Told as Annotated};
 use crate::cluster::news::News;
 use crate::cluster::policies::Policies;
-use crate::cluster::standings::{self, Kept, Standings};
+use crate::cluster::standings::{self, BadStanding, Kept, Readable, Standings};
 use crate::cluster::{Client, Enforcement, Read, Unenforced, nodes, podfacts, read};
 use crate::generalize::{Dialect, Tightness};
 use crate::journal::{Actor, Entry};
@@ -39,7 +43,7 @@ use crate::promotion::{
 };
 use crate::quarantine::Include;
 use crate::recommend::latest_image;
-use crate::shared::Merged;
+use crate::shared::{Merged, Part};
 use crate::workload::{Labels, RunKey, Workload};
 
 /// How long another job is waited for.
@@ -71,6 +75,8 @@ pub struct Terms<'a> {
     pub strategy: Strategy,
     /// When KubeArmor's alerts may have been missed: of a workload, or of every one.
     pub interruptions: &'a [(Option<Workload>, Interruption)],
+    /// What KubeArmor has told now. It is kept, unless nothing is to be changed.
+    pub heard: &'a Hearsay,
     /// Which workloads are decided of.
     pub is_meant: &'a dyn Fn(&RunKey, &Labels) -> bool,
     /// Decide, and change nothing.
@@ -92,7 +98,9 @@ pub async fn pass(
     rulings: &mut Vec<Ruling>,
 ) -> Result<(), JobError> {
     if terms.dry_run {
-        let world = World::read(client, namespace).await?;
+        let mut world = World::read(client, namespace, terms.heard).await?;
+        world.say_orphans();
+        world.note_blindness(terms.strategy, now);
         rulings.extend(world.rule(terms, now));
         return Ok(());
     }
@@ -144,7 +152,9 @@ async fn whole(
     rulings: &mut Vec<Ruling>,
 ) -> Result<(), JobError> {
     // Only now: what another job has decided meanwhile is read too.
-    let mut world = World::read(client, namespace).await?;
+    let mut world = World::read(client, namespace, terms.heard).await?;
+    world.say_orphans();
+    world.note_blindness(terms.strategy, clock.now());
     let mut decided = world.rule(terms, clock.now());
     for ruling in &mut decided {
         world.ask(client, ruling).await?;
@@ -175,8 +185,11 @@ async fn whole(
         }
     }
     watch.renew().await?;
+    let kept = world.keep_heard(client).await;
+    watch.renew().await?;
     world.reconcile(client, terms.strategy, &mut watch).await?;
-    // What was decided is done, also where it cannot be told of.
+    // What was decided is done, also where it cannot be told of, and where what was heard cannot be kept.
+    kept?;
     Ok(untold?)
 }
 
@@ -208,6 +221,9 @@ struct World {
     merged: Merged,
     standings: Standings,
     ledger: Ledger,
+    forgotten: Tombstones,
+    /// Workloads of which it cannot be read where they stand: nothing is decided of them.
+    unreadable: BTreeMap<Workload, BadStanding>,
     policies: Policies,
     annotated: Annotated,
     pods: Vec<PodFacts>,
@@ -222,14 +238,20 @@ struct World {
     unenforced: BTreeMap<Revision, BTreeSet<Unenforced>>,
     /// Who enforces on each node, where its agent is to do it if KubeArmor does not.
     enforcement: BTreeMap<String, Enforcement>,
+    /// What was heard and is to be written down.
+    heard: BTreeMap<Revision, Part>,
+    /// What was heard by now of each revision, and is written down already.
+    told_by_enforcer: BTreeMap<Revision, Part>,
+    /// When KubeArmor could not tell of a revision, as of now.
+    blind: Vec<(Revision, Interruption)>,
 }
 
 impl World {
-    async fn read(client: &Client, namespace: &str) -> Result<Self, JobError> {
+    async fn read(client: &Client, namespace: &str, heard: &Hearsay) -> Result<Self, JobError> {
         let found = read(client, Some(namespace)).await?;
         found.say_what_is_left_out();
         let Read {
-            joint,
+            mut joint,
             missing,
             told,
             unread,
@@ -238,10 +260,21 @@ impl World {
             ..
         } = found;
         let standings = Standings::read(client, Some(namespace)).await?;
+        let Readable {
+            ledger,
+            forgotten,
+            refused: unreadable,
+        } = standings.readable();
+        let heard = hearsay::join(&mut joint, namespace, heard, &ledger)?;
         let mut world = Self {
             namespace: namespace.to_owned(),
             merged: Merged::of(&joint)?,
-            ledger: standings.ledger()?,
+            ledger,
+            forgotten,
+            unreadable,
+            heard,
+            told_by_enforcer: hearsay::all_told(&joint),
+            blind: Vec::new(),
             standings,
             policies: Policies::default(),
             annotated: namespace::told(client, namespace).await?,
@@ -351,6 +384,9 @@ impl World {
         now: Moment,
     ) -> Option<Review> {
         let workload = &revision.workload;
+        if let Some(bad) = self.unreadable.get(workload) {
+            return Some(Review::unreadable(revision.clone(), bad.to_string()));
+        }
         let frozen = self.ledger.frozen(revision);
         let is_audit = matches!(self.ledger.standing(revision), Some(Standing::Audit { .. }));
         let candidate = frozen.filter(|_| is_audit);
@@ -375,11 +411,17 @@ impl World {
             .filter(|(whose, _)| whose.as_ref().is_none_or(|whose| whose == workload))
             .map(|(_, one)| one.clone())
             .chain(unheard)
+            .chain(
+                self.blind
+                    .iter()
+                    .filter(|(of, _)| of == revision)
+                    .map(|(_, one)| one.clone()),
+            )
             .collect();
         let docket = Docket {
             evidence: self.merged.evidence(),
             ledger: &self.ledger,
-            forgotten: &Tombstones::default(),
+            forgotten: &self.forgotten,
             enforcer,
             unenforceable: None,
             tightness: terms.tightness,
@@ -457,6 +499,9 @@ impl World {
         let review = &mut ruling.review;
         let revision = review.revision.clone();
         let workload = &revision.workload;
+        if self.unreadable.contains_key(workload) {
+            return Ok(());
+        }
         let decided = review.decision.take();
         if let Some(decided) = decided {
             let (number, before) = self.standings.journal_end(workload)?;

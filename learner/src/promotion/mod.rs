@@ -18,12 +18,12 @@ use crate::observation::Moment;
 use crate::posture::{Posture, Share, Standing};
 
 pub use figures::{Figures, Opened, Seen, still_allowed};
-pub use interruption::{Interruption, Missed};
+pub use interruption::{Interruption, Missed, keep_gaps};
 pub use quiet::{Quiet, TOLERANCE, Unwatched, quiet};
 pub use reason::{At, Listed, NAMED, Reason, sentences};
 pub use review::{
-    Change, Docket, Hearing, Move, Review, Told, Unacceptable, accept, demote, hear, review,
-    review_told,
+    Change, Docket, Hearing, Move, Review, Told, Unacceptable, accept, accept_told, demote, hear,
+    hear_told, review, review_told,
 };
 pub use surroundings::{PodFacts, Surroundings};
 

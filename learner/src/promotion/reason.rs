@@ -140,6 +140,11 @@ pub enum Reason {
         /// Why, and what cures it.
         why: String,
     },
+    /// What is kept of it cannot be read, so nothing is decided of it.
+    Unreadable {
+        /// What, and what cures it.
+        why: String,
+    },
     /// A person holds it.
     Held {
         /// Why, in their words.
@@ -249,6 +254,7 @@ impl Reason {
             Self::AllowsForgotten { .. } => "allows-forgotten",
             Self::DeniesItsOwn { .. } => "denies-its-own",
             Self::Unenforceable { .. } => "unenforceable",
+            Self::Unreadable { .. } => "unreadable",
             Self::Held { .. } => "held",
             Self::ForeignPolicies { .. } => "foreign-policies",
             Self::UnpromotedPolicies { .. } => "unpromoted-policies",
@@ -370,6 +376,13 @@ impl fmt::Display for Reason {
                 operations.count
             ),
             Self::Unenforceable { why } => write!(f, "it cannot be enforced here: {why}"),
+            Self::Unreadable { why } => {
+                write!(
+                    f,
+                    "what is kept of it cannot be read: {}",
+                    why.escape_debug()
+                )
+            }
             Self::Held { why } => write!(f, "a person holds it: {}", why.escape_debug()),
             Self::ForeignPolicies { policies } => {
                 let count = policies.count;

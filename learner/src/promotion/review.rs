@@ -80,6 +80,20 @@ pub struct Review {
 }
 
 impl Review {
+    /// Of a workload of which it cannot be read where it stands: it stays there, whatever the evidence says.
+    pub fn unreadable(revision: Revision, why: String) -> Self {
+        Self {
+            revision,
+            standing: None,
+            figures: Figures::default(),
+            alerts: Vec::new(),
+            held: Vec::new(),
+            verdict: Verdict::Hold(vec![Reason::Unreadable { why }]),
+            change: None,
+            decision: None,
+        }
+    }
+
     /// Where it stood.
     pub fn posture(&self) -> Posture {
         Posture::at(self.standing.as_ref())
@@ -149,16 +163,30 @@ fn reviewed(
         image: image.to_owned(),
     };
     let standing = docket.ledger.standing(&revision).cloned();
-    let runs: Vec<(&RunKey, &RunProfile)> = docket
+    let all: Vec<(&RunKey, &RunProfile)> = docket
         .evidence
         .runs()
         .iter()
         .filter(|(key, _)| revision.has(key))
         .collect();
+    let runs = all.iter().copied();
+    let runs = runs.filter(|(_, run)| run.is_watched()).collect();
+    let gaps = all.iter().map(|(_, run)| run);
+    let interruptions: Vec<Interruption> = docket
+        .interruptions
+        .iter()
+        .cloned()
+        .chain(gaps.filter_map(|run| Interruption::of_gap(run)))
+        .collect();
+    let docket = &Docket {
+        interruptions: &interruptions,
+        ..*docket
+    };
     let bench = Bench {
         revision,
         standing,
         runs,
+        all,
         docket,
         told,
         criteria,
@@ -215,6 +243,27 @@ pub fn hear<'a>(
     })
 }
 
+/// As [`hear`], of what the nodes of a cluster have told.
+pub fn hear_told<'a>(
+    workload: &Workload,
+    merged: &Merged,
+    ledger: &'a Ledger,
+    forgotten: &Tombstones,
+) -> Option<Hearing<'a>> {
+    let revision = Revision {
+        workload: workload.clone(),
+        image: latest_image(workload, merged.evidence())?.to_owned(),
+    };
+    let standing = ledger.standing(&revision)?;
+    let frozen = ledger.frozen(&revision)?;
+    Some(Hearing {
+        alerts: alerts_told(&revision, merged, frozen, forgotten),
+        revision,
+        standing,
+        frozen,
+    })
+}
+
 /// The image whose candidate a new one starts with: the one that something was decided of last.
 fn predecessor<'a>(
     revision: &Revision,
@@ -233,7 +282,10 @@ fn predecessor<'a>(
 struct Bench<'a> {
     revision: Revision,
     standing: Option<Standing>,
+    /// Those that were watched.
     runs: Vec<(&'a RunKey, &'a RunProfile)>,
+    /// What other enforcers told too.
+    all: Vec<(&'a RunKey, &'a RunProfile)>,
     docket: &'a Docket<'a>,
     told: Option<&'a Told<'a>>,
     criteria: &'a Criteria,
@@ -339,7 +391,7 @@ impl Bench<'_> {
             ),
             None => (
                 sort_judged(&self.runs, include, forgotten, ledger),
-                alerts(revision, &self.runs, frozen, forgotten),
+                alerts(revision, &self.all, frozen, forgotten),
             ),
         };
         let held = undecided(&sorted.quarantine)
@@ -559,6 +611,32 @@ pub fn accept(
     actor: Actor,
     now: Moment,
 ) -> Result<Move, Unacceptable> {
+    accepted(revision, acts, docket, None, actor, now)
+}
+
+/// As [`accept`], of what the nodes of a cluster have told; the evidence of the docket is that of this.
+///
+/// # Errors
+/// As [`accept`].
+pub fn accept_told(
+    revision: &Revision,
+    acts: &BTreeSet<Act>,
+    docket: &Docket<'_>,
+    merged: &Merged,
+    actor: Actor,
+    now: Moment,
+) -> Result<Move, Unacceptable> {
+    accepted(revision, acts, docket, Some(merged), actor, now)
+}
+
+fn accepted(
+    revision: &Revision,
+    acts: &BTreeSet<Act>,
+    docket: &Docket<'_>,
+    merged: Option<&Merged>,
+    actor: Actor,
+    now: Moment,
+) -> Result<Move, Unacceptable> {
     let standing = docket.ledger.standing(revision);
     let frozen = docket.ledger.frozen(revision);
     let (standing, frozen) = standing.zip(frozen).ok_or(Unacceptable::Learning)?;
@@ -584,8 +662,11 @@ pub fn accept(
         ..Making::default()
     };
     let no_policy = |why: String| Unacceptable::NoPolicy(why);
-    let made = recommend(&revision.workload, docket.evidence, &making)
-        .map_err(|refusal| no_policy(refusal.to_string()))?;
+    let made = match merged {
+        Some(merged) => recommend_told(&revision.workload, merged, &making),
+        None => recommend(&revision.workload, docket.evidence, &making),
+    };
+    let made = made.map_err(|refusal| no_policy(refusal.to_string()))?;
     let Include {
         mentions,
         acts: all,

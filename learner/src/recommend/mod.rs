@@ -146,6 +146,15 @@ impl<'a> Learned<'a> {
     }
 }
 
+/// What a person has accepted of what was never seen here: it is named, or went into the candidate.
+fn accepts(criteria: &Criteria) -> impl Fn(&RunKey, &Behavior) -> bool {
+    |key, behavior| {
+        let frozen = criteria.ledger.frozen(&Revision::of(key));
+        criteria.include.accepts(behavior)
+            || frozen.is_some_and(|frozen| frozen.candidate().accepts(behavior))
+    }
+}
+
 /// What is learned from, of all runs of the subject.
 struct Lesson<'a> {
     subject: subject::Subject<'a>,
@@ -159,7 +168,7 @@ impl<'a> Lesson<'a> {
         evidence: &'a Evidence,
         criteria: &Criteria,
     ) -> Result<Self, Refusal> {
-        let subject = subject::Subject::of(workload, evidence)?;
+        let subject = subject::Subject::of(workload, evidence, &accepts(criteria))?;
         let sorted = quarantine::sort_judged(
             &subject.runs,
             &criteria.include,
@@ -199,21 +208,25 @@ impl<'a> Lesson<'a> {
         merged: &'a Merged,
         criteria: &Criteria,
     ) -> Result<Self, Refusal> {
-        let subject = subject::Subject::of(workload, merged.evidence())?;
+        let subject = subject::Subject::of(workload, merged.evidence(), &accepts(criteria))?;
         let numbers: BTreeMap<&RunKey, u32> = subject.keys().zip(0..).collect();
         let Some(revision) = subject.keys().next().map(Revision::of) else {
             return Err(Refusal::NothingSeen);
         };
-        let rows = merged.rows.get(&revision).map_or(&[][..], Vec::as_slice);
+        let accepts = accepts(criteria);
+        let hearsay = merged.hearsay.get(&revision).into_iter().flatten();
+        let is_accepted = |row: &&Row| row.runs.iter().any(|(key, ..)| accepts(key, &row.behavior));
+        let rows = merged.rows.get(&revision).into_iter().flatten();
+        let rows: Vec<&Row> = rows.chain(hearsay.filter(is_accepted)).collect();
         let (learned, held) = quarantine::sort_opinions(
             workload,
-            rows.iter().map(Row::sighted),
+            rows.iter().copied().map(Row::sighted),
             &criteria.include,
             &criteria.forgotten,
             criteria.ledger.frozen(&revision),
         );
         let mut all = Vec::new();
-        for row in learned.into_iter().map(|number: usize| &rows[number]) {
+        for row in learned.into_iter().map(|number: usize| rows[number]) {
             for (key, weight, sighting) in &row.runs {
                 if let Some(run) = numbers.get(key) {
                     all.push(Learned {
@@ -404,7 +417,7 @@ pub fn assess(
     criteria: &Criteria,
     sorted: quarantine::Sorted<'_>,
 ) -> Result<Readiness, Refusal> {
-    let subject = subject::Subject::of(workload, evidence)?;
+    let subject = subject::Subject::of(workload, evidence, &accepts(criteria))?;
     let lesson = Lesson::sorted(subject, sorted)?;
     let rules = lesson.rules(None, criteria)?;
     if rules.rules.is_empty() {

@@ -14,20 +14,35 @@ pub(super) type Run<'a> = (&'a RunKey, &'a RunProfile);
 /// The runs that a policy is learned from.
 #[derive(Debug)]
 pub(super) struct Subject<'a> {
-    /// All runs of the image of the latest one, in the order of their keys.
+    /// All runs of the image of the latest one, in the order of their keys; of what an enforcer's alerts tell
+    /// those with anything that a person has accepted.
     pub(super) runs: Vec<Run<'a>>,
     pub(super) selector: Selector,
     pub(super) notes: Vec<Note>,
 }
 
 impl<'a> Subject<'a> {
-    pub(super) fn of(workload: &Workload, evidence: &'a Evidence) -> Result<Self, Refusal> {
+    /// `accepts`: whether a person has accepted what an enforcer told by an alert alone.
+    pub(super) fn of(
+        workload: &Workload,
+        evidence: &'a Evidence,
+        accepts: &dyn Fn(&RunKey, &Behavior) -> bool,
+    ) -> Result<Self, Refusal> {
         if !names::is_dns_label(&workload.namespace) {
             return Err(Refusal::BadNamespace(workload.namespace.clone()));
         }
         let mut notes = Vec::new();
-        let runs = runs_of_latest_image(workload, evidence, &mut notes)?;
+        let mut runs = runs_of_latest_image(workload, evidence, &mut notes)?;
         note_gaps(&runs, &mut notes);
+        let image = runs.first().map(|(key, _)| key.image.clone());
+        let is_accepted = |(key, run): &Run<'_>| {
+            key.workload == *workload
+                && Some(&key.image) == image.as_ref()
+                && run.is_hearsay()
+                && run.seen.keys().any(|behavior| accepts(key, behavior))
+        };
+        runs.extend(evidence.runs().iter().filter(is_accepted));
+        runs.sort_by_key(|(key, _)| *key);
         let selector = selector(workload, evidence, &runs, &mut notes)?;
         Ok(Self {
             runs,
@@ -54,9 +69,10 @@ fn latest<'a>(runs: impl IntoIterator<Item = Run<'a>>) -> Option<Run<'a>> {
     runs.into_iter().max_by_key(|(key, run)| (began(run), *key))
 }
 
+/// Its runs, without what another enforcer told.
 fn of<'a>(workload: &Workload, evidence: &'a Evidence) -> impl Iterator<Item = Run<'a>> {
     let runs = evidence.runs().iter();
-    runs.filter(move |(key, _)| key.workload == *workload)
+    runs.filter(move |(key, run)| key.workload == *workload && run.is_watched())
 }
 
 /// The run that began last, of those in which something succeeded.

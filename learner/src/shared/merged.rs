@@ -25,6 +25,8 @@ use crate::workload::RunKey;
 pub struct Merged {
     evidence: Evidence,
     pub(crate) rows: BTreeMap<Revision, Vec<Row>>,
+    /// Of what enforcers tell by their alerts: it is judged, and not learned.
+    pub(crate) hearsay: BTreeMap<Revision, Vec<Row>>,
     pub(crate) unjudged: BTreeMap<RunKey, BTreeSet<Unjudged>>,
 }
 
@@ -82,10 +84,16 @@ impl Merged {
                     merged.unjudged.insert(key(name), facts.unjudged.clone());
                 }
             }
+            let is_hearsay: BTreeSet<&str> = profiles
+                .iter()
+                .filter(|(_, profile)| profile.is_hearsay())
+                .map(|(name, _)| *name)
+                .collect();
             let rows = merged.rows.entry(revision.clone()).or_default();
+            let hearsay = merged.hearsay.entry(revision.clone()).or_default();
             for (act, facts) in &part.acts {
                 let (behavior, known) = act.example()?;
-                let mut runs = Vec::new();
+                let (mut runs, mut heard) = (Vec::new(), Vec::new());
                 let mut left = facts.seen.count;
                 let others = facts.runs.len().saturating_sub(1) as u64;
                 for (at, (name, times)) in facts.runs.iter().enumerate() {
@@ -110,19 +118,32 @@ impl Merged {
                         .entry(behavior.clone())
                         .and_modify(|known| *known = known.plus(seen))
                         .or_insert(seen);
-                    runs.push((key(name), *times, seen));
+                    let told = (key(name), *times, seen);
+                    match is_hearsay.contains(name.as_str()) {
+                        true => heard.push(told),
+                        false => runs.push(told),
+                    }
                 }
-                rows.push(Row {
+                let row = |runs| Row {
                     group: u8::from(act.varies() && !act.learned),
-                    behavior,
-                    known,
+                    behavior: behavior.clone(),
+                    known: known.clone(),
                     entry: act.entry,
                     opinion: facts.opinion.clone(),
                     seen: facts.seen,
                     runs,
-                });
+                };
+                if !heard.is_empty() {
+                    hearsay.push(row(heard));
+                }
+                if !runs.is_empty() {
+                    rows.push(row(runs));
+                }
             }
             for (name, profile) in profiles {
+                if !profile.is_watched() {
+                    merged.unjudged.remove(&key(name));
+                }
                 merged.evidence.insert(key(name), profile);
             }
         }
@@ -152,7 +173,8 @@ impl Merged {
             ledger.frozen(revision),
         );
         let mut sorted = Sorted::default();
-        for (key, _) in self.runs_of(revision) {
+        let watched = self.runs_of(revision).filter(|(_, run)| run.is_watched());
+        for (key, _) in watched {
             sorted.learned.insert(key, BTreeMap::new());
             sorted.entries.insert(key, BTreeSet::new());
         }
@@ -187,7 +209,8 @@ impl Merged {
         revision: &Revision,
     ) -> impl Iterator<Item = (&RunKey, &RunProfile, &Behavior, Sighting, Whose)> {
         let rows = self.rows_of(revision).iter();
-        rows.flat_map(move |row| {
+        let hearsay = self.hearsay.get(revision).into_iter().flatten();
+        rows.chain(hearsay).flat_map(move |row| {
             row.runs.iter().filter_map(move |(key, _, seen)| {
                 let run = self.evidence.runs().get(key)?;
                 let whose = self.whose(row, key);

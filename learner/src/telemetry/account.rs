@@ -31,6 +31,8 @@ pub struct Account {
     pub judged: u64,
     /// Done and audited, of anything else: not recorded, since it would be learned from.
     pub audited: u64,
+    /// Telemetry, where alerts alone are gathered.
+    pub telemetry: u64,
     /// Times that KubeArmor said that it drops alerts.
     pub throttled: u64,
     /// Of something that recordings do not have.

@@ -8,10 +8,11 @@ use super::account::Account;
 use super::error::Unreadable;
 use super::event::{Channel, Deed, Event, Throttle, Whose};
 use super::message::Message;
+use super::relay::Feed;
 use crate::behavior::Behavior;
 use crate::observation::{Fact, Loss, Moment, Observation};
 use crate::path::AbsPath;
-use crate::profile::Evidence;
+use crate::profile::{Evidence, HEARSAY};
 use crate::promotion::{Interruption, Missed};
 use crate::workload::{Labels, RunKey, Workload};
 
@@ -39,6 +40,7 @@ pub struct Gathered {
 pub struct Gatherer<'j> {
     is_runtime: fn(&AbsPath) -> bool,
     is_judged: &'j dyn Fn(&RunKey, Moment) -> bool,
+    feed: Feed,
     evidence: Evidence,
     account: Account,
     /// The run of each container that has been named.
@@ -69,6 +71,7 @@ impl<'j> Gatherer<'j> {
         Self {
             is_runtime,
             is_judged,
+            feed: Feed::All,
             interruptions: Vec::new(),
             evidence: Evidence::default(),
             account: Account::default(),
@@ -76,6 +79,16 @@ impl<'j> Gatherer<'j> {
             held: BTreeMap::new(),
             held_count: 0,
             broken: 0,
+        }
+    }
+
+    /// Of alerts alone: telemetry is counted, and nothing more is made of it. What is gathered is
+    /// [hearsay](crate::profile::RunProfile::is_hearsay).
+    #[must_use]
+    pub fn of_alerts(self) -> Self {
+        Self {
+            feed: Feed::Alerts,
+            ..self
         }
     }
 
@@ -147,7 +160,10 @@ impl<'j> Gatherer<'j> {
             ("kubearmor-unattributed", self.account.unattributed),
             ("kubearmor-runs", self.account.beyond),
             ("kubearmor-interrupted", self.broken),
-            (UNSEEN, 1),
+            match self.feed {
+                Feed::Alerts => (HEARSAY, 1),
+                Feed::All => (UNSEEN, 1),
+            },
         ];
         let runs: Vec<RunKey> = self.evidence.runs().keys().cloned().collect();
         for run in runs {
@@ -179,6 +195,10 @@ impl<'j> Gatherer<'j> {
             behavior,
             gap,
         } = deed;
+        if self.feed == Feed::Alerts && channel == Channel::Telemetry {
+            self.account.telemetry += 1;
+            return;
+        }
         if let Some(gap) = gap {
             *self.account.gaps.entry(gap).or_default() += 1;
             self.state(whose.clone(), at, lost(gap.loss().as_str()));

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -39,6 +40,17 @@ pub struct Relay {
     pub address: String,
     /// For a relay that wants it.
     pub tls: Option<Tls>,
+    /// What is listened to.
+    pub feed: Feed,
+}
+
+/// What a relay is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feed {
+    /// Alerts, as `WatchAlerts` gives them.
+    Alerts,
+    /// Telemetry too, as `WatchLogs` gives it.
+    All,
 }
 
 /// Certificates, as PEM.
@@ -48,6 +60,34 @@ pub struct Tls {
     pub ca: Vec<u8>,
     /// Certificate and key to be known by, if the relay asks for one.
     pub identity: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Tls {
+    /// The certificates in a directory, by the names that karmor has for them: `ca.crt`, and if the first of
+    /// them is there `client.crt` and `client.key`.
+    ///
+    /// # Errors
+    /// [`RelayError::Certificate`] names the file.
+    pub fn read(directory: &Path) -> Result<Self, RelayError> {
+        let failed = |path: &Path, cause: std::io::Error| RelayError::Certificate {
+            path: path.to_owned(),
+            cause: cause.to_string(),
+        };
+        let read = |name| {
+            let path = directory.join(name);
+            std::fs::read(&path).map_err(|cause| failed(&path, cause))
+        };
+        let certificate = directory.join("client.crt");
+        let has_one = certificate.try_exists();
+        let has_one = has_one.map_err(|cause| failed(&certificate, cause))?;
+        Ok(Self {
+            ca: read("ca.crt")?,
+            identity: match has_one {
+                true => Some((read("client.crt")?, read("client.key")?)),
+                false => None,
+            },
+        })
+    }
 }
 
 /// The key is not shown.
@@ -66,6 +106,17 @@ pub enum Heard {
     Interrupted(Interruption),
 }
 
+/// What comes of a relay that is followed for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Followed {
+    /// From now on it is heard.
+    Opened,
+    /// A message.
+    Message(Box<Message>),
+    /// It is not heard any more, or still is not.
+    Closed(Missed),
+}
+
 /// Why nothing can be heard from the beginning.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RelayError {
@@ -75,6 +126,14 @@ pub enum RelayError {
         /// What stands for one.
         address: String,
         /// What is wrong with it.
+        cause: String,
+    },
+    /// A certificate or key cannot be had.
+    #[error("{}: reading failed: {cause}", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
         cause: String,
     },
     /// Nobody is there, or not with these certificates.
@@ -96,6 +155,48 @@ pub enum RelayError {
 }
 
 impl Relay {
+    /// The address that is told, if it is not empty, else `$KUBEARMOR_SERVICE`, else in a pod that of
+    /// KubeArmor's Service in the cluster, else the port of karmor on this host.
+    pub fn address(told: Option<&str>) -> String {
+        let named = std::env::var("KUBEARMOR_SERVICE").ok();
+        let is_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+        let told = told.map(str::to_owned).filter(|told| !told.is_empty());
+        told.or(named.filter(|named| !named.is_empty()))
+            .unwrap_or_else(|| match is_pod {
+                true => "kubearmor.kubearmor:32767".to_owned(),
+                false => "localhost:32767".to_owned(),
+            })
+    }
+
+    /// Hands over what is heard, for good, and when nothing can be: also where it never could. What was said
+    /// between [`Followed::Closed`] and the next [`Followed::Opened`] is lost. It is tried again after a
+    /// second, then twice as long, up to half a minute; a stream that lasted so long begins anew with a second.
+    pub async fn follow(&self, sink: &mut dyn FnMut(Followed)) {
+        let (least, most) = PAUSE;
+        let mut pause = least;
+        loop {
+            let begun = tokio::time::Instant::now();
+            let why = match self.open().await {
+                Ok(mut streams) => {
+                    sink(Followed::Opened);
+                    loop {
+                        match streams.next().await {
+                            Ok(message) => sink(Followed::Message(Box::new(message))),
+                            Err(why) => break why,
+                        }
+                    }
+                }
+                Err(error) => Missed::Broken(error.to_string()),
+            };
+            sink(Followed::Closed(why));
+            if begun.elapsed() > most {
+                pause = least;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(most);
+        }
+    }
+
     /// Hands over what is heard, until `until` is done.
     ///
     /// A stream that ends or breaks is opened again, as often as it takes. The time from the last message
@@ -197,7 +298,9 @@ impl Relay {
             method::WATCH_ALERTS,
             told.clone(),
         ));
-        tasks.spawn(follow::<Log>(channel, method::WATCH_LOGS, told));
+        if self.feed == Feed::All {
+            tasks.spawn(follow::<Log>(channel, method::WATCH_LOGS, told));
+        }
         Ok(Streams {
             told_by,
             _tasks: tasks,

@@ -6,8 +6,8 @@ mod tls;
 use std::sync::atomic::Ordering;
 
 use learner::promotion::Missed;
-use learner::telemetry::{Heard, Relay, RelayError};
-use server::{Manner, Server};
+use learner::telemetry::{Feed, Followed, Heard, Relay, RelayError};
+use server::{Manner, Server, Tale};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
@@ -15,6 +15,7 @@ fn relay(server: &Server) -> Relay {
     Relay {
         address: server.address.to_string(),
         tls: None,
+        feed: Feed::All,
     }
 }
 
@@ -66,7 +67,7 @@ async fn alerts_and_telemetry_are_the_same_messages_as_in_json() {
     };
     let alert = json(
         r#""UID":-2,"PolicyName":"DefaultPosture","Type":"MatchedPolicy","Data":"lsm=FILE_OPEN",
-        "Action":"Audit","DroppingAlertsInterval":30"#,
+        "Action":"Audit""#,
     );
     let log = json(r#""UID":100,"Type":"ContainerLog","Data":"syscall=SYS_OPEN flags=O_RDONLY""#);
     for message in [alert, log] {
@@ -156,6 +157,7 @@ async fn what_is_no_relay_is_an_error_that_names_it() {
     let error = listen(Relay {
         address: address.clone(),
         tls: None,
+        feed: Feed::All,
     })
     .await
     .expect_err("nobody");
@@ -165,9 +167,99 @@ async fn what_is_no_relay_is_an_error_that_names_it() {
     let error = listen(Relay {
         address: odd,
         tls: None,
+        feed: Feed::All,
     })
     .await
     .expect_err("no address");
     assert!(matches!(error, RelayError::Address { .. }), "{error}");
     assert!(!error.to_string().contains('\u{1b}'));
+}
+
+#[tokio::test]
+async fn who_wants_alerts_alone_hears_no_telemetry() {
+    let server = Server::with(&[Manner::Well]).await;
+    let relay = Relay {
+        feed: Feed::Alerts,
+        ..relay(&server)
+    };
+    let mut all = Vec::new();
+    let until = tokio::time::sleep(std::time::Duration::from_millis(500));
+    let end = relay.listen(until, &mut |one| all.push(one)).await;
+    end.expect("a relay");
+    let [Heard::Message(message)] = &all[..] else {
+        panic!("{all:?}");
+    };
+    assert_eq!(message.kind, "MatchedPolicy");
+}
+
+#[tokio::test]
+async fn that_alerts_are_dropped_is_heard_as_it_is_said() {
+    let server = Server::with(&[Manner::Throttled]).await;
+    let all = heard(&relay(&server), |all| all.len() == 2).await;
+    let dropped = all.iter().filter_map(|one| match one {
+        Heard::Message(message) if message.operation == "AlertThreshold" => {
+            Some(message.dropping_alerts_interval)
+        }
+        Heard::Message(_) | Heard::Interrupted(_) => None,
+    });
+    assert_eq!(dropped.collect::<Vec<_>>(), [30]);
+}
+
+#[tokio::test]
+async fn a_slow_relay_is_waited_for_and_what_nobody_knows_is_a_message_too() {
+    let server = Server::with(&[Manner::Slow]).await;
+    let all = heard(&relay(&server), |all| all.len() == 4).await;
+    assert_eq!((messages(&all), missed(&all).len()), (4, 0), "{all:?}");
+
+    let server = Server::with(&[Manner::Unreadable]).await;
+    let all = heard(&relay(&server), |all| all.len() == 2).await;
+    assert!(
+        all.iter()
+            .any(|one| matches!(one, Heard::Message(of) if of.kind == "Surprise")),
+        "{all:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_relay_that_is_followed_is_so_for_good_and_it_is_told_when_it_is_not_heard() {
+    // Nobody is there at first.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = free.local_addr().expect("an address").to_string();
+    drop(free);
+    let relay = Relay {
+        address: address.clone(),
+        tls: None,
+        feed: Feed::Alerts,
+    };
+    let heard = std::cell::RefCell::new(Vec::new());
+    let away = Notify::new();
+    let enough = Notify::new();
+    let mut sink = |followed| {
+        let word = match followed {
+            Followed::Opened => "opened",
+            Followed::Message(_) => "message",
+            Followed::Closed(Missed::Ended) => "ended",
+            Followed::Closed(_) => "broken",
+        };
+        let mut heard = heard.borrow_mut();
+        heard.push(word);
+        match heard.len() {
+            1 => away.notify_one(),
+            6 => enough.notify_one(),
+            _ => {}
+        }
+    };
+    let server = async {
+        away.notified().await;
+        let manners = &[Manner::Ends, Manner::OnlyAlerts];
+        let _server = Server::at(&address, manners, Tale::default()).await;
+        enough.notified().await;
+    };
+    tokio::select! {
+        () = relay.follow(&mut sink) => {}
+        () = server => {}
+    }
+    let heard = heard.into_inner();
+    let expected = ["broken", "opened", "message", "ended", "opened", "message"];
+    assert_eq!(heard, expected);
 }

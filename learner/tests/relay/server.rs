@@ -41,38 +41,84 @@ fn varint(mut value: u64) -> Vec<u8> {
     bytes
 }
 
+/// What alerts tell of.
+#[derive(Clone, Debug)]
+pub(crate) struct Tale {
+    pub(crate) namespace: String,
+    /// Kind and name.
+    pub(crate) owner: (&'static str, &'static str),
+    pub(crate) image: String,
+    pub(crate) container_id: String,
+    /// As RFC 3339, to the microsecond.
+    pub(crate) at: String,
+    pub(crate) program: &'static str,
+    pub(crate) path: &'static str,
+    pub(crate) tty: &'static str,
+    /// Action and result.
+    pub(crate) end: (&'static str, &'static str),
+    /// Told after it.
+    pub(crate) also: Vec<Tale>,
+}
+
+impl Default for Tale {
+    fn default() -> Self {
+        Self {
+            namespace: "shop".to_owned(),
+            owner: ("Deployment", "web"),
+            image: "web:1".to_owned(),
+            container_id: "5d1f".to_owned(),
+            at: "2026-11-28T01:02:03.000001Z".to_owned(),
+            program: "/program",
+            path: "/etc/x",
+            tty: "pts0",
+            end: ("Audit", "Passed"),
+            also: Vec::new(),
+        }
+    }
+}
+
 /// `feeder.Alert`, each field by its number.
-fn alert() -> Vec<u8> {
-    let owner = [text(1, "Deployment"), text(2, "web"), text(3, "shop")].concat();
+fn alert(tale: &Tale) -> Vec<u8> {
+    event(tale, "MatchedPolicy", "File", 0)
+}
+
+/// KubeArmor drops the container's alerts for 30 seconds.
+fn threshold(tale: &Tale) -> Vec<u8> {
+    event(tale, "SystemEvent", "AlertThreshold", 30)
+}
+
+fn event(tale: &Tale, kind: &str, operation: &str, dropping: i64) -> Vec<u8> {
+    let (ref_, name) = tale.owner;
+    let owner = [text(1, ref_), text(2, name), text(3, &tale.namespace)].concat();
     let owner = String::from_utf8(owner).expect("text");
     [
         number(1, 1_700_000_000),
-        text(2, "2026-11-28T01:02:03.000001Z"),
+        text(2, &tale.at),
         text(3, "default"),
         text(4, "node"),
-        text(5, "shop"),
+        text(5, &tale.namespace),
         text(31, &owner),
         text(6, "web-1"),
         text(29, "app=web"),
-        text(7, "5d1f"),
-        text(8, "web"),
-        text(24, "web:1"),
+        text(7, &tale.container_id),
+        text(8, name),
+        text(24, &tale.image),
         number(12, -2),
         text(25, "/parent"),
-        text(26, "/program"),
+        text(26, tale.program),
         text(13, "DefaultPosture"),
-        text(17, "MatchedPolicy"),
-        text(18, "/program a"),
-        text(19, "File"),
-        text(20, "/etc/x"),
+        text(17, kind),
+        text(18, &format!("{} a", tale.program)),
+        text(19, operation),
+        text(20, tale.path),
         text(21, "lsm=FILE_OPEN"),
         text(28, "BPFLSM"),
-        text(22, "Audit"),
-        text(23, "Passed"),
+        text(22, tale.end.0),
+        text(23, tale.end.1),
         text(32, "/cwd/"),
-        text(33, "pts0"),
+        text(33, tale.tty),
         number(34, 10),
-        number(35, 30),
+        number(35, dropping),
         text(999, "a newer field"),
     ]
     .concat()
@@ -132,6 +178,12 @@ pub(crate) enum Manner {
     Huge,
     /// Alerts without end.
     Endless,
+    /// A few alerts, each a while after the one before.
+    Slow,
+    /// An alert, and then that alerts are dropped.
+    Throttled,
+    /// An alert, and then one of a type that nobody knows.
+    Unreadable,
     /// Another number than was asked.
     Unwell,
     /// Not HTTP/2.
@@ -149,7 +201,20 @@ pub(crate) struct Server {
 impl Server {
     /// The last manner is that of all further connections.
     pub(crate) async fn with(manners: &'static [Manner]) -> Self {
-        Self::over(manners, |socket| std::future::ready(Some(socket))).await
+        Self::telling(manners, Tale::default()).await
+    }
+
+    /// As [`Server::with`]; its alerts tell of this.
+    pub(crate) async fn telling(manners: &'static [Manner], tale: Tale) -> Self {
+        Self::at("127.0.0.1:0", manners, tale).await
+    }
+
+    /// As [`Server::telling`], at this address.
+    pub(crate) async fn at(address: &str, manners: &'static [Manner], tale: Tale) -> Self {
+        let listener = TcpListener::bind(address).await.expect("a port");
+        Self::on(listener, manners, tale, |socket| {
+            std::future::ready(Some(socket))
+        })
     }
 
     /// As [`Server::with`], over what is made of each connection, if anything.
@@ -162,11 +227,25 @@ impl Server {
         F: Future<Output = Option<S>> + Send,
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        Self::on(listener, manners, Tale::default(), accept)
+    }
+
+    fn on<S, F>(
+        listener: TcpListener,
+        manners: &'static [Manner],
+        tale: Tale,
+        accept: impl Fn(TcpStream) -> F + Send + 'static,
+    ) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        F: Future<Output = Option<S>> + Send,
+    {
         let address = listener.local_addr().expect("an address");
         let sent = Arc::new(AtomicUsize::new(0));
         let counter = sent.clone();
         let again = Arc::new(Notify::new());
         let told = again.clone();
+        let tale = Arc::new(tale);
         tokio::spawn(async move {
             for connection in 0.. {
                 let (socket, _) = listener.accept().await.expect("a connection");
@@ -175,7 +254,7 @@ impl Server {
                     told.notify_one();
                 }
                 if let Some(socket) = accept(socket).await {
-                    tokio::spawn(serve(socket, manner, counter.clone()));
+                    tokio::spawn(serve(socket, manner, tale.clone(), counter.clone()));
                 }
             }
         });
@@ -187,7 +266,7 @@ impl Server {
     }
 }
 
-async fn serve<S>(mut socket: S, manner: Manner, sent: Arc<AtomicUsize>)
+async fn serve<S>(mut socket: S, manner: Manner, tale: Arc<Tale>, sent: Arc<AtomicUsize>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -207,7 +286,8 @@ where
                     return;
                 };
                 let path = request.uri().path().to_owned();
-                tokio::spawn(answer(path, request.into_body(), respond, manner, sent.clone(), dropped.clone()));
+                let (body, as_before) = (request.into_body(), (tale.clone(), sent.clone(), dropped.clone()));
+                tokio::spawn(answer(path, body, respond, manner, as_before));
             }
         }
     }
@@ -218,8 +298,7 @@ async fn answer(
     mut body: h2::RecvStream,
     mut respond: SendResponse<Bytes>,
     manner: Manner,
-    sent: Arc<AtomicUsize>,
-    dropped: Arc<Notify>,
+    (tale, sent, dropped): (Arc<Tale>, Arc<AtomicUsize>, Arc<Notify>),
 ) {
     let mut asked = Vec::new();
     while let Some(Ok(data)) = body.data().await {
@@ -261,7 +340,7 @@ async fn answer(
             let first = match manner {
                 Manner::Malformed => framed(&[0xff; 40]),
                 Manner::Huge => framed(&text(20, &"a".repeat(MAX_LINE))),
-                _ => framed(&alert()),
+                _ => framed(&alert(&tale)),
             };
             // Half of it, and after a while the rest.
             let (one, other) = first.split_at(first.len() / 2);
@@ -270,12 +349,33 @@ async fn answer(
                 .expect("sent");
             tokio::task::yield_now().await;
             stream.send_data(Bytes::copy_from_slice(other), false).ok();
+            for tale in &tale.also {
+                stream.send_data(framed(&alert(tale)).into(), false).ok();
+            }
             match manner {
                 Manner::Ends => stream.send_trailers(trailers).expect("sent"),
                 Manner::Drops => {
                     // Once it has been taken.
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     dropped.notify_one();
+                }
+                Manner::Slow => {
+                    for _ in 0..3 {
+                        tokio::time::sleep(Duration::from_millis(400)).await;
+                        stream.send_data(framed(&alert(&tale)).into(), false).ok();
+                    }
+                    std::future::pending().await
+                }
+                Manner::Throttled => {
+                    stream
+                        .send_data(framed(&threshold(&tale)).into(), false)
+                        .ok();
+                    std::future::pending().await
+                }
+                Manner::Unreadable => {
+                    let odd = event(&tale, "Surprise", "File", 0);
+                    stream.send_data(framed(&odd).into(), false).ok();
+                    std::future::pending().await
                 }
                 Manner::Endless => loop {
                     stream.reserve_capacity(1 << 14);
@@ -284,7 +384,7 @@ async fn answer(
                     if !matches!(capacity, Some(Ok(_))) {
                         return;
                     }
-                    stream.send_data(framed(&alert()).into(), false).ok();
+                    stream.send_data(framed(&alert(&tale)).into(), false).ok();
                     sent.fetch_add(1, Ordering::Relaxed);
                 },
                 _ => std::future::pending().await,

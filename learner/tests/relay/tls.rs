@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use learner::telemetry::{Heard, Relay, RelayError, Tls};
+use learner::telemetry::{Feed, Heard, Relay, RelayError, Tls};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -83,6 +83,7 @@ async fn first(server: &Server, tls: Option<Tls>) -> Result<Option<Heard>, Relay
     let relay = Relay {
         address: server.address.to_string(),
         tls,
+        feed: Feed::All,
     };
     let mut all = Vec::new();
     let done = Notify::new();

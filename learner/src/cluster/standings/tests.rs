@@ -125,3 +125,21 @@ fn what_somebody_has_changed_is_not_taken() {
     let why = broken(|status| status.revisions[4].since = "yesterday".to_owned());
     assert!(why.contains("is no time"), "{why}");
 }
+
+#[test]
+fn every_field_of_a_status_can_be_taken_away() {
+    let all = super::super::crds();
+    let (_, text) = all
+        .iter()
+        .find(|(name, _)| *name == "workloadpostures")
+        .expect("it is defined");
+    let definition: serde_yaml::Value = serde_yaml::from_str(text).expect("YAML");
+    let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    let fields = schema["properties"]["status"]["properties"].as_mapping();
+    let defined: BTreeSet<&str> = fields
+        .expect("properties")
+        .keys()
+        .filter_map(serde_yaml::Value::as_str)
+        .collect();
+    assert_eq!(defined, BTreeSet::from(FIELDS));
+}
