@@ -1,5 +1,7 @@
 //! `learner promote --cluster`.
 
+use std::collections::BTreeSet;
+
 use learner::cluster::Client;
 use learner::job::{self, Hearsay, Strategy, Terms};
 use learner::promotion::Criteria;
@@ -55,6 +57,7 @@ pub(super) fn run(global: &Global, args: &Promote) -> Result<Verdict, Failure> {
 
 async fn all(client: &Client, args: &Promote, terms: &Terms<'_>) -> Result<Verdict, Failure> {
     let namespaces = cluster::meant(client, &args.which).await?;
+    say_elsewhere(terms.heard, &namespaces);
     let mut saying = Saying::begin(args);
     let mut any = false;
     let mut failed = None;
@@ -80,5 +83,21 @@ async fn all(client: &Client, args: &Promote, terms: &Terms<'_>) -> Result<Verdi
     match failed {
         Some(error) => Err(error.into()),
         None => Ok(verdict),
+    }
+}
+
+/// What was heard of namespaces in which no pass is made counts for nothing, and is said.
+fn say_elsewhere(heard: &Hearsay, namespaces: &BTreeSet<String>) {
+    let runs = heard.evidence.runs().keys();
+    let others: BTreeSet<&str> = runs
+        .map(|key| key.workload.namespace.as_str())
+        .filter(|namespace| !namespaces.contains(*namespace))
+        .collect();
+    if !others.is_empty() {
+        let others: Vec<String> = others.into_iter().map(visible).collect();
+        tracing::warn!(
+            "KubeArmor tells of other namespaces too ({}): that counts for nothing here",
+            others.join(", ")
+        );
     }
 }

@@ -16,6 +16,10 @@ pub const MAX_RUNS: usize = 500;
 /// The name of that run.
 pub const OLDER: &str = "older";
 
+/// The same of what an enforcer told by its alerts, and of the gaps in that.
+const OLDER_ALERTS: &str = "kubearmor-older-alerts";
+const OLDER_GAPS: &str = "kubearmor-older-gaps";
+
 /// At most so many acts are told. What is beyond is counted as lost (`store`) in the runs that
 /// showed it: first what is held, then what the fewest runs showed.
 pub const MAX_ACTS: usize = 8_000;
@@ -140,6 +144,10 @@ impl Facts {
 /// A run, its own word on what it did, and whose acts of it are learned.
 struct Heard<'a> {
     name: &'a str,
+    /// An enforcer tells of it: it settles no names, and says nothing of whose doing it was that others know.
+    is_hearsay: bool,
+    /// What it is told as, if there are too many.
+    older: &'static str,
     facts: RunFacts,
     told: crate::quarantine::Testimony<'a>,
 }
@@ -154,21 +162,29 @@ impl Part {
             let told = testimony(run);
             heard.push(Heard {
                 name: &key.run,
+                is_hearsay: run.is_hearsay(),
+                older: match (run.is_hearsay(), run.is_gap()) {
+                    (true, _) => OLDER_ALERTS,
+                    (false, true) => OLDER_GAPS,
+                    (false, false) => OLDER,
+                },
                 facts: RunFacts::of(run, told.unjudged.clone()),
                 told,
             });
         }
+        heard.sort_by_key(|run| run.is_hearsay);
         let mut opinions: BTreeMap<crate::act::Act, Opinion> = BTreeMap::new();
-        for (behavior, _, opinion) in heard.iter().flat_map(|run| &run.told.of) {
+        let watched = || heard.iter().filter(|run| !run.is_hearsay);
+        for (behavior, _, opinion) in watched().flat_map(|run| &run.told.of) {
             let known = opinions.entry(crate::act::Act::of(behavior)).or_default();
             known.join(opinion);
         }
         let is_learned = |behavior: &crate::behavior::Behavior| {
-            let opinion = &opinions[&crate::act::Act::of(behavior)];
-            behavior.is_learnable() && !opinion.is_held()
+            let opinion = opinions.get(&crate::act::Act::of(behavior));
+            behavior.is_learnable() && opinion.is_some_and(|opinion| !opinion.is_held())
         };
         let mut seen = Vec::new();
-        for (run, number) in heard.iter().zip(0..) {
+        for (run, number) in watched().zip(0..) {
             for (behavior, sighting, _) in &run.told.of {
                 if is_learned(behavior) {
                     seen.push(Seen {
@@ -185,23 +201,20 @@ impl Part {
         let older = older(&heard);
         let mut part = Self::default();
         for (run, number) in heard.iter().zip(0usize..) {
-            let name = if older.contains(&number) {
-                OLDER
-            } else {
-                run.name
-            };
+            let name = older.get(&number).copied().unwrap_or(run.name);
             match part.runs.entry(name.to_owned()) {
                 std::collections::btree_map::Entry::Occupied(mut known) => {
                     known.get_mut().swallow(&run.facts);
                 }
                 std::collections::btree_map::Entry::Vacant(slot) => {
                     let facts = slot.insert(run.facts.clone());
-                    facts.late |= older.contains(&number);
+                    facts.late |= older.contains_key(&number);
                 }
             }
             for (behavior, sighting, opinion) in &run.told.of {
                 let entry = run.told.entries.contains(behavior);
                 let act = Act::of(behavior, &settled, entry, is_learned(behavior));
+                let opinion = (!run.is_hearsay).then_some(opinion);
                 part.note(act, name, *sighting, opinion);
             }
         }
@@ -209,17 +222,24 @@ impl Part {
         part
     }
 
-    fn note(&mut self, act: Act, run: &str, seen: Sighting, opinion: &Opinion) {
+    /// Without an opinion what is known already of whose doing it was stays.
+    fn note(&mut self, act: Act, run: &str, seen: Sighting, opinion: Option<&Opinion>) {
         match self.acts.get_mut(&act) {
             Some(known) => {
                 known.seen = known.seen.plus(seen);
-                known.opinion.join(opinion);
+                if let Some(opinion) = opinion {
+                    known.opinion.join(opinion);
+                }
                 *known.runs.entry(run.to_owned()).or_default() += 1;
             }
             None => {
                 let facts = Facts {
                     seen,
-                    opinion: opinion.clone(),
+                    // Nobody knows.
+                    opinion: opinion.cloned().unwrap_or(Opinion {
+                        unknown: true,
+                        ..Opinion::default()
+                    }),
                     runs: BTreeMap::from([(run.to_owned(), 1)]),
                 };
                 self.acts.insert(act, facts);
@@ -271,17 +291,22 @@ impl Part {
     }
 }
 
-/// The places of the runs that are not told one by one.
-fn older(runs: &[Heard<'_>]) -> BTreeSet<usize> {
-    if runs.len() <= MAX_RUNS {
-        return BTreeSet::new();
+/// The places of the runs that are not told one by one, each with the name of the run that they are told as:
+/// what enforcers told is no part of what was watched, nor a gap a part of either.
+fn older(runs: &[Heard<'_>]) -> BTreeMap<usize, &'static str> {
+    let mut by_kind: BTreeMap<&'static str, Vec<_>> = BTreeMap::new();
+    for (run, number) in runs.iter().zip(0usize..) {
+        let of = by_kind.entry(run.older).or_default();
+        of.push((run.facts.began(), run.name, number));
     }
-    let mut order: Vec<_> = runs
-        .iter()
-        .zip(0usize..)
-        .map(|(run, number)| (run.facts.began(), run.name, number))
-        .collect();
-    order.sort();
-    order.truncate(runs.len() - (MAX_RUNS - 1));
-    order.into_iter().map(|(_, _, number)| number).collect()
+    let mut older = BTreeMap::new();
+    for (name, mut order) in by_kind {
+        if order.len() <= MAX_RUNS {
+            continue;
+        }
+        order.sort();
+        order.truncate(order.len() - (MAX_RUNS - 1));
+        older.extend(order.into_iter().map(|(_, _, number)| (number, name)));
+    }
+    older
 }

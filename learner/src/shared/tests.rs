@@ -393,3 +393,85 @@ fn who_entered_the_container_is_told_from_the_workload_and_a_run_ends_when_it_en
         .collect();
     assert_eq!(held, ["/bin/sh", "/etc/shadow"]);
 }
+
+/// What an enforcer's alerts tell of these reads.
+fn hearsay(reads: &[&str]) -> RunProfile {
+    let mut run = RunProfile::default();
+    run.lose(Loss::from(crate::profile::HEARSAY), 1);
+    for what in reads {
+        run.seen.insert(read(what), at(20));
+    }
+    run
+}
+
+#[test]
+fn what_an_enforcer_tells_settles_no_names_and_teaches_nothing() {
+    let own = whole(0, &["/data/app-1.log"]);
+    let alone = rules(&[&[("a", own.clone())]]);
+    let many: Vec<String> = (2..60).map(|n| format!("/data/app-{n}.log")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let with = [("a", own), ("kubearmor-1", hearsay(&many))];
+    assert_eq!(rules(&[&with]), alone);
+    assert!(told(&part(&with)).contains(&"/data/app-1.log".to_owned()));
+}
+
+#[test]
+fn whose_doing_it_was_is_told_by_who_has_seen_it() {
+    let mut own = whole(0, &["/etc/app.conf"]);
+    let by_hand = Behavior {
+        tty: Some(true),
+        ..read("/etc/shadow")
+    };
+    own.seen.insert(by_hand, at(30));
+    let heard = hearsay(&["/etc/other", "/etc/shadow"]);
+    let orders = [
+        [("a", own.clone()), ("z", heard.clone())],
+        [("z", own), ("a", heard)],
+    ];
+    for order in orders {
+        let mut joint = Joint::default();
+        joint.add(&revision("web@1"), "node", &part(&order));
+        let merged = Merged::of(&joint).expect("acts");
+        let revision = revision("web@1");
+        let whose = |what: &str| -> Vec<Whose> {
+            let all = merged.sightings(&revision);
+            let of_it = all.filter(|(_, _, behavior, ..)| behavior.path == path(what));
+            of_it.map(|(.., whose)| whose).collect()
+        };
+        assert_eq!(whose("/etc/shadow"), [Whose::Outside, Whose::Outside]);
+        assert_eq!(whose("/etc/other"), [Whose::Unknown]);
+    }
+}
+
+#[test]
+fn of_too_many_gaps_and_alerts_the_older_are_told_as_one_and_runs_are_not_among_them() {
+    let gap = |at: i64| RunProfile {
+        start: Some(Moment(at)),
+        stop: Some(Moment(at + 1)),
+        late: true,
+        lost: [(Loss::from(crate::profile::unheard::THROTTLED), 1)].into(),
+        ..RunProfile::default()
+    };
+    let mut runs = vec![("whole".to_owned(), whole(0, &["/etc/app.conf"]))];
+    for number in 0..MAX_RUNS as i64 + 5 {
+        runs.push((format!("gap-{number:04}"), gap(number)));
+        runs.push((format!("heard-{number:04}"), hearsay(&["/etc/other"])));
+    }
+    let runs: Vec<(&str, RunProfile)> = runs
+        .iter()
+        .map(|(name, run)| (name.as_str(), run.clone()))
+        .collect();
+    let part = part(&runs);
+    assert_eq!(part.runs.len(), 2 * MAX_RUNS + 1);
+    let mut joint = Joint::default();
+    joint.add(&revision("web@1"), "node", &part);
+    let merged = Merged::of(&joint).expect("acts");
+    let runs = merged.evidence().runs();
+    let kinds = |is: fn(&RunProfile) -> bool| runs.values().filter(|run| is(run)).count();
+    assert_eq!(kinds(RunProfile::is_gap), MAX_RUNS);
+    assert_eq!(kinds(RunProfile::is_hearsay), MAX_RUNS);
+    let whole: Vec<_> = runs.values().filter(|run| !run.is_partial()).collect();
+    assert_eq!(whole.len(), 1);
+    let old = &runs[&key("node/kubearmor-older-gaps")];
+    assert_eq!((old.start, old.stop), (Some(Moment(0)), Some(Moment(6))));
+}
