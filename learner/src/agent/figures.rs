@@ -67,10 +67,6 @@ pub(super) struct Inner {
     /// The revisions that are held to their candidates.
     pub enforced: BTreeSet<Revision>,
     /// Why nothing can be held that is not held already.
-    #[cfg_attr(
-        not(feature = "cluster"),
-        expect(dead_code, reason = "it is the API server that is told")
-    )]
     pub unenforced: Option<String>,
     /// What was refused to them since the agent began.
     pub refused: BTreeMap<Revision, u64>,
