@@ -12,14 +12,14 @@
 //! a node, and 100 acts. The namespaces are `cost-0`, ….
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap};
 use std::error::Error;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use kube::api::{Api, ObjectMeta, PostParams};
 use learner::behavior::{Access, Behavior, Op, Outcome};
-use learner::cluster::{Objects, Pace, Schedule, Writer, connect, pieces};
+use learner::cluster::{Holding, Objects, Pace, Schedule, Writer, connect, pieces};
 use learner::digest::Digest;
 use learner::observation::Moment;
 use learner::path::AbsPath;
@@ -117,7 +117,7 @@ fn pace(nodes: usize, workloads: usize, hours: usize) -> Done {
                 &of.name,
                 Moment(now),
                 &nothing,
-                &BTreeSet::new(),
+                &Holding::default(),
             )?;
             // The run that goes on now, and that it is alive.
             let restart = any(node, workload, 24 * HOUR);
@@ -127,8 +127,10 @@ fn pace(nodes: usize, workloads: usize, hours: usize) -> Done {
             if let Some(at) = of.schedule.next() {
                 due.push(Reverse((at.0, node)));
             }
-            // The next time that there may be something: looked at every ten minutes, as it is due.
-            let next = now + 600 * SECOND + any(node, workload, SECOND);
+            // The next time that there may be something: a restart, or another day of being alive, which is looked
+            // for once an hour.
+            let restarts = restart + (run + 1) * 24 * HOUR;
+            let next = restarts.min(now + HOUR);
             changes.push(Reverse((next, node, workload)));
         }
         while let Some(Reverse((_, node))) =
@@ -144,7 +146,7 @@ fn pace(nodes: usize, workloads: usize, hours: usize) -> Done {
                     &of.name,
                     Moment(now),
                     &nothing,
-                    &BTreeSet::new(),
+                    &Holding::default(),
                 )?;
                 let content = Digest::of(format!("{run} {}", alive.content()).as_bytes());
                 of.schedule.wrote(&workload, content, Moment(now));

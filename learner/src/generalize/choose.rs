@@ -346,7 +346,11 @@ pub(super) fn irredundant(
     // A pattern that is only read does not become one to write for what it takes in.
     let may_hold = |rule: &Rule, support: &Support| match &rule.target {
         Target::Pattern(shape) => !(read_only && support.writes) || written.contains(shape),
-        Target::Directory { .. } => !(support.writes && reading.contains(rule)),
+        // One that is not told to be read alone is written to as well.
+        Target::Directory { .. } => {
+            let is_read_alone = reading.contains(rule) && (read_only || is_forced(rule));
+            !(support.writes && is_read_alone)
+        }
         Target::Path(_) => true,
     };
     for (need, support) in needs {
@@ -388,15 +392,22 @@ pub(super) fn irredundant(
                 .map(|need| ((*need).clone(), needs[*need].clone()))
                 .collect();
             let writes = needs.iter().any(|(_, support)| support.writes);
-            let forced = matches!(&rule.target, Target::Directory { dir, recursive }
-                if tier::of(dir, *recursive) == Tier::Shared && rule.source.is_some());
             Chosen {
                 rule: rule.clone(),
-                read_only: rule.class == RuleClass::File && !writes && (read_only || forced),
+                read_only: rule.class == RuleClass::File
+                    && !writes
+                    && (read_only || is_forced(rule)),
                 needs,
             }
         })
         .collect()
+}
+
+/// Whether what a rule allows to be read is never written to by it: a directory of one program in which others
+/// write too.
+fn is_forced(rule: &Rule) -> bool {
+    matches!(&rule.target, Target::Directory { dir, recursive }
+        if tier::of(dir, *recursive) == Tier::Shared && rule.source.is_some())
 }
 
 /// Whether a directory's rule is asked for the directory itself by its name without a slash, which
