@@ -1,7 +1,10 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use learner::cluster::{
-    ClusterError, Holding, Pace, Telling, Withdrawn, WorkloadEvidence, Writer, place, read,
+    ClusterError, Holding, Pace, Place, Telling, Withdrawn, WorkloadEvidence, Writer, place, read,
 };
 use learner::observation::Moment;
 use serde_json::json;
@@ -281,8 +284,7 @@ fn a_part_ages_out_when_no_node_has_run_its_revision() {
         assert_eq!(gone, Withdrawn::Gone { objects: 2 });
         let again = nodes[1].withdraw(&revision, later).await.expect("asked");
         assert_eq!(again, Withdrawn::Gone { objects: 0 });
-        let mine = nodes[0].mine().await.expect("asked");
-        assert!(!mine.contains_key(&place(&revision)), "{mine:?}");
+        until_mine(&nodes[0], |mine| !mine.contains_key(&place(&revision))).await;
     });
 }
 
@@ -303,16 +305,27 @@ fn what_a_node_has_told_is_known_to_its_next_agent_whole_or_not() {
             .expect("objects");
         assert!(objects.len() > 1);
         writer.put(&objects).await.expect("written");
-        let mine = writer.mine().await.expect("asked");
-        let whole = [(objects.place(), objects.content().to_owned())];
-        assert_eq!(mine, whole.into());
+        let whole = [(objects.place(), objects.content().to_owned())].into();
+        until_mine(&writer, |mine| *mine == whole).await;
         let api: Api<WorkloadEvidence> = Api::namespaced(world.admin(), &namespace);
         let all = api.list(&ListParams::default()).await.expect("a list");
         let one = all.items[0].name_any();
         api.delete(&one, &Default::default())
             .await
             .expect("deleted");
-        let mine = writer.mine().await.expect("asked");
-        assert_eq!(mine, [(objects.place(), String::new())].into());
+        let in_part = [(objects.place(), String::new())].into();
+        until_mine(&writer, |mine| *mine == in_part).await;
     });
+}
+
+/// Waits until the server tells so of what a node has written: it tells what it has in memory.
+async fn until_mine(writer: &Writer, is_so: impl Fn(&BTreeMap<Place, String>) -> bool) {
+    for _ in 0..100 {
+        let mine = writer.mine().await.expect("asked");
+        if is_so(&mine) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{:?}", writer.mine().await);
 }

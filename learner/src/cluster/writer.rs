@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, VersionMatch};
 use kube::{Client, ResourceExt as _};
 
 use super::error::{ClusterError, Doing};
 use super::evidence::WorkloadEvidence;
 use super::objects::{CONTENT, Holding, Objects, Place, whole};
-use super::pages::{LARGE, SMALL, each};
+use super::pages::{LARGE, each};
 use super::piece::{NODE_LABEL, REVISION_LABEL, label, moment, revision_label};
 use crate::observation::Moment;
 use crate::posture::Revision;
@@ -90,11 +90,14 @@ impl Writer {
         let api = self.api(&revision.workload.namespace);
         let how = PatchParams::apply(&self.manager());
         let mut written = Written::default();
+        let mut version = None;
         for object in objects {
             let name = object.name_any();
-            api.patch(&name, &how, &Patch::Apply(object))
+            let applied = api
+                .patch(&name, &how, &Patch::Apply(object))
                 .await
                 .map_err(|error| ClusterError::of(doing(revision, "patch", Some(&name)), error))?;
+            version = applied.resource_version();
             written.applied += 1;
         }
         let selector = format!(
@@ -102,8 +105,14 @@ impl Writer {
             revision_label(revision),
             label(&[&self.node])
         );
+        // As it is in the server's memory when what was written now is there: else the server would read all
+        // evidence of the namespace for each write.
+        let mut of_memory = ListParams::default().labels(&selector);
+        if let Some(version) = version {
+            of_memory = of_memory.matching(VersionMatch::NotOlderThan).at(&version);
+        }
         let found = api
-            .list_metadata(&ListParams::default().labels(&selector))
+            .list_metadata(&of_memory)
             .await
             .map_err(|error| ClusterError::of(doing(revision, "list", None), error))?;
         for old in found {
@@ -125,7 +134,8 @@ impl Writer {
     pub async fn mine(&self) -> Result<BTreeMap<Place, String>, ClusterError> {
         let api: Api<WorkloadEvidence> = Api::all(self.client.clone());
         let selector = format!("{NODE_LABEL}={}", label(&[&self.node]));
-        let page = ListParams::default().labels(&selector).limit(SMALL);
+        // As it is in the server's memory: else each agent that starts would have it read all evidence of the cluster.
+        let page = ListParams::default().labels(&selector).match_any();
         let mut found: BTreeMap<Place, Vec<Option<String>>> = BTreeMap::new();
         let list = async |page: &ListParams| api.list_metadata(page).await;
         each(page, &Doing::list(EVIDENCE, None), list, |object| {
