@@ -68,23 +68,11 @@ fn any(node: usize, workload: usize, most: i64) -> i64 {
     (hash % most.unsigned_abs()) as i64
 }
 
-/// One node: when it looks next, and what it has to write.
-struct Node {
-    schedule: Schedule<usize>,
-    name: String,
-}
-
 fn pace(nodes: usize, workloads: usize, hours: usize) -> Done {
     let revisions: Vec<Revision> = (0..workloads).map(|n| revision("shop", n)).collect();
     let end = i64::try_from(hours)? * HOUR;
-    let mut all: Vec<Node> = (0..nodes)
-        .map(|number| {
-            let name = format!("node-{number}");
-            Node {
-                schedule: Schedule::new(&name, Pace::default()),
-                name,
-            }
-        })
+    let mut schedules: Vec<Schedule<usize>> = (0..nodes)
+        .map(|number| Schedule::new(&format!("node-{number}"), Pace::default()))
         .collect();
     // What changes, and when: (time, node, workload).
     let mut changes = BinaryHeap::new();
@@ -97,6 +85,20 @@ fn pace(nodes: usize, workloads: usize, hours: usize) -> Done {
     let mut due: BinaryHeap<Reverse<(i64, usize)>> = BinaryHeap::new();
     let mut by_minute: BTreeMap<i64, u64> = BTreeMap::new();
     let nothing = Part::of(&[]);
+    // What an object says: the run that goes on, and that it is alive; and when the next run begins.
+    let content = |node: usize, workload: usize, now: i64| -> Done<(Digest, i64)> {
+        let restart = any(node, workload, 24 * HOUR);
+        let run = (now - restart).div_euclid(24 * HOUR);
+        let alive = Objects::of(
+            &revisions[workload],
+            &format!("node-{node}"),
+            Moment(now),
+            &nothing,
+            &Holding::default(),
+        )?;
+        let digest = Digest::of(format!("{run} {}", alive.content()).as_bytes());
+        Ok((digest, restart + (run + 1) * 24 * HOUR))
+    };
     while let Some(now) = changes
         .peek()
         .map(|Reverse((at, ..))| *at)
@@ -111,25 +113,14 @@ fn pace(nodes: usize, workloads: usize, hours: usize) -> Done {
             .filter(|Reverse((at, ..))| *at <= now)
         {
             changes.pop();
-            let of = &mut all[node];
-            let alive = Objects::of(
-                &revisions[workload],
-                &of.name,
-                Moment(now),
-                &nothing,
-                &Holding::default(),
-            )?;
-            // The run that goes on now, and that it is alive.
-            let restart = any(node, workload, 24 * HOUR);
-            let run = (now - restart).div_euclid(24 * HOUR);
-            let content = Digest::of(format!("{run} {}", alive.content()).as_bytes());
-            of.schedule.offer(&workload, content, Moment(now));
-            if let Some(at) = of.schedule.next() {
+            let schedule = &mut schedules[node];
+            let (content, restarts) = content(node, workload, now)?;
+            schedule.offer(&workload, content, Moment(now));
+            if let Some(at) = schedule.next() {
                 due.push(Reverse((at.0, node)));
             }
             // The next time that there may be something: a restart, or another day of being alive, which is looked
             // for once an hour.
-            let restarts = restart + (run + 1) * 24 * HOUR;
             let next = restarts.min(now + HOUR);
             changes.push(Reverse((next, node, workload)));
         }
@@ -137,22 +128,13 @@ fn pace(nodes: usize, workloads: usize, hours: usize) -> Done {
             due.peek().copied().filter(|Reverse((at, _))| *at <= now)
         {
             due.pop();
-            let of = &mut all[node];
-            for workload in of.schedule.due(Moment(now)) {
-                let restart = any(node, workload, 24 * HOUR);
-                let run = (now - restart).div_euclid(24 * HOUR);
-                let alive = Objects::of(
-                    &revisions[workload],
-                    &of.name,
-                    Moment(now),
-                    &nothing,
-                    &Holding::default(),
-                )?;
-                let content = Digest::of(format!("{run} {}", alive.content()).as_bytes());
-                of.schedule.wrote(&workload, content, Moment(now));
+            let schedule = &mut schedules[node];
+            for workload in schedule.due(Moment(now)) {
+                let (content, _) = content(node, workload, now)?;
+                schedule.wrote(&workload, content, Moment(now));
                 *by_minute.entry(now.div_euclid(60 * SECOND)).or_default() += 1;
             }
-            if let Some(at) = of.schedule.next() {
+            if let Some(at) = schedule.next() {
                 due.push(Reverse((at.0.max(now + 1), node)));
             }
         }

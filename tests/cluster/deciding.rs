@@ -333,10 +333,7 @@ fn each_right_of_people_that_is_not_given_is_named() {
     // What is limited is so everywhere: a server of its own.
     let Some(world) = bare() else { return };
     world.run(async |world| {
-        world.define().await;
-        world.define_kubearmor().await;
-        let shop = Shop::new(world, &["web"]).await;
-        shop.under_audit(&["web"], &["web"]).await;
+        let shop = Shop::ready_alone(world).await;
         assert_eq!(shop.promote(&[]).code, 0);
         let others = ["/etc/newer", "/etc/newest"];
         let others = others.map(|path| done(Op::Open(Access::Read), path, "/usr/bin/web"));

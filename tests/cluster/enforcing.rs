@@ -20,20 +20,15 @@ use serde_json::json;
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::agent::{made, until_told};
-use crate::fake::{self, Answer};
+use crate::fake;
 use crate::node::{Agent, Container, Driver, Node, alone, wait_for};
 use crate::pods::Made;
-use crate::world::{Connected, bare};
+use crate::world::{Connected, bare, now};
 
 /// Nothing is refused by it but what is written or made.
 const HARMLESS: &str = "kind: KubeArmorPolicy\nmetadata: {name: web, namespace: NAMESPACE}\nspec:\n  selector: \
                         {matchLabels: {app: web}}\n  file: {matchDirectories: [{dir: /, recursive: true}]}\n  \
                         process: {matchDirectories: [{dir: /, recursive: true}]}\n  action: Allow\n";
-
-fn now() -> Moment {
-    let since = std::time::UNIX_EPOCH.elapsed().expect("a clock");
-    Moment(i64::try_from(since.as_micros()).expect("a clock"))
-}
 
 fn revision(namespace: &str) -> Revision {
     Revision {
@@ -44,21 +39,27 @@ fn revision(namespace: &str) -> Revision {
     }
 }
 
+/// A candidate for Learner's agents, frozen at a moment.
+pub(crate) fn frozen(policy: &str, at: Moment, blocked: Option<Moment>) -> (Candidate, Freeze) {
+    let policy = from_yaml(policy).expect("a policy").remove(0);
+    let (tightness, none) = (Tightness::default(), BTreeSet::new());
+    let candidate = Candidate::freeze(&policy, Dialect::Learner, tightness, Vec::new(), none);
+    let candidate = candidate.expect("a candidate");
+    let freeze = Freeze {
+        candidate: candidate.digest(),
+        judged_from: Some(at),
+        window_from: at,
+        blocked,
+    };
+    (candidate, freeze)
+}
+
 /// The job has put the workload under block, or taken it back from there.
 pub(crate) async fn decide(world: &Connected, namespace: &str, is_block: bool) {
     let revision = revision(namespace);
     let text = HARMLESS.replace("NAMESPACE", namespace);
-    let policy = from_yaml(&text).expect("a policy").remove(0);
-    let (tightness, none) = (Tightness::default(), BTreeSet::new());
-    let candidate = Candidate::freeze(&policy, Dialect::Learner, tightness, Vec::new(), none);
-    let candidate = candidate.expect("a candidate");
     let since = now();
-    let freeze = Freeze {
-        candidate: candidate.digest(),
-        judged_from: Some(since),
-        window_from: since,
-        blocked: is_block.then_some(since),
-    };
+    let (candidate, freeze) = frozen(&text, since, is_block.then_some(since));
     let standing = match is_block {
         true => Standing::Block {
             since,
@@ -317,27 +318,9 @@ fn a_watch_of_what_is_decided_that_is_too_old_lists_all_again() {
                 "apiVersion": "learner.dev/v1alpha1", "kind": "WorkloadPostureList",
                 "metadata": {"resourceVersion": version}, "items": [posture],
             })
-            .to_string()
         };
-        let gone = json!({"type": "ERROR", "object": {
-            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 410,
-            "reason": "Expired", "message": "too old resource version: 1 (5)",
-        }});
-        let (mut lists, mut watches) = (0, 0);
-        let client = fake::client(move |_, path| {
-            assert!(path.contains("/namespaces/shop/workloadpostures"), "{path}");
-            if path.contains("watch=true") {
-                watches += 1;
-                return match watches {
-                    1 => Answer::Stream(format!("{gone}\n")),
-                    _ => Answer::Stream(String::new()),
-                };
-            }
-            lists += 1;
-            let (version, name) = if lists == 1 { ("1", "before") } else { ("5", "after") };
-            Answer::Whole(200, list(version, name))
-        });
-        let client = client.await;
+        let lists = [list("1", "before"), list("5", "after")];
+        let client = fake::forgetful("/namespaces/shop/workloadpostures", lists).await;
         let (tell, mut told) = unbounded_channel();
         tokio::spawn(async move { follow(client, "shop", |one| tell.send(one).is_ok()).await });
         let mut said = Vec::new();

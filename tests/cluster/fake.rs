@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use kube::{Client, Config};
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -25,6 +26,29 @@ pub(crate) async fn client(
     let address = listen(move |method, path, _| answer(method, path)).await;
     let address = format!("http://{address}").parse().expect("an address");
     learner::cluster::client(Config::new(address)).expect("a client")
+}
+
+/// A client of a server that has forgotten where the first watch was: it lists one thing, then the other. What is
+/// asked for has `wanted` in its address.
+pub(crate) async fn forgetful(wanted: &'static str, lists: [Value; 2]) -> Client {
+    let gone = json!({"type": "ERROR", "object": {
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 410,
+        "reason": "Expired", "message": "too old resource version: 1 (5)",
+    }});
+    let (mut listed, mut watched) = (0, 0);
+    client(move |_, path| {
+        assert!(path.contains(wanted), "{path}");
+        if path.contains("watch=true") {
+            watched += 1;
+            return match watched {
+                1 => Answer::Stream(format!("{gone}\n")),
+                _ => Answer::Stream(String::new()),
+            };
+        }
+        listed += 1;
+        Answer::Whole(200, lists[usize::from(listed > 1)].to_string())
+    })
+    .await
 }
 
 /// A server that is asked by method, address and what is sent, one request after the other.

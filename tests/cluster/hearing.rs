@@ -243,10 +243,7 @@ fn what_cannot_be_kept_is_said_after_all_was_decided() {
     // What is limited is so everywhere: a server of its own.
     let Some(world) = bare() else { return };
     world.run(async |world| {
-        world.define().await;
-        world.define_kubearmor().await;
-        let shop = Shop::new(world, &["web"]).await;
-        shop.under_audit(&["web"], &["web"]).await;
+        let shop = Shop::ready_alone(world).await;
         for missing in ["patch", "create"] {
             let evidence = "workloadevidences.learner.dev";
             allow_but(world, "learner-promote", Some((missing, evidence))).await;

@@ -9,32 +9,26 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use learner::candidate::{Candidate, Ledger};
+use learner::candidate::Ledger;
 use learner::cluster::standings::{Kept, name, status};
-use learner::generalize::{Dialect, Tightness};
 use learner::kernel::enforcer;
 use learner::observation::Moment;
-use learner::policy::from_yaml;
-use learner::posture::{Freeze, Revision, Slice, Standing};
+use learner::posture::{Revision, Slice, Standing};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
+use crate::enforcing::frozen;
 use crate::fake::{self, Answer};
 use crate::node::{Agent, Container, Driver, Node, alone, wait_for};
-use crate::world::LEARNER;
+use crate::world::{LEARNER, now};
 
 fn revision() -> Revision {
     Revision {
         workload: "shop/Deployment/web/main".parse().expect("a workload"),
         image: "web:1@sha256:00".to_owned(),
     }
-}
-
-fn now() -> Moment {
-    let since = std::time::UNIX_EPOCH.elapsed().expect("a clock");
-    Moment(i64::try_from(since.as_micros()).expect("a clock"))
 }
 
 /// Where it stands.
@@ -60,17 +54,8 @@ fn posture(stands: &Stands, allowed: &Path, version: u64) -> Value {
     }
     let allowed = allowed.display();
     policy.push_str(&format!("    - {{dir: {allowed}/, recursive: true}}\n"));
-    let policy = from_yaml(&policy).expect("a policy").remove(0);
-    let (tightness, none) = (Tightness::default(), Default::default());
-    let candidate = Candidate::freeze(&policy, Dialect::Learner, tightness, Vec::new(), none);
-    let candidate = candidate.expect("a candidate");
     let since = now();
-    let freeze = Freeze {
-        candidate: candidate.digest(),
-        judged_from: Some(since),
-        window_from: since,
-        blocked: None,
-    };
+    let (candidate, freeze) = frozen(&policy, since, None);
     let standing = match stands {
         Stands::Audit => Standing::Audit { since, freeze },
         Stands::Block => Standing::Block {

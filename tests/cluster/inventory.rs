@@ -8,7 +8,7 @@ use learner::cluster::{Change, ClusterError, Watch};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use crate::fake::{self, Answer};
+use crate::fake;
 use crate::pods::{self, Made, create, owner};
 use crate::world::{Connected, bare};
 
@@ -183,29 +183,12 @@ fn a_watch_that_is_too_old_is_begun_anew_and_what_has_changed_meanwhile_is_told(
             json!({
                 "kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": version}, "items": [pod],
             })
-            .to_string()
         };
-        let gone = json!({"type": "ERROR", "object": {
-            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 410,
-            "reason": "Expired", "message": "too old resource version: 1 (5)",
-        }});
-        let (mut lists, mut watches) = (0, 0);
-        let client = fake::client(move |_, path| {
-            assert!(path.contains("fieldSelector=spec.nodeName%3Dnode-1"), "{path}");
-            if path.contains("watch=true") {
-                watches += 1;
-                return match watches {
-                    1 => Answer::Stream(format!("{gone}\n")),
-                    _ => Answer::Stream(String::new()),
-                };
-            }
-            lists += 1;
-            Answer::Whole(200, match lists {
-                1 => list("1", pod("before", "a")),
-                _ => list("5", pod("after", "b")),
-            })
-        });
-        let client = client.await;
+        let lists = [
+            list("1", pod("before", "a")),
+            list("5", pod("after", "b")),
+        ];
+        let client = fake::forgetful("fieldSelector=spec.nodeName%3Dnode-1", lists).await;
         let (tell, mut told) = unbounded_channel();
         let watching = tokio::spawn(async move {
             let mut watch = Watch::new(client, "node-1");

@@ -16,7 +16,7 @@ use learner::workload::Workload;
 use serde_json::{Value, json};
 
 use crate::sharing::{done, whole};
-use crate::world::{Connected, Said, bare, world};
+use crate::world::{Connected, Said, bare, now, world};
 
 const FILE_POSTURE: &str = "kubearmor-file-posture";
 
@@ -27,11 +27,6 @@ pub(crate) struct Shop<'w> {
     pub(crate) node: String,
     /// Who enforces on the node, as it tells; nothing where its agent is not to do it.
     pub(crate) enforcement: Option<Enforcement>,
-}
-
-fn now() -> Moment {
-    let since = std::time::UNIX_EPOCH.elapsed().expect("a clock");
-    Moment(i64::try_from(since.as_micros()).expect("a clock"))
 }
 
 fn object<K: serde::de::DeserializeOwned>(value: Value) -> K {
@@ -80,6 +75,15 @@ impl<'w> Shop<'w> {
 
     pub(crate) fn namespace(&self) -> &str {
         &self.namespace
+    }
+
+    /// On a server of its own: with `web` under audit, against which nothing of its own speaks.
+    pub(crate) async fn ready_alone(world: &'w Connected) -> Self {
+        world.define().await;
+        world.define_kubearmor().await;
+        let shop = Self::new(world, &["web"]).await;
+        shop.under_audit(&["web"], &["web"]).await;
+        shop
     }
 
     fn workload(&self, app: &str) -> Workload {
@@ -768,10 +772,7 @@ fn a_server_with_too_much_to_do_is_said_and_nothing_is_half_done() {
     // The proxy has a name of its own there.
     let Some(world) = bare() else { return };
     world.run(async |world| {
-        world.define().await;
-        world.define_kubearmor().await;
-        let shop = Shop::new(world, &["web"]).await;
-        shop.under_audit(&["web"], &["web"]).await;
+        let shop = Shop::ready_alone(world).await;
         let path = "/workloadpostures/";
         let busy = world.proxy(move |line| line.starts_with("PATCH") && line.contains(path));
         let said = shop.promote_as("proxied", &[]);

@@ -15,6 +15,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::GroupVersionKind;
 use kube::{Client, Config};
 use learner::cluster::WorkloadEvidence;
+use learner::observation::Moment;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -22,6 +23,12 @@ pub(crate) const LEARNER: &str = env!("CARGO_BIN_EXE_learner");
 
 /// The server that tests share; it ends with the last of those that run at a time.
 static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+
+/// The present.
+pub(crate) fn now() -> Moment {
+    let since = std::time::UNIX_EPOCH.elapsed().expect("a clock");
+    Moment(i64::try_from(since.as_micros()).expect("a clock"))
+}
 
 static NAMES: AtomicUsize = AtomicUsize::new(0);
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::enforcers::is_ours as is_by_agents;
+use super::enforcers::is_by_agents;
 use super::{JobError, Neighbours, Ruling, Strategy, Watch, World};
 use crate::candidate::Frozen;
 use crate::cluster::policies::{CANDIDATE, Found, MANAGER, Note, POSTURE, Policies};

@@ -192,7 +192,7 @@ impl World {
     /// nodes.
     fn is_by_agents(&self, revision: &Revision, terms: &Terms<'_>) -> bool {
         match self.ledger.frozen(revision) {
-            Some(frozen) => is_ours(frozen),
+            Some(frozen) => is_by_agents(frozen),
             None => self.enforcer(revision, terms).0 == Dialect::Learner,
         }
     }
@@ -239,6 +239,6 @@ impl World {
 }
 
 /// Whether Learner's own agents are to enforce the candidate.
-pub(super) fn is_ours(frozen: &Frozen) -> bool {
+pub(super) fn is_by_agents(frozen: &Frozen) -> bool {
     frozen.candidate().paper().enforcer == Dialect::Learner
 }

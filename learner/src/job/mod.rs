@@ -21,8 +21,8 @@ pub use hearsay::{Hearsay, TELLER};
 pub use ruling::Ruling;
 pub use sitting::Sitting;
 
-use self::enforcers::is_ours;
-use self::ruling::{item, together};
+use self::enforcers::is_by_agents;
+use self::ruling::{tell, together};
 use crate::candidate::{Frozen, Ledger};
 use crate::cluster::lease::{Lease, NoLease};
 use crate::cluster::namespace::{self, Told as Annotated};
@@ -171,18 +171,10 @@ async fn whole(
             watch.renew().await?;
         }
         world.write(client, &mut ruling).await?;
-        let told = match &ruling.entry {
-            Some(entry) => {
-                news.tell(&ruling.review.revision.workload, &item(entry))
-                    .await
-            }
-            None => Ok(()),
-        };
-        rulings.push(ruling);
-        match told {
-            Err(error) if error.is_refusal() => tracing::warn!("not told of: {error}"),
-            told => untold = untold.and(told),
+        if let Some(entry) = &ruling.entry {
+            untold = untold.and(tell(&news, entry).await);
         }
+        rulings.push(ruling);
     }
     watch.renew().await?;
     let kept = world.keep_heard(client).await;
@@ -339,7 +331,7 @@ impl World {
         revisions
             .filter(|revision| self.ledger.standing(revision).is_some_and(is_one))
             .filter_map(|revision| self.ledger.frozen(&revision))
-            .filter(|frozen| !is_ours(frozen))
+            .filter(|frozen| !is_by_agents(frozen))
             .map(|frozen| frozen.candidate().policy().identity())
             .collect()
     }
@@ -455,7 +447,7 @@ impl World {
         let dialect = candidate.candidate().paper().enforcer;
         let mut against = self.against_enforcers(revision, dialect);
         // By its container alone, and by nothing that is KubeArmor's.
-        if !is_ours(candidate) {
+        if !is_by_agents(candidate) {
             against.extend(self.around_policy(revision, candidate.candidate().policy(), near));
         }
         against

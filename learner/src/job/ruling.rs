@@ -1,6 +1,7 @@
 //! What is decided of one workload, and of those that go together.
 
-use crate::cluster::news::Item;
+use crate::cluster::ClusterError;
+use crate::cluster::news::{Item, News};
 use crate::journal::{Cause, Entry};
 use crate::posture::{Posture, Standing};
 use crate::promotion::{Reason, Review, Verdict};
@@ -53,7 +54,21 @@ impl Ruling {
     }
 }
 
-pub(super) fn item(entry: &Entry) -> Item {
+/// Tells of a decision. That it is not to be told is said, and is no failure.
+pub(super) async fn tell(news: &News, entry: &Entry) -> Result<(), ClusterError> {
+    match news
+        .tell(&entry.draft.revision.workload, &item(entry))
+        .await
+    {
+        Err(error) if error.is_refusal() => {
+            tracing::warn!("not told of: {error}");
+            Ok(())
+        }
+        told => told,
+    }
+}
+
+fn item(entry: &Entry) -> Item {
     let draft = &entry.draft;
     let (reason, is_warning) = match &draft.cause {
         Cause::Promoted => ("Promoted", false),

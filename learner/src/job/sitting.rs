@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::deed::is_ours;
-use super::{Clock, JobError, World, item, take};
+use super::{Clock, JobError, World, take, tell};
 use crate::act::Act;
 use crate::candidate::Ledger;
 use crate::cluster::lease::Lease;
 use crate::cluster::news::News;
 use crate::cluster::policies::{self, Policies};
 use crate::cluster::standings::{self, Kept, Readable, Standings};
-use crate::cluster::{Client, ClusterError, ForgottenRow, MAX_FORGOTTEN, Read, read};
+use crate::cluster::{Client, ForgottenRow, MAX_FORGOTTEN, Read, read};
 use crate::generalize::{Dialect, Tightness};
 use crate::journal::{Actor, Entry};
 use crate::mention::{Mention, Tombstones};
@@ -205,13 +205,7 @@ impl Sitting {
         standings::keep(&self.client, workload, before.as_ref(), &status, false).await?;
         world.standings.note(workload, status);
         let news = News::new(self.client.clone(), &self.holder);
-        let told = match news.tell(workload, &item(&entry)).await {
-            Err(error) if error.is_refusal() => {
-                tracing::warn!("not told of: {error}");
-                Ok(())
-            }
-            told => told,
-        };
+        let told = tell(&news, &entry).await;
         let is_unwanted = from == Posture::Block || to == Posture::Learning;
         if let Some(old) = old.filter(|_| is_unwanted) {
             let identity = old.candidate().policy().identity();
@@ -286,7 +280,7 @@ impl World {
         } = standings.readable();
         let policies = match Policies::read(client, Some(namespace)).await {
             // Where KubeArmor is not, there is none to be taken away.
-            Err(ClusterError::NoDefinition { .. }) => Policies::default(),
+            Err(error) if error.is_undefined() => Policies::default(),
             read => read?,
         };
         Ok(Self {

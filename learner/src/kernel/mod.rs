@@ -1,5 +1,6 @@
 //! The kernel edge: aya, the wire, cgroups, and what is known of the running kernel.
 
+mod attach;
 pub mod btf;
 pub mod cgroup;
 mod clock;

@@ -2,10 +2,10 @@
 //! `learner-ebpf/src/bpf/newcomer.rs`.
 
 use aya::programs::links::FdLink;
-use aya::programs::{BtfTracePoint, FEntry, Program, ProgramError};
+use aya::programs::{FEntry, ProgramError};
 use aya::{Btf, Ebpf};
 
-use super::sensor::{patiently, reason};
+use super::attach::{find, patiently, reason, traced};
 
 /// Each with the tracepoint that it is on. Who executes something is let go before anybody is noted.
 const TRACED: [(&str, &str); 2] = [
@@ -34,8 +34,7 @@ pub(super) fn attach(ebpf: &mut Ebpf, btf: &Btf) -> Result<Vec<(&'static str, Fd
 
 fn trace(ebpf: &mut Ebpf, btf: &Btf, name: &str, on: &str) -> Result<FdLink, String> {
     let told = |e: ProgramError| format!("{name}: {}", reason(&e));
-    let program: &mut BtfTracePoint = program(ebpf, name)?.try_into().map_err(told)?;
-    patiently(|| program.load(on, btf)).map_err(|e| format!("{name}: {e}"))?;
+    let program = traced(ebpf, btf, name, on).map_err(|e| format!("{name}: {e}"))?;
     let link = program.attach().map_err(told)?;
     Ok(program.take_link(link).map_err(told)?.into())
 }
@@ -43,13 +42,8 @@ fn trace(ebpf: &mut Ebpf, btf: &Btf, name: &str, on: &str) -> Result<FdLink, Str
 /// By fentry: the old cgroup of the task is still known.
 fn moved(ebpf: &mut Ebpf, btf: &Btf) -> Result<FdLink, String> {
     let told = |e: ProgramError| format!("{MOVED}: {}", reason(&e));
-    let program: &mut FEntry = program(ebpf, MOVED)?.try_into().map_err(told)?;
+    let program: &mut FEntry = find(ebpf, MOVED).map_err(|e| format!("{MOVED}: {e}"))?;
     patiently(|| program.load("cgroup_attach_task", btf)).map_err(|e| format!("{MOVED}: {e}"))?;
     let link = program.attach().map_err(told)?;
     Ok(program.take_link(link).map_err(told)?.into())
-}
-
-fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program, String> {
-    ebpf.program_mut(name)
-        .ok_or_else(|| format!("{name}: the kernel object lacks the program"))
 }

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use aya::programs::{BtfTracePoint, FExit, Program, ProgramError};
+use aya::programs::FExit;
 use aya::{Btf, Ebpf};
 use aya_obj::btf::BtfKind;
 use learner_ebpf::doer;
 
+use super::attach::{find, note, patiently, reason, traced};
 use super::hook::Hook;
-use super::sensor::{note, patiently, reason};
 
 /// The programs on the tracepoints of a process's exec and end.
 const EXECUTED: (&str, &str) = ("done_exec", "sched_process_exec");
@@ -81,10 +81,9 @@ impl Outcomes {
         if self.attached.contains(name) {
             return Ok(());
         }
-        let told = |e: ProgramError| format!("{name}: {}", reason(&e));
-        let program: &mut BtfTracePoint = program(ebpf, name)?.try_into().map_err(told)?;
-        patiently(|| program.load(on, btf)).map_err(|e| format!("{name}: {e}"))?;
-        program.attach().map_err(told)?;
+        let told = |cause: String| format!("{name}: {cause}");
+        let program = traced(ebpf, btf, name, on).map_err(told)?;
+        program.attach().map_err(|e| told(reason(&e)))?;
         self.attached.insert(name);
         Ok(())
     }
@@ -98,20 +97,14 @@ impl Outcomes {
         if self.attached.contains(name) {
             return Ok(());
         }
-        let told = |e: ProgramError| format!("its result, by {function}: {}", reason(&e));
-        let program: &mut FExit = program(ebpf, name)?.try_into().map_err(told)?;
-        patiently(|| program.load(function, btf))
-            .map_err(|e| format!("its result, by {function}: {e}"))?;
+        let told = |cause: String| format!("its result, by {function}: {cause}");
+        let program: &mut FExit = find(ebpf, name).map_err(told)?;
+        patiently(|| program.load(function, btf)).map_err(told)?;
         note(name, program.info());
-        program.attach().map_err(told)?;
+        program.attach().map_err(|e| told(reason(&e)))?;
         self.attached.insert(name);
         Ok(())
     }
-}
-
-fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program, String> {
-    ebpf.program_mut(name)
-        .ok_or_else(|| format!("{name}: the kernel object lacks the program"))
 }
 
 /// The functions that do what a hook is asked about, as indices of [`doer`].

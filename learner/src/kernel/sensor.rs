@@ -5,12 +5,13 @@ use std::sync::OnceLock;
 
 use aya::maps::{Array, HashMap, MapData, MapError, ProgramArray, RingBuf};
 use aya::programs::links::FdLink;
-use aya::programs::{BtfTracePoint, FExit, Lsm, Program, ProgramError, ProgramInfo};
+use aya::programs::{FExit, Lsm};
 use aya::{Btf, Ebpf, EbpfLoader};
 use learner_ebpf::{
     AGAIN_SETS, CGROUP_LEVELS, COMPAT_FROM, SYSCALL_MAX, doer, field, lost, scoping, setting, stage,
 };
 
+use super::attach::{chain, find, note, patiently, reason, traced};
 use super::btf::{Layout, OffsetError, layout};
 use super::cgroup::GroupId;
 use super::hook::{Hook, Rung};
@@ -506,20 +507,20 @@ impl Ladder<'_> {
                     }
                 }
                 let btf = self.btf;
-                let program: &mut Lsm = self.program(hook, rung)?;
+                let program: &mut Lsm = find(self.ebpf, &hook.program(rung))?;
                 patiently(|| program.load(hook.lsm_name(), btf))?;
                 note(hook.lsm_name(), program.info());
                 self.attach_outcomes(hook)?;
-                let program: &mut Lsm = self.program(hook, rung)?;
+                let program: &mut Lsm = find(self.ebpf, &hook.program(rung))?;
                 program.attach().map_err(|e| reason(&e))?;
             }
             Rung::Fentry => {
                 let btf = self.btf;
-                let program: &mut FExit = self.program(hook, rung)?;
+                let program: &mut FExit = find(self.ebpf, &hook.program(rung))?;
                 patiently(|| program.load(hook.function(), btf))?;
                 note(hook.function(), program.info());
                 self.attach_outcomes(hook)?;
-                let program: &mut FExit = self.program(hook, rung)?;
+                let program: &mut FExit = find(self.ebpf, &hook.program(rung))?;
                 program.attach().map_err(|e| reason(&e))?;
             }
             // Attached for all hooks together.
@@ -528,41 +529,10 @@ impl Ladder<'_> {
         Ok(())
     }
 
-    fn program<'p, P>(&'p mut self, hook: Hook, rung: Rung) -> Result<&'p mut P, String>
-    where
-        &'p mut P: TryFrom<&'p mut Program, Error = ProgramError>,
-    {
-        self.ebpf
-            .program_mut(&hook.program(rung))
-            .ok_or("the kernel object lacks the program")?
-            .try_into()
-            .map_err(|e: ProgramError| reason(&e))
-    }
-
     /// What is asked must not wait for a result that nobody tells.
     fn attach_outcomes(&mut self, hook: Hook) -> Result<(), String> {
         self.outcomes.attach(self.ebpf, self.btf, hook, &self.doers)
     }
-}
-
-/// Says how far the verifier had to follow a program; it gives up at a million instructions. Linux 5.16.
-pub(super) fn note(name: &str, info: Result<ProgramInfo, ProgramError>) {
-    let instructions = info.ok().and_then(|info| info.verified_instruction_count());
-    tracing::debug!(name, instructions, "the verifier took a program");
-}
-
-/// The verifier gives up with EAGAIN when a signal arrives, a child's end for one: tried again, as
-/// libbpf does.
-pub(super) fn patiently(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), String> {
-    const TRIES: usize = 20;
-    for _ in 1..TRIES {
-        match load() {
-            Err(ProgramError::LoadError { io_error, .. })
-                if io_error.kind() == std::io::ErrorKind::WouldBlock => {}
-            done => return done.map_err(|e| reason(&e)),
-        }
-    }
-    load().map_err(|e| reason(&e))
 }
 
 /// Loads the programs that the return of a system call goes through.
@@ -572,12 +542,7 @@ fn load_stages(ebpf: &mut Ebpf, btf: &Btf) -> Result<ProgramArray<MapData>, Sens
     let map = map.ok_or_else(|| refused("STAGES", "the kernel object lacks the map"))?;
     let mut stages = ProgramArray::try_from(map)?;
     for (index, name) in (0..).zip(stage::PROGRAMS) {
-        let program: &mut BtfTracePoint = ebpf
-            .program_mut(name)
-            .ok_or_else(|| refused(name, "the kernel object lacks the program"))?
-            .try_into()
-            .map_err(|e: ProgramError| refused(name, &reason(&e)))?;
-        patiently(|| program.load("sys_exit", btf)).map_err(|e| refused(name, &e))?;
+        let program = traced(ebpf, btf, name, "sys_exit").map_err(|e| refused(name, &e))?;
         let fd = program.fd().map_err(|e| refused(name, &reason(&e)))?;
         stages.set(index, fd, 0)?;
     }
@@ -612,13 +577,8 @@ fn attach_calls(
     to_programs.set(scoping::REPORTS, reports, 0)?;
     let mut attach = |program: &str, tracepoint: &str| {
         let named = |cause: String| format!("{program} on {tracepoint}: {cause}");
-        let program: &mut BtfTracePoint = ebpf
-            .program_mut(program)
-            .ok_or_else(|| named("the kernel object lacks the program".to_owned()))?
-            .try_into()
-            .map_err(|e: ProgramError| named(reason(&e)))?;
-        patiently(|| program.load(tracepoint, btf)).map_err(named)?;
-        program.attach().map_err(|e| named(reason(&e)))?;
+        let loaded = traced(ebpf, btf, program, tracepoint).map_err(named)?;
+        loaded.attach().map_err(|e| named(reason(&e)))?;
         Ok::<(), String>(())
     };
     let hook = floor.first().map_or(Hook::Exec, |s| s.hook);
@@ -645,44 +605,6 @@ pub(super) fn types() -> Result<&'static Btf, String> {
     }
     let btf = Btf::from_sys_fs().map_err(|e| chain(&e))?;
     Ok(KNOWN.get_or_init(|| btf))
-}
-
-/// An error with its causes on one line; a verifier log is cut to its end, where the reason is.
-pub(super) fn reason(error: &ProgramError) -> String {
-    if let ProgramError::LoadError {
-        io_error,
-        verifier_log,
-    } = error
-    {
-        let log = verifier_log.to_string();
-        let is_figure = |line: &&str| {
-            ["verification time", "stack depth", "processed "]
-                .iter()
-                .any(|figure| line.starts_with(figure))
-        };
-        let said = log.lines().filter(|line| !is_figure(line));
-        let tail: Vec<&str> = said.rev().take(3).collect();
-        tracing::debug!(%log, "verifier");
-        return if log.trim().is_empty() {
-            format!("load refused: {io_error}")
-        } else {
-            format!(
-                "load refused: {io_error} ({})",
-                tail.into_iter().rev().collect::<Vec<_>>().join(" | ")
-            )
-        };
-    }
-    chain(error)
-}
-
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(&format!(": {next}"));
-        cause = next.source();
-    }
-    text
 }
 
 /// `recursion_misses` of a program (Linux 5.12), 0 where it was not loaded.

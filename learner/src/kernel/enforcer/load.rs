@@ -4,15 +4,16 @@ use std::path::Path;
 
 use aya::EbpfLoader;
 use aya::maps::Array;
+use aya::programs::Lsm;
 use aya::programs::links::FdLink;
-use aya::programs::{Lsm, ProgramError};
 use learner_ebpf::enforce::kept;
 use learner_ebpf::setting;
 
 use super::error::EnforceError;
+use crate::kernel::attach::{chain, find, note, patiently, reason};
 use crate::kernel::btf::{Layout, layout};
 use crate::kernel::object::of_this_kernel;
-use crate::kernel::sensor::{active_lsms, chain, note, patiently, reason, types};
+use crate::kernel::sensor::{active_lsms, types};
 use crate::kernel::{newcomers, repeats};
 
 /// Enough for alerts, which are sent once each.
@@ -121,11 +122,7 @@ pub(super) fn load(directory: &Path) -> Result<(), EnforceError> {
         ),
     }
     for (name, hook) in PROGRAMS {
-        let program: &mut Lsm = ebpf
-            .program_mut(name)
-            .ok_or_else(|| refused(name, "the kernel object lacks the program".into()))?
-            .try_into()
-            .map_err(|e: ProgramError| refused(name, reason(&e)))?;
+        let program: &mut Lsm = find(&mut ebpf, name).map_err(|e| refused(name, e))?;
         patiently(|| program.load(hook, btf)).map_err(|e| refused(name, e))?;
         note(name, program.info());
         let link = program.attach().map_err(|e| refused(name, reason(&e)))?;
