@@ -77,11 +77,14 @@ pub struct AgainKey {
     pub exe: u64,
     /// `struct vfsmount` of the acting executable.
     pub exe_mnt: u64,
-    /// Count of renames in the high half, of mounts in the low one: an entry of which either is not
-    /// that of now is not found any more, and makes room first.
-    pub sequences: u64,
-    /// Removals of directories, from one on.
-    pub removals: u64,
+    /// Renames, and removals of directories, from one on: an entry with less is not found any more,
+    /// and makes room first.
+    pub changes: u64,
+    /// `struct mnt_namespace` of the task.
+    pub mounts: u64,
+    /// The kernel's count of changes of mounts as of the last one in it, never 0: one that is made at the
+    /// same address later has a greater count.
+    pub mount_changes: u64,
     /// Scope, or generation of the policy, in the high half, acting user in the low one.
     pub whose: u64,
     /// [`access`] bits, [`again`] bits, and the kind of file from bit 16.
@@ -124,8 +127,8 @@ const _: () = assert!(size_of::<Again>() == 8 * again::VALUE_WORDS);
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Identity {
-    /// Hash of its name in the high half, length in the low one.
-    pub name: u64,
+    /// Bytes of its name.
+    pub len: u64,
     /// Its name, and what lies behind it.
     pub text: [u64; 4],
     /// Inode number of its directory.
@@ -140,12 +143,17 @@ pub mod again {
     pub const TTY: u64 = 1 << 2;
     /// The acting user owns the file.
     pub const OWNER: u64 = 1 << 3;
+    /// The file is on an overlay. Not of what is looked for: see [`LAYERS`].
+    pub const OVERLAY: u64 = 1 << 4;
     /// The file is in the overlay's upper layer.
-    pub const UPPER: u64 = 1 << 4;
+    pub const UPPER: u64 = 1 << 5;
+    /// Bits that an entry has beyond those of what is looked for. Whether a file is on an overlay is told
+    /// by its mount; whether it is in the upper layer is looked at only of one that is.
+    pub const LAYERS: u64 = OVERLAY | UPPER;
     /// Words of the key.
-    pub const KEY_WORDS: usize = 8;
+    pub const KEY_WORDS: usize = 9;
     /// Words of an entry.
-    pub const VALUE_WORDS: usize = 26;
+    pub const VALUE_WORDS: usize = 27;
     /// Bits of [`super::Again::state`] that count.
     pub const COUNT: u64 = WRITTEN - 1;
     /// One writing, in [`super::Again::state`].
@@ -308,6 +316,7 @@ pub mod field {
         CSS_SET_GROUP = "css_set.dfl_cgrp",
         CGROUP_SELF = "cgroup.self",
         CGROUP_LEVEL = "cgroup.level",
+        CGROUP_SERIAL = "cgroup.self.serial_nr",
         CSS_PARENT = "cgroup_subsys_state.parent",
         TASK_REAL_PARENT = "task_struct.real_parent",
         TASK_SIGNAL = "task_struct.signal",
@@ -330,7 +339,6 @@ pub mod field {
         DENTRY_PARENT = "dentry.d_parent",
         DENTRY_NAME = "dentry.d_name.name",
         DENTRY_INODE = "dentry.d_inode",
-        DENTRY_HASH = "dentry.d_name.hash",
         DENTRY_LEN = "dentry.d_name.len",
         DENTRY_SHORT = "dentry.d_iname|dentry.d_shortname?",
         DENTRY_SB = "dentry.d_sb",
@@ -355,6 +363,7 @@ pub mod field {
         NSPROXY_MNT = "nsproxy.mnt_ns",
         NSPROXY_PID = "nsproxy.pid_ns_for_children",
         MNT_NS_INUM = "mnt_namespace.ns.inum",
+        MNT_NS_EVENT = "mnt_namespace.event?",
         PID_NS_INUM = "pid_namespace.ns.inum",
         BPRM_FILE = "linux_binprm.file",
         BPRM_FILENAME = "linux_binprm.filename",
@@ -682,11 +691,8 @@ pub mod enforce {
         pub const LEVELS: u32 = 0;
         /// The generation of the next policy. Not read by the programs.
         pub const GENERATION: u32 = 1;
-        /// Another one after each change of the policies, odd while one is made: what the programs have
-        /// found for a cgroup holds within one, and is not used in an odd one.
-        pub const EPOCH: u32 = 2;
         /// Number of entries.
-        pub const COUNT: u32 = 3;
+        pub const COUNT: u32 = 2;
     }
 
     /// Nodes that every policy has. Others are greater than all of them.
@@ -730,6 +736,15 @@ pub mod enforce {
     }
 }
 
+/// Maps of one value that the programs have at hand without looking it up, by their names.
+pub mod cell {
+    /// Another one after each change of the watched cgroups, or of the policies; odd while one is made:
+    /// what the programs have found for a cgroup holds within one, and is not used in an odd one.
+    pub const EPOCH: &str = ".data.epoch";
+    /// Renames, and removals of directories, from one on; 0: they are not counted.
+    pub const CHANGES: &str = ".data.changes";
+}
+
 /// Indices of the `SCOPING` map.
 pub mod scoping {
     /// Bit mask of the cgroup levels in use.
@@ -739,11 +754,8 @@ pub mod scoping {
     /// What an open on the tracepoint rung also reports: bit 0 a file that it created, bit 1 one that it
     /// truncated, bit 2 the open itself.
     pub const REPORTS: u32 = 2;
-    /// Another one after each change of the watched cgroups: what the programs have found for a cgroup
-    /// holds within one. Even.
-    pub const EPOCH: u32 = 3;
     /// Number of entries.
-    pub const COUNT: u32 = 4;
+    pub const COUNT: u32 = 3;
 }
 
 /// Deepest cgroup level at which a workload can be scoped.

@@ -402,14 +402,15 @@ impl Run<'_> {
             .child
             .as_ref()
             .is_none_or(|child| child.status.is_some());
-        let empty = match &self.group {
-            Some(group) => !cgroup::is_populated(group) || self.is_alone(group),
-            None => match self.subject {
-                Subject::Process(pid) => !Path::new(&format!("/proc/{pid}")).exists(),
-                _ => true,
-            },
-        };
-        ended && empty
+        // Asked often, and of a command that runs the answer is known by now.
+        ended
+            && match &self.group {
+                Some(group) => !cgroup::is_populated(group) || self.is_alone(group),
+                None => match self.subject {
+                    Subject::Process(pid) => !Path::new(&format!("/proc/{pid}")).exists(),
+                    _ => true,
+                },
+            }
     }
 
     /// Whether this process is the only one left in what it watches.

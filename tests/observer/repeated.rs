@@ -1,12 +1,14 @@
 //! An open that a policy has let be is not looked up again: it is judged by what it is now all the same.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 use learner::kernel::Rung;
 use learner::policy::meaning::Posture;
 use libtest_mimic::Failed;
 use nix::mount::{MsFlags, mount, umount};
+use nix::sched::{CloneFlags, unshare};
 
 use crate::attempts::Attempts;
 use crate::check;
@@ -16,10 +18,16 @@ use crate::watched::World;
 
 type Test = fn(Rung) -> Result<(), Failed>;
 
-pub(crate) const ALL: &[(&str, Test)] = &[(
-    "enforced: an open that is repeated is judged by what it is now",
-    repeated,
-)];
+pub(crate) const ALL: &[(&str, Test)] = &[
+    (
+        "enforced: an open that is repeated is judged by what it is now",
+        repeated,
+    ),
+    (
+        "enforced: a mount that others move is judged by where it is now",
+        moved_by_others,
+    ),
+];
 
 const EACCES: i32 = 13;
 
@@ -108,6 +116,69 @@ fn repeated(rung: Rung) -> Result<(), Failed> {
     expect("under the first policy", "r", &allowed, 0)?;
     apply(&files("{matchPaths: [{path: /nothing}]}"))?;
     expect("under another policy", "r", &allowed, EACCES)?;
+    kernel.lift(group.id)?;
+    Ok(())
+}
+
+/// Mounts of a namespace that this process is not in, done by a thread that is: the first is bound on the
+/// second, and then moved to the third. What the thread did when is told by the two channels.
+fn others(
+    (bound, on, then): (PathBuf, PathBuf, PathBuf),
+    ready: Sender<PathBuf>,
+    go_on: Receiver<()>,
+) -> Result<(), Failed> {
+    let none = None::<&str>;
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    mount(none, "/", none, MsFlags::MS_PRIVATE | MsFlags::MS_REC, none)?;
+    mount(Some(&bound), &on, none, MsFlags::MS_BIND, none)?;
+    let root = fs::read_link("/proc/thread-self")?;
+    ready.send(Path::new("/proc").join(root).join("root"))?;
+    go_on.recv()?;
+    mount(Some(&on), &then, none, MsFlags::MS_MOVE, none)?;
+    ready.send(then)?;
+    // Until nobody wants anything any more.
+    let _ = go_on.recv();
+    Ok(())
+}
+
+fn moved_by_others(rung: Rung) -> Result<(), Failed> {
+    if !enforces(rung) {
+        return Ok(());
+    }
+    let world = World::new();
+    let dir = world.file("d/x/file");
+    let dir = dir.parent().ok_or("a directory")?.to_owned();
+    let (on, then) = (world.join("on"), world.join("then"));
+    for mountpoint in [&on, &then] {
+        fs::create_dir(mountpoint)?;
+    }
+    let mut attempts = Attempts::start()?;
+    let mut kernel = kernel()?;
+    let group = attempts.group.id()?;
+    let rule = files(&format!(
+        "{{matchPaths: [{{path: {}}}]}}",
+        on.join("file").display()
+    ));
+    kernel.apply(group, 12, [0, 0], &under(&rule, Posture::Block).1)?;
+    let (ready, told) = channel();
+    let (go_on, waits) = channel();
+    let mounts = (dir, on.clone(), then.clone());
+    let thread = std::thread::spawn(move || others(mounts, ready, waits));
+    let root = told.recv()?;
+    let inside = |path: &Path| format!("{}{}/file", root.display(), path.display());
+    let mut expect = |what: &str, path: &Path, answer: i32| -> Result<(), Failed> {
+        for turn in 0..3 {
+            let given = attempts.attempt(&format!("r {}", inside(path)))?;
+            check(given == answer, || format!("{what}, turn {turn}: {given}"))?;
+        }
+        Ok(())
+    };
+    expect("where it was bound", &on, 0)?;
+    go_on.send(())?;
+    told.recv()?;
+    expect("where it was moved", &then, EACCES)?;
+    drop(go_on);
+    thread.join().map_err(|_| "the thread panicked")??;
     kernel.lift(group.id)?;
     Ok(())
 }

@@ -4,6 +4,8 @@
 //! Where the path cannot be told, it is judged as one that no rule is about: under block it is
 //! refused.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_uid_gid};
 use aya_ebpf::macros::lsm;
@@ -18,8 +20,8 @@ use super::group::Group;
 use super::hooks::{Args, is_directory, is_inner};
 use super::maps::{KEPT, POLICIES};
 use super::newcomer;
-use super::read::{Location, current_task, file_path, path, pointer, value};
-use super::repeat::{self, Standing};
+use super::read::{Location, Typed, current_task, file_path, path, pointer, typed_task, value};
+use super::repeat::{self, Known};
 use super::rule::{self, Actor, Meeting, verdict};
 use super::scope::lose;
 use super::trace::{trace, trace_executable};
@@ -47,8 +49,8 @@ fn policy() -> *const Policy {
 
 /// The generation of that policy, 0 for none.
 #[inline(always)]
-fn generation() -> u32 {
-    let group = Group::current(KEPT.get(kept::EPOCH).copied().unwrap_or(0) as u32);
+fn generation(task: Typed) -> u32 {
+    let group = Group::of(task);
     group.known().unwrap_or_else(|| {
         let policy = policy();
         let generation = if policy.is_null() {
@@ -242,7 +244,7 @@ macro_rules! enforcing {
         #[lsm(hook = $hook)]
         pub(crate) fn $program(ctx: LsmContext) -> i32 {
             // Asked first: most tasks have none, and are to cost next to nothing.
-            if generation() == 0 {
+            if generation(typed_task()) == 0 {
                 return 0;
             }
             let policy = policy();
@@ -268,8 +270,8 @@ enforcing!(enforce_truncate, "path_truncate", truncate);
 #[lsm(hook = "path_rmdir")]
 pub(crate) fn enforce_rmdir(ctx: LsmContext) -> i32 {
     // Whoever does it: see `repeat`.
-    repeat::removed();
-    if generation() == 0 {
+    repeat::changed();
+    if generation(typed_task()) == 0 {
         return 0;
     }
     let policy = policy();
@@ -300,14 +302,16 @@ fn exec(policy: Policy, args: Args) -> i32 {
 
 #[lsm(hook = "file_open")]
 pub(crate) fn enforce_open(ctx: LsmContext) -> i32 {
-    let generation = generation();
+    let task = typed_task();
+    let generation = generation(task);
     if generation == 0 {
         return 0;
     }
     let file = Args(ctx.as_ptr() as *const u64).get(0);
     // A generation is never used twice: what it allows it allows as long as the policy holds.
-    let mut before = Standing::default();
-    if repeat::was_allowed(file, generation, &mut before) {
+    let mut before = MaybeUninit::uninit();
+    let known = repeat::was_allowed(file, task, generation, &mut before);
+    if known == Known::Repeated {
         return 0;
     }
     let policy = policy();
@@ -317,8 +321,10 @@ pub(crate) fn enforce_open(ctx: LsmContext) -> i32 {
     // SAFETY: a map value.
     let policy = unsafe { *policy };
     let verdict = open(policy, file);
-    if verdict == verdict::ALLOWED && policy.generation == generation {
-        repeat::keep(file, generation, &before, &[0; 2]);
+    if verdict == verdict::ALLOWED && policy.generation == generation && known == Known::New {
+        // SAFETY: written for one that is new.
+        let before = unsafe { before.assume_init_ref() };
+        repeat::keep(file, generation, before, &[0; 2]);
     }
     answer(verdict)
 }

@@ -1,18 +1,18 @@
 //! What was found for the cgroup of the current task, so that it need not be looked for at every hook.
 //!
-//! A cgroup's id is never used twice, and what can be found for it changes only when user space says so,
+//! A cgroup's serial number is never used twice, and what can be found for it changes only when user space says so,
 //! by another epoch. The two words of an entry are written and read one by one, on any CPU: the first
-//! one is made of the id and the second, so that words of two entries are nobody's.
+//! one is made of the number and the second, so that words of two entries are nobody's.
 
-use aya_ebpf::helpers::generated::bpf_get_current_cgroup_id;
+use learner_ebpf::field;
 
-use super::maps::{GROUPS, GROUPS_KEPT};
+use super::maps::{GROUPS, GROUPS_KEPT, epoch};
+use super::read::{Typed, load};
 
-/// Any two odd numbers.
-const ID: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Any odd number.
 const FOUND: u64 = 0xc2b2_ae3d_27d4_eb4f;
 
-/// The current task's cgroup in an epoch.
+/// The cgroup of a task in an epoch.
 #[derive(Clone, Copy)]
 pub(crate) struct Group {
     id: u64,
@@ -22,23 +22,21 @@ pub(crate) struct Group {
 
 impl Group {
     #[inline(always)]
-    pub(crate) fn current(epoch: u32) -> Self {
-        // SAFETY: the helper has no preconditions.
-        let id = unsafe { bpf_get_current_cgroup_id() };
-        let entry = GROUPS.get_ptr_mut(id as u32 & (GROUPS_KEPT - 1));
+    pub(crate) fn of(task: Typed) -> Self {
+        let epoch = epoch();
+        let group: Typed = load(load(task, field::TASK_CGROUPS), field::CSS_SET_GROUP);
+        let id: u64 = load(group, field::CGROUP_SERIAL);
+        let first: *mut u64 = (&raw mut GROUPS).cast();
         Self {
             id,
             epoch,
-            entry: entry.map_or(core::ptr::null_mut(), <*mut [u64; 2]>::cast),
+            entry: first.wrapping_add(2 * (id as usize & (GROUPS_KEPT as usize - 1))),
         }
     }
 
     /// What was found in this epoch.
     #[inline(always)]
     pub(crate) fn known(self) -> Option<u32> {
-        if self.entry.is_null() {
-            return None;
-        }
         // SAFETY: two words of a map value.
         let (tie, found) = unsafe {
             (
@@ -56,7 +54,7 @@ impl Group {
     /// Keeps what was found.
     #[inline(always)]
     pub(crate) fn keep(self, what: u32) {
-        if self.entry.is_null() || self.epoch & 1 != 0 {
+        if self.epoch & 1 != 0 {
             return;
         }
         let found = u64::from(self.epoch) << 32 | u64::from(what);
@@ -69,6 +67,6 @@ impl Group {
 
     #[inline(always)]
     fn tie(self, found: u64) -> u64 {
-        self.id.wrapping_mul(ID) ^ found.wrapping_mul(FOUND)
+        self.id ^ found.wrapping_mul(FOUND)
     }
 }

@@ -1,14 +1,16 @@
 //! The `security_*` hooks. Each body is written once and attached as an LSM program or as fexit on
 //! the `security_*` function of the same arguments, whichever the kernel allows.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::EbpfContext;
 use aya_ebpf::macros::{fexit, lsm};
 use aya_ebpf::programs::{FExitContext, LsmContext};
 use learner_ebpf::{access, field, flag, op, segment};
 
-use super::read::{Location, current_task, file_path, path, pointer, read, value};
+use super::read::{Location, current_task, file_path, path, pointer, read, typed_task, value};
 use super::record::Record;
-use super::repeat::{self, Standing};
+use super::repeat::{self, Known};
 use super::{outcome, scope};
 
 pub(crate) const S_IFMT: u16 = 0o170_000;
@@ -201,13 +203,20 @@ pub(crate) fn report_open(record: Record, file: u64, errno: u32) -> Option<[u64;
 fn file_open(args: Args) {
     let file = args.get(0);
     let errno = args.errno(1);
-    let scope = scope::current();
+    let task = typed_task();
+    let scope = scope::watched(task);
     if scope == 0 {
         return;
     }
     outcome::opened(file, errno);
-    let mut before = Standing::default();
-    if errno == 0 && repeat::count(file, scope, &mut before) {
+    let mut before = MaybeUninit::uninit();
+    let known = if errno == 0 {
+        repeat::count(file, task, scope, &mut before)
+    } else {
+        Known::Untold
+    };
+    // What the observer does is never taken for repeated.
+    if known == Known::Repeated || scope::is_observer() {
         return;
     }
     if is_inner(file_path(file), pointer(file, field::FILE_INODE)) {
@@ -216,8 +225,12 @@ fn file_open(args: Args) {
     let Some(record) = Record::begin(scope, op::OPEN) else {
         return;
     };
-    if let Some(seen) = report_open(record, file, errno) {
-        repeat::keep(file, scope, &before, &seen);
+    if let Some(seen) = report_open(record, file, errno)
+        && known == Known::New
+    {
+        // SAFETY: written for one that is new.
+        let before = unsafe { before.assume_init_ref() };
+        repeat::keep(file, scope, before, &seen);
     }
 }
 
@@ -297,7 +310,7 @@ fn path_unlink(args: Args) {
 }
 #[inline(always)]
 fn path_rmdir(args: Args) {
-    repeat::removed();
+    repeat::changed();
     on_name(op::RMDIR, args, args.errno(2), false);
 }
 #[inline(always)]

@@ -88,9 +88,6 @@ pub(crate) static NAMESPACES: HashMap<u64, u32> = HashMap::with_max_entries(4096
 /// See [`learner_ebpf::scoping`].
 #[map]
 pub(crate) static SCOPING: Array<u32> = Array::with_max_entries(scoping::COUNT, 0);
-/// What was found for cgroups: see `group`.
-#[map]
-pub(crate) static GROUPS: Array<[u64; 2]> = Array::with_max_entries(GROUPS_KEPT, 0);
 #[map]
 pub(crate) static SYSCALLS: Array<u32> = Array::with_max_entries(COMPAT_FROM + SYSCALL_MAX, 0);
 /// By address of the task, which an exec does not change and the thread id it may.
@@ -102,9 +99,6 @@ pub(crate) static IN_FLIGHT: Array<u64> = Array::with_max_entries(1, 0);
 /// What is not done yet, by address of the task.
 #[map]
 pub(crate) static AWAITED: HashMap<u64, Awaited> = HashMap::with_max_entries(4096, 0);
-/// How many entries `AWAITED` has, at least.
-#[map]
-pub(crate) static AWAITING: Array<u64> = Array::with_max_entries(1, 0);
 /// The records of it, by address of the task plus the number of the record.
 #[map]
 pub(crate) static PENDING: HashMap<u64, Scratch> = HashMap::with_max_entries(512, 0);
@@ -123,9 +117,6 @@ pub(crate) static AGAIN: Array<[Again; AGAIN_SET as usize]> =
 #[map]
 pub(crate) static NEWCOMERS: LruHashMap<[u64; 2], [u64; 2]> =
     LruHashMap::with_max_entries(16_384, 0);
-/// Removals of directories, from one on; 0: they are not counted.
-#[map]
-pub(crate) static REMOVALS: Array<u64> = Array::with_max_entries(1, 0);
 #[map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SLOTS, 0);
 
@@ -180,6 +171,33 @@ pub(crate) fn offset(field: usize) -> u64 {
     // SAFETY: `field` is one of the constants of `field`, all below COUNT.
     u64::from(unsafe { core::ptr::read_volatile(OFFSETS.as_ptr().add(field)) })
 }
+
+// Each in a section of its own, which makes it a map of its own: those that user space knows are in
+// `learner_ebpf::cell`.
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".data.epoch")]
+static mut EPOCH: u64 = 0;
+
+#[inline(always)]
+pub(crate) fn epoch() -> u32 {
+    // SAFETY: map memory that user space writes.
+    unsafe { core::ptr::read_volatile(&raw const EPOCH) as u32 }
+}
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".data.changes")]
+pub(crate) static mut CHANGES: u64 = 0;
+
+/// How many entries `AWAITED` has, at least.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".bss.awaiting")]
+pub(crate) static mut AWAITING: u64 = 0;
+
+/// What was found for cgroups: see `group`.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".bss.groups")]
+pub(crate) static mut GROUPS: [[u64; 2]; GROUPS_KEPT as usize] = [[0; 2]; GROUPS_KEPT as usize];
 
 /// Where the kernel counts renames, and mounts; 0: not known.
 #[unsafe(no_mangle)]

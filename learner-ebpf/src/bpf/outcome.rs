@@ -49,9 +49,6 @@ pub(crate) fn wait(record: Record, subject: u64) {
 #[inline(always)]
 fn keep(record: Record, op: u32, subject: u64) -> bool {
     let task = current_task();
-    let Some(count) = AWAITING.get_ptr_mut(0) else {
-        return false;
-    };
     let mut awaited = Awaited {
         subject,
         op,
@@ -82,7 +79,7 @@ fn keep(record: Record, op: u32, subject: u64) -> bool {
                 return true;
             }
             // SAFETY: a map value, aligned to 8; the add is atomic.
-            unsafe { increment(count) };
+            unsafe { increment(&raw mut AWAITING) };
         }
     }
     let key = task.wrapping_add(u64::from(awaited.records - 1));
@@ -106,18 +103,22 @@ fn drop_records(task: u64, records: u32) {
 #[inline(always)]
 fn end(task: u64, records: u32) {
     drop_records(task, records);
-    if AWAITED.remove(task).is_ok()
-        && let Some(count) = AWAITING.get_ptr_mut(0)
-    {
+    if AWAITED.remove(task).is_ok() {
         // SAFETY: a map value, aligned to 8; the add is atomic.
-        unsafe { decrement(count) };
+        unsafe { decrement(&raw mut AWAITING) };
     }
+}
+
+#[inline(always)]
+fn is_any_awaited() -> bool {
+    // SAFETY: map memory; counted atomically.
+    unsafe { core::ptr::read_volatile(&raw const AWAITING) != 0 }
 }
 
 /// What the current task waits for. Asked by all tasks, and nearly always by one that waits for nothing.
 #[inline(always)]
 fn awaited() -> Option<(u64, Awaited)> {
-    if AWAITING.get(0).copied().unwrap_or(0) == 0 {
+    if !is_any_awaited() {
         return None;
     }
     let task = current_task();
@@ -279,7 +280,7 @@ executed!(
 /// What a task waits for when it ends is not done any more.
 #[btf_tracepoint(function = "sched_process_exit")]
 pub(crate) fn done_all(_ctx: BtfTracePointContext) -> i32 {
-    if AWAITING.get(0).copied().unwrap_or(0) == 0 {
+    if !is_any_awaited() {
         return 0;
     }
     let task = current_task();

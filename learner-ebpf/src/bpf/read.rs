@@ -1,7 +1,9 @@
 //! Reading kernel memory by address and field. A failed read gives 0, as a null pointer would.
 
-use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_probe_read_kernel};
-use learner_ebpf::field;
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel,
+};
+use learner_ebpf::{field, place};
 
 use super::maps::offset;
 
@@ -35,6 +37,30 @@ pub(crate) fn pointer(base: u64, field: usize) -> u64 {
 pub(crate) fn current_task() -> u64 {
     // SAFETY: the helper has no preconditions.
     unsafe { bpf_get_current_task() }
+}
+
+/// The current task, as the verifier knows it.
+#[inline(always)]
+pub(crate) fn typed_task() -> Typed {
+    // SAFETY: the helper has no preconditions.
+    unsafe { bpf_get_current_task_btf() as Typed }
+}
+
+/// A pointer whose type the verifier knows.
+pub(crate) type Typed = *const u8;
+
+/// A field of what `base` points at. The instruction names it: see [`learner_ebpf::place`].
+#[inline(always)]
+pub(crate) fn load<T: Copy>(base: Typed, field: usize) -> T {
+    load_behind(base, field, 0)
+}
+
+/// What lies `further` bytes behind the beginning of a field.
+#[inline(always)]
+pub(crate) fn load_behind<T: Copy>(base: Typed, field: usize, further: u32) -> T {
+    let at = place::of(field, further) as usize;
+    // SAFETY: the verifier checks that there is a field of this size, and a fault reads 0.
+    unsafe { core::ptr::read_volatile(base.wrapping_add(at).cast()) }
 }
 
 /// A `struct path` taken apart.

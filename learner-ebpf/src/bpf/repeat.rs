@@ -1,48 +1,42 @@
 //! An open that is repeated, told by the objects that it goes through, so that no path is walked.
 //!
-//! The path of a dentry on a mount stays what it was while nothing is renamed (`rename_lock`) and
-//! nothing mounted or unmounted (`mount_lock`), and the kernel counts both. A dentry may go and its
+//! The path of a dentry on a mount stays what it was while nothing is renamed, which is counted here, and
+//! nothing is mounted or unmounted in the mount's namespace, which the kernel counts. A dentry may go and its
 //! memory be used for another one; then its name or its directory is another. A directory has one
 //! path on a mount, and is told by its inode number and generation, since a mount is of one file system;
 //! removals of directories are counted too, since not every file system has generations.
 //!
+//! What changes at the same time may count as having changed later. A path that is to be kept is walked
+//! while nothing changes at all: the kernel's locks of names and mounts tell that (`rename_lock`,
+//! `mount_lock`), and asking them costs too much for what is kept already.
+//!
 //! Fields of what the hook is given are read directly, as the kernel's types allow: that costs one
 //! instruction where a helper costs sixty.
 
-use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_ktime_get_boot_ns};
+use core::mem::MaybeUninit;
+
+use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
+use aya_ebpf::macros::fexit;
+use aya_ebpf::programs::FExitContext;
 use learner_ebpf::{
-    AGAIN_SET, AGAIN_SETS, Again, AgainKey, Both, Identity, access, again, field, place,
+    AGAIN_SET, AGAIN_SETS, Again, AgainKey, Both, Identity, access, again, field, setting,
 };
 
 use super::atomic::{add, exchange, increment, swap};
 use super::hooks::S_IFMT;
-use super::maps::{AGAIN, REMOVALS, SEEN, offset, sequence};
-use super::read::read;
+use super::maps::{AGAIN, CHANGES, SEEN, offset, sequence, setting};
+use super::read::{
+    Location, Typed, current_task, executable, file_path, load, load_behind, pointer, read,
+    typed_task,
+};
 use super::record::OVERLAYFS_SUPER_MAGIC;
 
 /// What every kernel keeps of a name in the dentry itself, bytes with the NUL.
 const SHORT: u32 = 32;
 
-/// A pointer whose type the verifier knows.
-type Typed = *const u8;
-
-/// A field of what `base` points at. The instruction names it: see [`learner_ebpf::place`].
+/// How often the kernel's locks of names and mounts were taken; None: one is, or it cannot be told.
 #[inline(always)]
-fn load<T: Copy>(base: Typed, field: usize) -> T {
-    load_behind(base, field, 0)
-}
-
-/// What lies `further` bytes behind the beginning of a field.
-#[inline(always)]
-fn load_behind<T: Copy>(base: Typed, field: usize, further: u32) -> T {
-    let at = place::of(field, further) as usize;
-    // SAFETY: the verifier checks that there is a field of this size, and a fault reads 0.
-    unsafe { core::ptr::read_volatile(base.wrapping_add(at).cast()) }
-}
-
-/// How the names and mounts of the machine stand; None: they are changing, or it cannot be told.
-#[inline(always)]
-fn sequences() -> Option<u64> {
+fn locks() -> Option<u64> {
     let (renames, mounts) = (sequence(0), sequence(1));
     if renames == 0 || mounts == 0 {
         return None;
@@ -54,24 +48,37 @@ fn sequences() -> Option<u64> {
     Some(u64::from(renames) << 32 | u64::from(mounts))
 }
 
-/// Counts a removal of a directory, whoever does it.
+/// Counts a change of names, whoever makes it.
 #[inline(always)]
-pub(crate) fn removed() {
-    if let Some(count) = REMOVALS.get_ptr_mut(0) {
-        // SAFETY: a map value, aligned to 8; the add is atomic.
-        unsafe { increment(count) };
+pub(crate) fn changed() {
+    let count = &raw mut CHANGES;
+    // SAFETY: map memory, aligned to 8; the add is atomic. Where not all are counted, none is.
+    unsafe {
+        if core::ptr::read_volatile(count) != 0 {
+            increment(count);
+        }
     }
+}
+
+/// Every change of a dentry's name or directory goes through this function of the kernel, which is asked
+/// with `rename_lock` held: so before anybody else can know of it.
+#[fexit(function = "__d_move")]
+pub(crate) fn renamed(_: FExitContext) -> i32 {
+    changed();
+    0
 }
 
 /// Entries that an open may have.
 const PROBES: u32 = 4;
 const SLOT_BITS: u32 = (AGAIN_SET * AGAIN_SETS).ilog2();
 
-/// What may change of an open while its path is walked. All zeros for one that is not to be kept.
-#[derive(Clone, Copy, Default)]
+/// What may change of an open while its path is walked.
+#[derive(Clone, Copy)]
 pub(crate) struct Standing {
-    sequences: u64,
-    removals: u64,
+    locks: u64,
+    changes: u64,
+    mounts: u64,
+    mount_changes: u64,
     bits: u64,
 }
 
@@ -88,12 +95,14 @@ pub(crate) struct Repeat {
 impl Repeat {
     /// `whose`: the scope, or the generation of the policy. None: the path has to be walked.
     #[inline(always)]
-    fn of(file: u64, whose: u32) -> Option<Self> {
-        let sequences = sequences()?;
-        let counter = REMOVALS.get_ptr(0)?;
-        // SAFETY: a map value; counted atomically.
-        let removals = unsafe { core::ptr::read_volatile(counter) };
-        if removals == 0 {
+    fn of(file: u64, task: Typed, whose: u32) -> Option<Self> {
+        if offset(field::MNT_NS_EVENT) == 0 {
+            return None;
+        }
+        let counter = &raw const CHANGES;
+        // SAFETY: map memory; counted atomically.
+        let changes = unsafe { core::ptr::read_volatile(counter) };
+        if changes == 0 {
             // Nobody counts them.
             return None;
         }
@@ -104,8 +113,11 @@ impl Repeat {
         if inode != load::<Typed>(dentry, field::DENTRY_INODE) {
             return None;
         }
-        // SAFETY: the helper has no preconditions.
-        let task = unsafe { bpf_get_current_task_btf() } as Typed;
+        let observer = setting(setting::SELF);
+        if observer != 0 && load::<u32>(task, field::TASK_TGID) == observer {
+            return None;
+        }
+        let mounts: Typed = load(load(task, field::TASK_NSPROXY), field::NSPROXY_MNT);
         let image: Typed = load(load(task, field::TASK_MM), field::MM_EXE_FILE);
         let exe: Typed = load(image, field::FILE_DENTRY);
         let uid: u32 = load(load(task, field::TASK_CRED), field::CRED_UID);
@@ -120,29 +132,20 @@ impl Repeat {
         if load::<u32>(inode, field::INODE_UID) == uid {
             bits |= again::OWNER;
         }
-        if offset(field::OVL_UPPER) != 0 {
-            let magic: u64 = load(load(inode, field::INODE_SB), field::SB_MAGIC);
-            if magic == OVERLAYFS_SUPER_MAGIC {
-                let of_overlay = (inode as u64).wrapping_sub(offset(field::OVL_VFS_INODE));
-                if read::<u64>(of_overlay.wrapping_add(offset(field::OVL_UPPER))) != 0 {
-                    bits |= again::UPPER;
-                }
-            }
-        }
         let key = AgainKey {
             dentry: dentry as u64,
             mnt: load::<Typed>(file, field::FILE_MNT) as u64,
             exe: exe as u64,
             exe_mnt: load::<Typed>(image, field::FILE_MNT) as u64,
-            sequences,
-            removals,
+            changes,
+            mounts: mounts as u64,
+            mount_changes: load(mounts, field::MNT_NS_EVENT),
             whose: u64::from(whose) << 32 | u64::from(uid),
             bits,
         };
         // The verifier lets nobody calculate with addresses, but take one from the other.
         let number = |address: u64| address.wrapping_sub(counter as u64);
-        let objects = number(key.dentry).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-            ^ (number(key.exe) ^ number(key.mnt)).wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
+        let objects = number(key.dentry).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ number(key.exe);
         let mixed = (objects ^ key.whose ^ key.bits << 8).wrapping_mul(0xff51_afd7_ed55_8ccd);
         Some(Self {
             key,
@@ -152,13 +155,52 @@ impl Repeat {
         })
     }
 
+    /// The bits of its layer; 0: it is on no overlay, or the kernel does not tell.
     #[inline(always)]
-    fn standing(&self) -> Standing {
-        Standing {
-            sequences: self.key.sequences,
-            removals: self.key.removals,
-            bits: self.key.bits,
+    fn layers(&self) -> u64 {
+        if offset(field::OVL_UPPER) == 0 {
+            return 0;
         }
+        let inode: Typed = load(self.file, field::DENTRY_INODE);
+        let magic: u64 = load(load(inode, field::INODE_SB), field::SB_MAGIC);
+        if magic != OVERLAYFS_SUPER_MAGIC {
+            return 0;
+        }
+        let of_overlay = (inode as u64).wrapping_sub(offset(field::OVL_VFS_INODE));
+        if read::<u64>(of_overlay.wrapping_add(offset(field::OVL_UPPER))) == 0 {
+            again::OVERLAY
+        } else {
+            again::LAYERS
+        }
+    }
+
+    /// Notes how everything stands, before the path is walked; false: not to be told.
+    #[inline(always)]
+    fn stand(&self, before: &mut MaybeUninit<Standing>) -> bool {
+        let Some(locks) = locks() else {
+            return false;
+        };
+        before.write(Standing {
+            locks,
+            changes: self.key.changes,
+            mounts: self.key.mounts,
+            mount_changes: self.key.mount_changes,
+            bits: self.key.bits | self.layers(),
+        });
+        true
+    }
+
+    /// Whether it stands so still.
+    #[inline(always)]
+    fn stands(&self, before: &Standing) -> bool {
+        locks() == Some(before.locks)
+            // One that nothing was ever mounted in has no count of its own.
+            && before.mount_changes != 0
+            && self.key.changes == before.changes
+            && self.key.mounts == before.mounts
+            && self.key.mount_changes == before.mount_changes
+            && self.key.bits == before.bits & !again::LAYERS
+            && self.layers() == before.bits & again::LAYERS
     }
 
     #[inline(always)]
@@ -184,6 +226,10 @@ impl Repeat {
                 )
             };
             if is_same(there, &self.key) && state & again::WRITTEN == 0 {
+                let layers = there.bits & again::LAYERS;
+                if layers != 0 && layers != self.layers() {
+                    return None;
+                }
                 return Some((entry, state));
             }
         }
@@ -240,20 +286,17 @@ impl Repeat {
 
     /// Writes an entry.
     #[inline(always)]
-    fn keep(&self, seen: &[u64; 2]) -> i32 {
-        // Named or mounted otherwise since the path was walked: what was found may be either.
-        if sequences() != Some(self.key.sequences) {
-            return 0;
-        }
+    fn keep(&self, seen: &[u64; 2], layers: u64) -> i32 {
         let mut of = Both::default();
         if !identify(self.file, &mut of.file) || !identify(self.exe, &mut of.exe) {
             return 0;
         }
-        if self.find().is_some() {
-            // Another one at the same addresses goes first when names or mounts change.
+        // One at the same addresses is of names that are gone, unless another CPU has just written it.
+        let found = self.find();
+        if found.is_some_and(|(entry, _)| self.are(entry)) {
             return 0;
         }
-        let Some((entry, state)) = self.room() else {
+        let Some((entry, state)) = found.or_else(|| self.room()) else {
             return 0;
         };
         let writing = (state & !again::COUNT).wrapping_add(again::WRITTEN);
@@ -266,6 +309,7 @@ impl Repeat {
             (*entry).seen = *seen;
             (*entry).last = 0;
             (*entry).key = self.key;
+            (*entry).key.bits |= layers;
             (*entry).of = of;
             swap(
                 &raw mut (*entry).state,
@@ -287,7 +331,10 @@ impl Repeat {
             let entry = unsafe { set.add(((slot ^ probe) % AGAIN_SET) as usize) };
             // SAFETY: as above.
             let there = unsafe { &(*entry).key };
-            if there.sequences != self.key.sequences || there.removals != self.key.removals {
+            let is_gone = there.changes != self.key.changes
+                || (there.mounts == self.key.mounts
+                    && there.mount_changes != self.key.mount_changes);
+            if is_gone {
                 chosen = entry;
                 break;
             }
@@ -298,41 +345,83 @@ impl Repeat {
     }
 }
 
-/// Counts an open that was seen before; false: its path has to be walked, and may then be kept.
+/// What is known of an open.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Known {
+    /// It is repeated.
+    Repeated,
+    /// Its path has to be walked, and may then be kept.
+    New,
+    /// Its path has to be walked each time.
+    Untold,
+}
+
+#[inline(always)]
+fn known(again: &Repeat, is_repeated: bool, before: &mut MaybeUninit<Standing>) -> Known {
+    if is_repeated {
+        Known::Repeated
+    } else if again.stand(before) {
+        Known::New
+    } else {
+        Known::Untold
+    }
+}
+
+/// Counts an open that was seen before. `before` is written for one that is new.
 ///
 /// A function of its own, as the two below: what it needs room for is not kept through the walk, through
 /// which the verifier would follow each of its ways.
 #[inline(never)]
-pub(crate) fn count(file: u64, scope: u32, before: &mut Standing) -> bool {
-    let Some(again) = Repeat::of(file, scope) else {
-        return false;
-    };
-    *before = again.standing();
-    again.count()
+pub(crate) fn count(
+    file: u64,
+    task: Typed,
+    scope: u32,
+    before: &mut MaybeUninit<Standing>,
+) -> Known {
+    match Repeat::of(file, task, scope) {
+        Some(again) => known(&again, again.count(), before),
+        None => Known::Untold,
+    }
 }
 
-/// Whether the policy of this generation has let an open be before.
+/// Whether the policy of this generation has let an open be before. `before` as above.
 #[inline(never)]
-pub(crate) fn was_allowed(file: u64, generation: u32, before: &mut Standing) -> bool {
-    let Some(again) = Repeat::of(file, generation) else {
-        return false;
-    };
-    *before = again.standing();
-    again.was_allowed()
+pub(crate) fn was_allowed(
+    file: u64,
+    task: Typed,
+    generation: u32,
+    before: &mut MaybeUninit<Standing>,
+) -> Known {
+    match Repeat::of(file, task, generation) {
+        Some(again) => known(&again, again.was_allowed(), before),
+        None => Known::Untold,
+    }
 }
 
 /// From now on this open needs no walk: it is counted under `seen`, or let be. Not so if something has
-/// changed since it was looked for.
+/// changed since it was looked for, or if changes of its mounts are not told by the task's namespace.
 #[inline(never)]
 pub(crate) fn keep(file: u64, whose: u32, before: &Standing, seen: &[u64; 2]) -> i32 {
-    if let Some(again) = Repeat::of(file, whose)
-        && again.key.sequences == before.sequences
-        && again.key.removals == before.removals
-        && again.key.bits == before.bits
+    if are_of_the_namespace(file)
+        && let Some(again) = Repeat::of(file, typed_task(), whose)
+        && again.stands(before)
     {
-        again.keep(seen);
+        again.keep(seen, before.bits & again::LAYERS);
     }
     0
+}
+
+/// Whether the mounts of a file and of the acting executable are in the task's own namespace.
+#[inline(always)]
+fn are_of_the_namespace(file: u64) -> bool {
+    let task = current_task();
+    let namespace = pointer(pointer(task, field::TASK_NSPROXY), field::NSPROXY_MNT);
+    let of = |at: Location| {
+        let mount = at.mnt.wrapping_sub(offset(field::MOUNT_MNT));
+        pointer(mount, field::MOUNT_NS)
+    };
+    namespace != 0 && of(file_path(file)) == namespace && of(executable(task)) == namespace
 }
 
 /// Adds the count of an entry that goes to that of its behaviour. Without one there it was forgotten.
@@ -358,9 +447,10 @@ fn is_same(one: &AgainKey, other: &AgainKey) -> bool {
     one.dentry == other.dentry
         && one.exe == other.exe
         && one.whose == other.whose
-        && one.bits == other.bits
-        && one.sequences == other.sequences
-        && one.removals == other.removals
+        && (one.bits ^ other.bits) & !again::LAYERS == 0
+        && one.changes == other.changes
+        && one.mounts == other.mounts
+        && one.mount_changes == other.mount_changes
         && one.mnt == other.mnt
         && one.exe_mnt == other.exe_mnt
 }
@@ -378,21 +468,12 @@ fn word(dentry: Typed, index: u32) -> u64 {
     load_behind(dentry, field::DENTRY_SHORT, index * 8)
 }
 
-#[inline(always)]
-fn name(dentry: Typed) -> u64 {
-    let (hash, len): (u32, u32) = (
-        load(dentry, field::DENTRY_HASH),
-        load(dentry, field::DENTRY_LEN),
-    );
-    u64::from(hash) << 32 | u64::from(len)
-}
-
 /// Notes what tells a dentry; false: its name is too long for that.
 #[inline(always)]
 fn identify(dentry: Typed, identity: &mut Identity) -> bool {
     let directory = directory(dentry);
-    let name = name(dentry);
-    identity.name = name;
+    let len: u32 = load(dentry, field::DENTRY_LEN);
+    identity.len = u64::from(len);
     identity.text = [
         word(dentry, 0),
         word(dentry, 1),
@@ -401,21 +482,20 @@ fn identify(dentry: Typed, identity: &mut Identity) -> bool {
     ];
     identity.ino = load(directory, field::INODE_INO);
     identity.generation = u64::from(load::<u32>(directory, field::INODE_GENERATION));
-    (name as u32) < SHORT && offset(field::DENTRY_SHORT) != 0
+    len < SHORT && offset(field::DENTRY_SHORT) != 0
 }
 
 /// Without a branch where none is needed: each costs more than what it could save.
 #[inline(always)]
 fn is(dentry: Typed, identity: &Identity) -> bool {
     let directory = directory(dentry);
-    let name = name(dentry);
+    let len: u32 = load(dentry, field::DENTRY_LEN);
     let differs = |index: usize| identity.text[index] ^ word(dentry, index as u32);
-    let mut difference = identity.name ^ name
+    let mut difference = identity.len ^ u64::from(len)
         | identity.ino ^ load::<u64>(directory, field::INODE_INO)
         | identity.generation ^ u64::from(load::<u32>(directory, field::INODE_GENERATION))
         | differs(0);
     // The words behind that in which the name ends are not the name's.
-    let len = name as u32;
     if len >= 8 {
         difference |= differs(1);
         if len >= 16 {

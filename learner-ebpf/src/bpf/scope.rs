@@ -7,23 +7,29 @@ use learner_ebpf::{CGROUP_LEVELS, field, scoping, setting};
 use super::atomic::increment;
 use super::group::Group;
 use super::maps::{self, CGROUPS, LOST, NAMESPACES, SCOPING};
-use super::read::{current_task, pointer, value};
+use super::read::{Typed, current_task, pointer, typed_task, value};
 
 /// The scope of the current task, or 0. Nested cgroups count as their ancestor's; the observer
 /// itself is in none.
 #[inline(always)]
 pub(crate) fn current() -> u32 {
-    let scope = watched();
-    // The observer may run in what it watches: a login session's cgroup, say.
-    if scope != 0 && (bpf_get_current_pid_tgid() >> 32) as u32 == maps::setting(setting::SELF) {
+    let scope = watched(typed_task());
+    if scope != 0 && is_observer() {
         return 0;
     }
     scope
 }
 
+/// The observer may run in what it watches: a login session's cgroup, say.
 #[inline(always)]
-fn watched() -> u32 {
-    let group = Group::current(SCOPING.get(scoping::EPOCH).copied().unwrap_or(0));
+pub(crate) fn is_observer() -> bool {
+    (bpf_get_current_pid_tgid() >> 32) as u32 == maps::setting(setting::SELF)
+}
+
+/// The scope of the current task, which is `task`, or 0; the observer has one too.
+#[inline(always)]
+pub(crate) fn watched(task: Typed) -> u32 {
+    let group = Group::of(task);
     let scope = match group.known() {
         Some(scope) => scope,
         None => {

@@ -4,8 +4,16 @@ use std::collections::HashMap as Known;
 use std::sync::OnceLock;
 
 use aya::maps::{Array, MapData, MapError};
+use aya::programs::FExit;
+use aya::programs::links::FdLink;
+use aya::{Btf, Ebpf};
 use learner_ebpf::again::{COUNT, VALUE_WORDS, WRITTEN};
-use learner_ebpf::{AGAIN_SET, AGAIN_SETS};
+use learner_ebpf::{AGAIN_SET, AGAIN_SETS, cell};
+
+use super::attach::{chain, find, note, patiently, reason};
+
+/// The program that counts renames, and the kernel's function that it is on.
+pub(super) const RENAMED: (&str, &str) = ("renamed", "__d_move");
 
 /// A value of the `AGAIN` map.
 pub(super) type Set = [u64; VALUE_WORDS * AGAIN_SET as usize];
@@ -116,6 +124,26 @@ fn read(entry: &[u64]) -> Option<([u64; 2], Repeated)> {
         last,
     };
     (state & WRITTEN == 0).then_some(([first, second], repeated))
+}
+
+/// Has renames counted as long as the link lives, and removals of directories with them: what is on the
+/// hooks of these must be attached, and nothing watched yet. Linux 5.14.
+///
+/// # Errors
+/// Why not: the path of every open is walked then.
+pub(super) fn count_changes(ebpf: &mut Ebpf, btf: &Btf) -> Result<FdLink, String> {
+    let (name, function) = RENAMED;
+    let told = |cause: String| format!("{name}, by {function}: {cause}");
+    let program: &mut FExit = find(ebpf, name).map_err(told)?;
+    patiently(|| program.load(function, btf)).map_err(told)?;
+    note(name, program.info());
+    let link = program.attach().map_err(|e| told(reason(&e)))?;
+    let link = program.take_link(link).map_err(|e| told(reason(&e)))?;
+    let map = ebpf.map_mut(cell::CHANGES);
+    let map = map.ok_or_else(|| format!("the kernel object lacks the map {}", cell::CHANGES))?;
+    let mut changes: Array<_, u64> = Array::try_from(map).map_err(|e| chain(&e))?;
+    changes.set(0, 1, 0).map_err(|e| chain(&e))?;
+    Ok(link.into())
 }
 
 /// Addresses of `rename_lock` and `mount_lock`, with which the kernel counts changes of names and

@@ -8,7 +8,8 @@ use aya::programs::links::FdLink;
 use aya::programs::{FExit, Lsm};
 use aya::{Btf, Ebpf, EbpfLoader};
 use learner_ebpf::{
-    AGAIN_SETS, CGROUP_LEVELS, COMPAT_FROM, SYSCALL_MAX, doer, field, lost, scoping, setting, stage,
+    AGAIN_SETS, CGROUP_LEVELS, COMPAT_FROM, SYSCALL_MAX, cell, doer, field, lost, scoping, setting,
+    stage,
 };
 
 use super::attach::{chain, find, note, patiently, reason, traced};
@@ -105,6 +106,7 @@ pub enum Target {
 pub struct Sensor {
     programs: Ebpf,
     _newcomers: Vec<(&'static str, FdLink)>,
+    _renames: Option<FdLink>,
     /// The kernel empties it when the last descriptor is closed.
     _stages: Option<ProgramArray<MapData>>,
     events: RingBuf<MapData>,
@@ -114,6 +116,7 @@ pub struct Sensor {
     groups: HashMap<MapData, u64, u32>,
     namespaces: HashMap<MapData, u64, u32>,
     scoping: Array<MapData, u32>,
+    epoch: Array<MapData, u64>,
     served: Vec<Served>,
     /// Watched groups at each level.
     levels: [u32; CGROUP_LEVELS as usize],
@@ -187,18 +190,21 @@ impl Sensor {
             );
             Vec::new()
         });
+        // On the tracepoint rung a removal is seen after others can have seen it, and not everybody's.
+        let counts_removals = served
+            .iter()
+            .any(|s| s.hook == Hook::Rmdir && s.rung.is_some_and(|rung| rung != Rung::Tracepoint));
+        let renames = if counts_removals {
+            repeats::count_changes(&mut ebpf, btf)
+                .inspect_err(|cause| tracing::debug!("every open is told anew: {cause}"))
+                .ok()
+        } else {
+            None
+        };
         let mut map = |name: &str| {
             ebpf.take_map(name)
                 .ok_or_else(|| SensorError::Load(format!("no map {name}")))
         };
-        let mut removals: Array<_, u64> = Array::try_from(map("REMOVALS")?)?;
-        // On the tracepoint rung a removal is seen after others can have seen it, and not everybody's.
-        if served
-            .iter()
-            .any(|s| s.hook == Hook::Rmdir && s.rung.is_some_and(|rung| rung != Rung::Tracepoint))
-        {
-            removals.set(0, 1, 0)?;
-        }
         Ok(Self {
             events: RingBuf::try_from(map("EVENTS")?)?,
             seen: HashMap::try_from(map("SEEN")?)?,
@@ -207,9 +213,11 @@ impl Sensor {
             groups: HashMap::try_from(map("CGROUPS")?)?,
             namespaces: HashMap::try_from(map("NAMESPACES")?)?,
             scoping: Array::try_from(map("SCOPING")?)?,
+            epoch: Array::try_from(map(cell::EPOCH)?)?,
             _stages: stages,
             programs: ebpf,
             _newcomers: newcomers,
+            _renames: renames,
             served,
             levels: [0; CGROUP_LEVELS as usize],
             in_namespaces: 0,
@@ -312,8 +320,8 @@ impl Sensor {
     /// What the programs have found for a cgroup holds no more.
     fn look_again(&mut self) -> Result<(), SensorError> {
         self.scoping.set(scoping::LEVELS, self.level_mask(), 0)?;
-        let epoch = self.scoping.get(&scoping::EPOCH, 0)?;
-        Ok(self.scoping.set(scoping::EPOCH, epoch.wrapping_add(2), 0)?)
+        let epoch = self.epoch.get(&0, 0)?;
+        Ok(self.epoch.set(0, epoch.wrapping_add(2), 0)?)
     }
 
     fn level_mask(&self) -> u32 {

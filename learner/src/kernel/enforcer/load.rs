@@ -7,12 +7,13 @@ use aya::maps::Array;
 use aya::programs::Lsm;
 use aya::programs::links::FdLink;
 use learner_ebpf::enforce::kept;
-use learner_ebpf::setting;
+use learner_ebpf::{cell, setting};
 
 use super::error::EnforceError;
 use crate::kernel::attach::{chain, find, note, patiently, reason};
 use crate::kernel::btf::{Layout, layout};
 use crate::kernel::object::of_this_kernel;
+use crate::kernel::repeats::RENAMED;
 use crate::kernel::sensor::{active_lsms, types};
 use crate::kernel::{newcomers, repeats};
 
@@ -36,15 +37,16 @@ const PROGRAMS: [(&str, &str); 11] = [
     ("enforce_truncate", "path_truncate"),
 ];
 
-/// The maps that are pinned.
-const MAPS: [&str; 7] = [
-    "POLICIES",
-    "EDGES",
-    "LONG_EDGES",
-    "KEPT",
-    "EVENTS",
-    "SEEN",
-    "LOST",
+/// The maps that are pinned, and under which names: bpffs takes none with a dot in it.
+const MAPS: [(&str, &str); 8] = [
+    ("POLICIES", "POLICIES"),
+    ("EDGES", "EDGES"),
+    ("LONG_EDGES", "LONG_EDGES"),
+    ("KEPT", "KEPT"),
+    (cell::EPOCH, "EPOCH"),
+    ("EVENTS", "EVENTS"),
+    ("SEEN", "SEEN"),
+    ("LOST", "LOST"),
 ];
 
 /// Whether programs on LSM hooks are asked at all.
@@ -97,19 +99,14 @@ pub(super) fn load(directory: &Path) -> Result<(), EnforceError> {
     let map = map.ok_or_else(|| refused("KEPT", "the kernel object lacks the map".into()))?;
     let mut kept: Array<_, u64> = Array::try_from(map)?;
     kept.set(kept::GENERATION, 1, 0)?;
-    // From one on: the programs count them.
-    let map = ebpf.map_mut("REMOVALS");
-    let map = map.ok_or_else(|| refused("REMOVALS", "the kernel object lacks the map".into()))?;
-    let mut removals: Array<_, u64> = Array::try_from(map)?;
-    removals.set(0, 1, 0)?;
-    for name in MAPS {
+    for (name, pinned) in MAPS {
         let map = ebpf.map(name);
         let map = map.ok_or_else(|| refused(name, "the kernel object lacks the map".into()))?;
-        map.pin(directory.join(name))
-            .map_err(|e| EnforceError::Pins {
-                path: directory.join(name),
-                cause: chain(&e),
-            })?;
+        let path = directory.join(pinned);
+        map.pin(&path).map_err(|e| EnforceError::Pins {
+            path,
+            cause: chain(&e),
+        })?;
     }
     match newcomers::attach(&mut ebpf, btf) {
         Ok(links) => {
@@ -130,6 +127,10 @@ pub(super) fn load(directory: &Path) -> Result<(), EnforceError> {
             .take_link(link)
             .map_err(|e| refused(name, reason(&e)))?;
         pin(FdLink::from(link), directory, name)?;
+    }
+    match repeats::count_changes(&mut ebpf, btf) {
+        Ok(link) => pin(link, directory, RENAMED.0)?,
+        Err(cause) => tracing::debug!("every open is looked up anew: {cause}"),
     }
     Ok(())
 }

@@ -64,6 +64,7 @@ pub struct Enforcer {
     policies: HashMap<MapData, u64, [u64; 5]>,
     rules: Rules,
     kept: Array<MapData, u64>,
+    epoch: Array<MapData, u64>,
     alerts: Alerts,
     lost: HashMap<MapData, u64, u64>,
     taken_over: bool,
@@ -114,6 +115,7 @@ impl Enforcer {
                 HashMap::try_from(Map::HashMap(data("LONG_EDGES")?))?,
             ),
             kept: Array::try_from(Map::Array(data("KEPT")?))?,
+            epoch: Array::try_from(Map::Array(data("EPOCH")?))?,
             alerts: Alerts::new(
                 RingBuf::try_from(Map::RingBuf(data("EVENTS")?))?,
                 HashMap::try_from(Map::HashMap(data("SEEN")?))?,
@@ -209,10 +211,10 @@ impl Enforcer {
         &mut self,
         change: impl FnOnce(&mut Self) -> Result<(), EnforceError>,
     ) -> Result<(), EnforceError> {
-        let epoch = self.kept.get(&kept::EPOCH, 0)?;
-        self.kept.set(kept::EPOCH, epoch | 1, 0)?;
+        let epoch = self.epoch.get(&0, 0)?;
+        self.epoch.set(0, epoch | 1, 0)?;
         let changed = change(self);
-        self.kept.set(kept::EPOCH, (epoch | 1) + 1, 0)?;
+        self.epoch.set(0, (epoch | 1) + 1, 0)?;
         changed
     }
 

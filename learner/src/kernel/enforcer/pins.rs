@@ -83,8 +83,12 @@ pub(super) fn remove(directory: &Path) -> Result<(), EnforceError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(pins_error(directory, &error)),
     };
-    for entry in entries {
-        let path = entry.map_err(|e| pins_error(directory, &e))?.path();
+    let paths: io::Result<Vec<_>> = entries.map(|entry| Ok(entry?.path())).collect();
+    let mut paths = paths.map_err(|e| pins_error(directory, &e))?;
+    // In the order of their names: whoever is killed in between leaves no program on the hook of the open
+    // without those that count what it relies on (`enforce_rmdir`, `renamed`).
+    paths.sort();
+    for path in paths {
         fs::remove_file(&path).map_err(|e| pins_error(&path, &e))?;
     }
     fs::remove_dir(directory).map_err(|e| pins_error(directory, &e))
