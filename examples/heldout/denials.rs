@@ -90,14 +90,15 @@ impl Denials {
         }
     }
 
-    /// One draw: what the policy denies of the run, and from which runs it was learned.
+    /// One draw: what the policy denies of the run, and from which runs it was learned. Told back is what was denied.
     pub(crate) fn add(
         &mut self,
         made: &Recommendation,
         policy: &Enforced,
         run: Run<'_>,
         drawn: &[usize],
-    ) {
+    ) -> Vec<String> {
+        let mut told = Vec::new();
         self.draws += 1;
         self.rules += made.rules.len();
         self.entries += made.budget.map_or(0, |(entries, _)| entries);
@@ -130,11 +131,13 @@ impl Denials {
                 "another name"
             };
             let shown = format!("{behavior} ({why})");
+            told.push(shown.clone());
             *self.most.entry(shown).or_default() += 1;
         }
         self.hit += usize::from(any);
         self.hit_else += usize::from(any_else);
         self.hit_by_name += usize::from(any_by_name);
+        told
     }
 
     fn is_new(&self, behavior: &Behavior, drawn: &[usize]) -> bool {

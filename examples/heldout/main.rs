@@ -55,6 +55,12 @@ struct Args {
     /// Also name so many of what was denied most often, for each line
     #[arg(long, value_name = "N", default_value_t = 0)]
     show: usize,
+    /// Also say of each draw what was learned from, which run was left out, and what was denied of it
+    #[arg(long)]
+    each: bool,
+    /// Leave the bounds of readiness out, which take most of the time
+    #[arg(long)]
+    no_bounds: bool,
 }
 
 type Runs = BTreeMap<RunKey, RunProfile>;
@@ -75,7 +81,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .chain(&denials::COLUMNS)
             .chain(&outside::COLUMNS)
             .chain(&["refused"])
-            .chain(&bounds::COLUMNS),
+            .chain(bounds::COLUMNS.iter().filter(|_| !args.no_bounds)),
     );
     for (workload, runs) in workloads {
         for k in args.k.iter().copied().filter(|k| *k < runs.len()) {
@@ -114,11 +120,11 @@ fn row(trial: &Trial<'_>, args: &Args, paths: &Paths) -> Vec<String> {
     let asked = Asked::of(trial);
     let mut denials = Denials::of(trial);
     let mut outside = Outside::of(trial, paths);
-    let mut bounds = Bounds::of(&asked);
+    let mut bounds = (!args.no_bounds).then(|| Bounds::of(&asked));
     let mut refused = 0;
     // The same numbers each time: draws can be compared from one version to the next.
     let mut rng = fastrand::Rng::with_seed(trial.k as u64);
-    for _ in 0..args.draws {
+    for draw in 1..=args.draws {
         let mut order: Vec<usize> = (0..trial.runs.len()).collect();
         rng.shuffle(&mut order);
         let (drawn, others) = order.split_at(trial.k);
@@ -127,11 +133,15 @@ fn row(trial: &Trial<'_>, args: &Args, paths: &Paths) -> Vec<String> {
             continue;
         };
         let held = trial.enforced(&[&made.policy]);
-        denials.add(&made, &held, trial.runs[others[0]], drawn);
+        let denied = denials.add(&made, &held, trial.runs[others[0]], drawn);
+        if args.each {
+            trial.tell(draw, drawn, others[0], &denied);
+        }
         outside.add(&made, &held);
-        bounds.add(&made, &held, others);
+        if let Some(bounds) = &mut bounds {
+            bounds.add(&made, &held, others);
+        }
     }
-    bounds.draw_again(trial, args.draws);
     denials.tell(trial, args.show);
     let mut row = vec![
         trial.workload.to_string(),
@@ -142,6 +152,9 @@ fn row(trial: &Trial<'_>, args: &Args, paths: &Paths) -> Vec<String> {
     row.extend(denials.cells());
     row.extend(outside.cells());
     row.push(refused.to_string());
-    row.extend(bounds.cells());
+    if let Some(mut bounds) = bounds {
+        bounds.draw_again(trial, args.draws);
+        row.extend(bounds.cells());
+    }
     row
 }

@@ -25,6 +25,27 @@ pub(crate) struct Trial<'a> {
 }
 
 impl Trial<'_> {
+    /// Says what was denied in a draw of the run that was left out.
+    pub(crate) fn tell(&self, draw: usize, drawn: &[usize], left_out: usize, denied: &[String]) {
+        let Self {
+            k,
+            enforcer,
+            tightness,
+            ..
+        } = self;
+        let run = &self.runs[left_out].0.run;
+        let line = format!("k={k} {enforcer} {tightness:?}, draw {draw}, {run}");
+        let names: Vec<&str> = drawn.iter().map(|run| &*self.runs[*run].0.run).collect();
+        eprintln!(
+            "{line}: {} denied, learned from {}",
+            denied.len(),
+            names.join(" ")
+        );
+        for what in denied {
+            eprintln!("{line}: {what}");
+        }
+    }
+
     fn enforcer(&self) -> Enforcer {
         match self.enforcer {
             Dialect::AppArmor => Enforcer::AppArmor,
