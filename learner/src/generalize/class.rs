@@ -3,11 +3,15 @@
 //! A class takes whole tokens, bounded by delimiters, never a piece of one: what is left of a token
 //! cut in two would still be another one in every run.
 
+mod makers;
+
 use std::fmt;
 use std::sync::LazyLock;
 
 use regex::bytes::Regex;
 use serde::Serialize;
+
+pub(super) use makers::random;
 
 /// What kind of name a token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -31,8 +35,13 @@ pub enum Class {
     Uuid,
     /// A date, or a date and a time of day.
     Time,
-    /// A temporary name of a known maker: `mkstemp`, Python's `tempfile`, SQLite.
+    /// What is random in a temporary name of a known maker: `mktemp`, Python's `tempfile`, SQLite.
     Temporary,
+    /// Six letters and digits at the end of a name that a run makes and takes away again, as `mkstemp`
+    /// makes them: `refs_bApZt7`.
+    Random,
+    /// All below a directory of a temporary name that the run itself has made: any number of segments.
+    Within,
     /// A digest in hexadecimal digits.
     Hex,
     /// A hexadecimal digit of the name of a directory over which a store spreads digests.
@@ -60,7 +69,7 @@ pub(super) enum Strength {
 
 impl Class {
     /// All there are.
-    pub(super) const ALL: [Self; 16] = [
+    pub(super) const ALL: [Self; 18] = [
         Self::Pid,
         Self::Tid,
         Self::Fd,
@@ -71,6 +80,8 @@ impl Class {
         Self::Uuid,
         Self::Time,
         Self::Temporary,
+        Self::Random,
+        Self::Within,
         Self::Hex,
         Self::HexDigit,
         Self::Base,
@@ -93,8 +104,9 @@ impl Class {
             | Self::AtomicWriter
             | Self::PodUid
             | Self::Cgroup
-            | Self::Temporary => Strength::Always,
-            Self::Uuid | Self::Time | Self::Hex | Self::Base => Strength::Strong,
+            | Self::Temporary
+            | Self::Within => Strength::Always,
+            Self::Uuid | Self::Time | Self::Random | Self::Hex | Self::Base => Strength::Strong,
             Self::HexDigit | Self::Number | Self::Mixed | Self::Changing => Strength::Weak,
         }
     }
@@ -120,6 +132,8 @@ impl Class {
             Self::HexDigit => "[0-9a-fA-F]",
             Self::Base | Self::Mixed => "[0-9A-Za-z]*",
             Self::Temporary => "*",
+            Self::Random => "[0-9A-Za-z][0-9A-Za-z][0-9A-Za-z][0-9A-Za-z][0-9A-Za-z][0-9A-Za-z]",
+            Self::Within => "**",
             Self::Changing => "?*",
         }
     }
@@ -135,7 +149,8 @@ impl Class {
             Self::Cgroup => b"kubepods",
             Self::Uuid => b"00000000-0000-0000-0000-000000000000",
             Self::Time => b"2000-01-01",
-            Self::Temporary => b"tmp.000000",
+            Self::Temporary | Self::Random => b"0a0A0b",
+            Self::Within => b"within",
             Self::Hex => b"0000000000000000a",
             Self::Base => b"0a0a0a0a0a0a0a0a0a0g",
             Self::Mixed => b"0a0g0",
@@ -156,6 +171,8 @@ impl Class {
             Self::Uuid => "uuid",
             Self::Time => "time",
             Self::Temporary => "temporary",
+            Self::Random => "random",
+            Self::Within => "within",
             Self::Hex => "hex",
             Self::HexDigit => "hex-digit",
             Self::Base => "base",
@@ -267,45 +284,6 @@ fn regex(pattern: &str) -> Regex {
     Regex::new(&format!("(?-u)^(?:{pattern})")).expect("a pattern")
 }
 
-/// Whole segments that say by themselves what they are.
-static WHOLE: LazyLock<Vec<(Class, Regex)>> = LazyLock::new(|| {
-    [
-        (
-            Class::AtomicWriter,
-            r"\.\.\d{4}_\d{2}_\d{2}_\d{2}_\d{2}_\d{2}\.\d+$",
-        ),
-        // Python's tempfile: eight of [a-z0-9_].
-        (Class::Temporary, r"tmp[a-z0-9_]{8}$"),
-        // mktemp(1) and mkstemp with the usual templates.
-        (Class::Temporary, r"tmp\.[A-Za-z0-9]{6,12}$"),
-        (Class::Temporary, r"tmp-?[A-Za-z0-9]{6}$"),
-        // SQLite's temporary files.
-        (Class::Temporary, r"etilqs_[0-9A-Za-z]{8,}$"),
-        // glib's g_file_set_contents and GIO.
-        (Class::Temporary, r"\.goutputstream-[A-Z0-9]{6}$"),
-        (Class::Temporary, r"\.nfs[0-9a-f]{16,}$"),
-        (Class::Temporary, r"\.fuse_hidden[0-9a-f]{16,}$"),
-        // systemd's PrivateTmp.
-        (
-            Class::Temporary,
-            r"systemd-private-[0-9a-f]{32}-[^/]+-[A-Za-z0-9]{6}$",
-        ),
-        // Java's HotSpot and temp files, Go's build directory.
-        (
-            Class::Temporary,
-            r"(?:jna|jffi|hsperfdata|go-build|go-link-)-?\d{5,}(?:\.tmp)?$",
-        ),
-    ]
-    .into_iter()
-    .map(|(class, pattern)| (class, regex(pattern)))
-    .collect()
-});
-
-/// sed -i, ln -sf and gcc name their temporary files so, beside the file or in `/tmp`.
-static MKSTEMP: LazyLock<Regex> = LazyLock::new(|| {
-    regex(r"(?:sed|Cu|cc|mc|krb5cc_|ansible_|pip-|npm-|vim|ssh-)[A-Za-z0-9]{6,10}$")
-});
-
 /// Tokens, the longest kind first. A token ends before a byte that is neither letter nor digit.
 static TOKENS: LazyLock<Vec<(Class, Regex)>> = LazyLock::new(|| {
     const HEX: &str = "[0-9a-fA-F]";
@@ -335,21 +313,7 @@ pub(super) fn form(segment: &[u8], place: Place<'_>) -> Option<Found> {
     if let Some(class) = by_place(segment, place) {
         return Some(Found::whole(class));
     }
-    if let Some((class, _)) = WHOLE.iter().find(|(_, regex)| regex.is_match(segment)) {
-        return (!is_word(segment, *class)).then(|| Found::whole(*class));
-    }
-    if is_random(segment) && MKSTEMP.is_match(segment) && !place.in_image() {
-        return Some(Found::whole(Class::Temporary));
-    }
-    tokens(segment, place)
-}
-
-/// What follows `tmp` is random, not a word: `tmpfiles` is no temporary name.
-fn is_word(segment: &[u8], class: Class) -> bool {
-    class == Class::Temporary
-        && segment
-            .strip_prefix(b"tmp")
-            .is_some_and(|rest| rest.iter().all(u8::is_ascii_lowercase))
+    makers::known(segment, place).or_else(|| tokens(segment, place))
 }
 
 fn by_place(segment: &[u8], place: Place<'_>) -> Option<Class> {
@@ -398,12 +362,6 @@ pub(super) fn numbered(segment: &[u8]) -> Option<Found> {
 static NUMBERED: LazyLock<Regex> = LazyLock::new(|| {
     regex(r"((?:[^0-9]*[^0-9A-Za-z])?[A-Za-z]{1,3})([0-9]{1,3})((?:[^0-9A-Za-z][^0-9]*)?)$")
 });
-
-/// At least two of upper case, lower case and digits, the way random names have them.
-fn is_random(segment: &[u8]) -> bool {
-    let has = |kind: fn(&u8) -> bool| segment.iter().any(kind);
-    has(u8::is_ascii_uppercase) || has(u8::is_ascii_digit)
-}
 
 /// Letters and digits mixed are without order from so many on.
 const MIXTURE: usize = 5;

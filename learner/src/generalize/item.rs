@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::names::{self, Names, Run, Settled, Until};
+use super::names::{self, Act, Names, Run, Settled, Until};
 use super::shape::{Known, Shape};
 use crate::behavior::{Access, Behavior, Op};
 use crate::observation::Moment;
@@ -87,6 +87,17 @@ impl Support {
     }
 }
 
+/// What an operation does with its first path.
+fn act(op: &Op) -> Act {
+    match op {
+        Op::Exec => Act::Executed,
+        Op::Mkdir => Act::MadeDirectory,
+        Op::Create | Op::Symlink => Act::Made,
+        Op::Unlink | Op::Rmdir | Op::Rename { .. } => Act::TakenAway,
+        Op::Open(_) | Op::Link { .. } | Op::Chmod | Op::Truncate => Act::Used,
+    }
+}
+
 /// A behaviour of a run, as it is handed in.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen<'a> {
@@ -131,12 +142,11 @@ impl Needs {
         let mut names = Names::default();
         let mut programs = BTreeSet::new();
         for seen in seen {
-            let executed = seen.behavior.op == Op::Exec;
-            names.add(seen.path(), seen.run, executed);
+            names.add(seen.path(), seen.run, act(&seen.behavior.op));
             if let Some(to) = seen.to() {
-                names.add(to, seen.run, false);
+                names.add(to, seen.run, Act::Made);
             }
-            if executed {
+            if seen.behavior.op == Op::Exec {
                 programs.insert(seen.behavior.path.clone());
             }
         }

@@ -1,9 +1,12 @@
 //! Which names vary from run to run: told by their class, and by the runs that have them.
 
+mod alike;
 mod fan_out;
+mod own;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::alike::Alike;
 use super::class::{self, Class, Form, Found, Piece, Place, Strength};
 use super::shape::{Segment, Shape};
 use super::tier;
@@ -40,7 +43,23 @@ const ANY: &[u8] = b"*";
 pub(super) enum Name<'a> {
     Seen(&'a [u8]),
     Varying(&'a Form),
-    Cgroups,
+    /// Any number of segments, all that follow or those of cgroups.
+    Tree(Class),
+}
+
+/// What a run did with what a path names, as far as it says how the name came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Act {
+    /// It was executed.
+    Executed,
+    /// It was made: a file, a link.
+    Made,
+    /// It was made, a directory.
+    MadeDirectory,
+    /// It was taken away, or given another name.
+    TakenAway,
+    /// Anything else.
+    Used,
 }
 
 /// What is settled by the names that are known so far, and what only others can add to.
@@ -58,40 +77,63 @@ pub(super) struct Names {
     runs: BTreeSet<Run>,
     /// It, or something below it, was executed.
     executed: bool,
+    /// The runs that have made it.
+    made: BTreeSet<Run>,
+    /// Of them those that have made it as a directory.
+    made_directory: BTreeSet<Run>,
+    /// The runs that have taken it away.
+    taken_away: BTreeSet<Run>,
     below: BTreeMap<Box<[u8]>, Names>,
     /// Names that are known to vary, by their form: a node has settled it.
     known: BTreeMap<Form, Names>,
-    /// Below it are the cgroups of what comes and goes: a node has settled it.
-    cgroups: bool,
+    /// Below it are the cgroups of what comes and goes, or what is in a run's own directory: a node has
+    /// settled it.
+    trees: BTreeSet<Class>,
 }
 
 impl Names {
-    pub(super) fn add<'p>(
-        &mut self,
-        path: impl IntoIterator<Item = Name<'p>>,
-        run: Run,
-        executed: bool,
-    ) {
+    pub(super) fn add<'p>(&mut self, path: impl IntoIterator<Item = Name<'p>>, run: Run, act: Act) {
         self.runs.insert(run);
         let mut node = self;
         for name in path {
             node = match name {
                 Name::Seen(name) => node.below.entry(name.into()).or_default(),
                 Name::Varying(form) => node.known.entry(form.clone()).or_default(),
-                Name::Cgroups => {
-                    node.cgroups = true;
+                Name::Tree(class) => {
+                    node.trees.insert(class);
                     return;
                 }
             };
             node.runs.insert(run);
-            node.executed |= executed;
+            node.executed |= act == Act::Executed;
         }
+        match act {
+            Act::Made => {
+                node.made.insert(run);
+            }
+            Act::MadeDirectory => {
+                node.made.insert(run);
+                node.made_directory.insert(run);
+            }
+            Act::TakenAway => {
+                node.taken_away.insert(run);
+            }
+            Act::Executed | Act::Used => {}
+        }
+    }
+
+    /// Whether a run has made it and taken it away again.
+    fn is_passing(&self) -> bool {
+        !self.made.is_disjoint(&self.taken_away)
     }
 
     fn merge(&mut self, other: &Self) {
         self.runs.extend(&other.runs);
         self.executed |= other.executed;
-        self.cgroups |= other.cgroups;
+        self.made.extend(&other.made);
+        self.made_directory.extend(&other.made_directory);
+        self.taken_away.extend(&other.taken_away);
+        self.trees.extend(&other.trees);
         for (name, below) in &other.below {
             self.below.entry(name.clone()).or_default().merge(below);
         }
@@ -102,18 +144,25 @@ impl Names {
 
     /// Decides for every name whether it varies.
     pub(super) fn settle(&self, until: Until) -> Settled {
-        self.settle_at(&mut Vec::new(), until)
+        let alike = Alike::of(self, until);
+        self.settle_at(&mut Vec::new(), until, &alike)
     }
 
-    fn settle_at<'a>(&'a self, before: &mut Vec<&'a [u8]>, until: Until) -> Settled {
+    fn settle_at<'a>(
+        &'a self,
+        before: &mut Vec<&'a [u8]>,
+        until: Until,
+        alike: &Alike<'_>,
+    ) -> Settled {
         let place = Place { before };
         let walks = || self.below.values().any(Self::walks_cgroups);
-        if place.is_cgroup_root() && (self.cgroups || walks()) {
+        if place.is_cgroup_root() && (self.trees.contains(&Class::Cgroup) || walks()) {
             return Settled::Cgroups;
         }
-        let varying = self.varying(place, until);
+        let varying = self.varying(place, until, alike);
         let mut below = BTreeMap::new();
         let mut merged: BTreeMap<Form, (&'a [u8], Names)> = BTreeMap::new();
+        let own = own::directories(self, place, until, &varying);
         for (form, names) in &self.known {
             merged.insert(form.clone(), (ANY, names.clone()));
         }
@@ -123,7 +172,7 @@ impl Names {
                     before.push(name);
                     below.insert(
                         Segment::Literal(name.clone()),
-                        names.settle_at(before, until),
+                        names.settle_at(before, until, alike),
                     );
                     before.pop();
                 }
@@ -135,12 +184,16 @@ impl Names {
             }
         }
         for (form, (name, names)) in &merged {
+            if own.contains(form) {
+                below.insert(Segment::Varying(form.clone()), Settled::Within);
+                continue;
+            }
             // What comes below is settled for all names of the form at once.
             let mut path: Vec<&[u8]> = before.clone();
             path.push(name);
             below.insert(
                 Segment::Varying(form.clone()),
-                names.settle_at(&mut path, until),
+                names.settle_at(&mut path, until, alike),
             );
         }
         Settled::Names {
@@ -165,9 +218,13 @@ impl Names {
         })
     }
 
-    fn varying(&self, place: Place<'_>, until: Until) -> BTreeMap<&[u8], Form> {
-        // By class alone, or by the runs too.
-        let by_runs = until == Until::Now || self.runs.len() >= RUNS_TO_SETTLE;
+    /// Whether the runs say which names here vary, or their class alone.
+    fn is_by_runs(&self, until: Until) -> bool {
+        until == Until::Now || self.runs.len() >= RUNS_TO_SETTLE
+    }
+
+    fn varying(&self, place: Place<'_>, until: Until, alike: &Alike<'_>) -> BTreeMap<&[u8], Form> {
+        let by_runs = self.is_by_runs(until);
         let mut varying: BTreeMap<&[u8], Form> = BTreeMap::new();
         if by_runs {
             varying.extend(fan_out::directories(self, place));
@@ -180,10 +237,19 @@ impl Names {
             }
             // After a few letters a number is none of a class, unless the runs say so.
             let numbered = || {
-                let may_be = is_own && !names.executed;
-                may_be.then(|| class::numbered(name)).flatten()
+                (is_own && !names.executed)
+                    .then(|| class::numbered(name))
+                    .flatten()
             };
-            if let Some(Found { form, strength }) = class::form(name, place).or_else(numbered) {
+            // A name that a run makes and takes away again may be any maker's.
+            let random = || {
+                let may_be = is_own && !names.executed && names.is_passing();
+                may_be.then(|| class::random(name)).flatten()
+            };
+            let found = random()
+                .or_else(|| class::form(name, place))
+                .or_else(numbered);
+            if let Some(Found { form, strength }) = found {
                 let group = forms.entry(form).or_insert((strength, Vec::new()));
                 group.0 = group.0.max(strength);
                 group.1.push((name, names));
@@ -192,7 +258,9 @@ impl Names {
         for (form, (strength, group)) in forms {
             let differs = self.known.contains_key(&form)
                 || differs(&group)
-                || (form.is_numbered() && is_own && is_another(&group));
+                || (form.is_numbered()
+                    && is_own
+                    && (is_another(&group) || alike.has(place, &form, &group)));
             for (name, names) in &group {
                 let many = self.runs.len() > 1 || until == Until::Joined;
                 let stable = many && names.runs == self.runs;
@@ -329,6 +397,8 @@ pub(super) enum Settled {
     },
     /// `/sys/fs/cgroup`, whose directories come and go.
     Cgroups,
+    /// A directory that runs make under a temporary name: whatever is in it.
+    Within,
 }
 
 impl Settled {
@@ -353,18 +423,22 @@ impl Settled {
                     shape.push(segment);
                     continue;
                 }
-                Name::Cgroups => {
-                    shape.push(Segment::Tree(Class::Cgroup));
+                Name::Tree(class) => {
+                    shape.push(Segment::Tree(class));
                     node = None;
                     continue;
                 }
             };
+            if let Some(Self::Within) = node {
+                shape.push(Segment::Tree(Class::Within));
+                break;
+            }
             if let Some(Self::Cgroups) = node
                 && class::is_cgroup(name)
             {
                 let is_one = |next: &Name<'_>| match next {
                     Name::Seen(next) => class::is_cgroup(next),
-                    Name::Varying(_) | Name::Cgroups => true,
+                    Name::Varying(_) | Name::Tree(_) => true,
                 };
                 while rest.next_if(is_one).is_some() {}
                 shape.push(Segment::Tree(Class::Cgroup));

@@ -1,7 +1,7 @@
 //! Which patterns take in which names, and so which other patterns: what the narrower one matches,
 //! the wider one matches too.
 //!
-//! Looked at segment by segment. The answer "no" may be wrong where a pattern is a choice or a tree
+//! Looked at segment by segment. The answer "no" may be wrong where a pattern is a choice or the tree of cgroups
 //! (`{pid}`, `{cgroup…}`): these take in only themselves. The answer "yes" is never wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -177,15 +177,24 @@ fn segment_takes_in(pattern: &Segment, segment: &Segment) -> bool {
         }
 }
 
+/// All that is in a directory, files and directories: `**`.
+const WITHIN: Segment = Segment::Tree(Class::Within);
+
 /// Whether the pattern made of the one shape matches every name of the other.
 pub(super) fn covers(pattern: &Shape, shape: &Shape) -> bool {
+    let each = |patterns: &[Segment], segments: &[Segment]| {
+        let mut both = patterns.iter().zip(segments);
+        both.all(|(pattern, segment)| segment_takes_in(pattern, segment))
+    };
+    if let Some((last, before)) = pattern.segments.split_last()
+        && *last == WITHIN
+        && !pattern.directory
+    {
+        return shape.segments.len() > before.len() && each(before, &shape.segments);
+    }
     pattern.directory == shape.directory
         && pattern.segments.len() == shape.segments.len()
-        && pattern
-            .segments
-            .iter()
-            .zip(&shape.segments)
-            .all(|(pattern, segment)| segment_takes_in(pattern, segment))
+        && each(&pattern.segments, &shape.segments)
 }
 
 /// The rules for patterns, by segment.
@@ -256,6 +265,11 @@ impl Node {
         };
         if let Some((_, below)) = self.below.get(segment) {
             below.walk(rest, found);
+        }
+        if let Some((_, within)) = self.below.get(&WITHIN)
+            && !(rest.is_empty() && *segment == WITHIN)
+        {
+            found.extend(&within.rules);
         }
         let Some(narrow) = symbols(segment, Spelled::AsSeen) else {
             return;

@@ -48,7 +48,7 @@ impl Shape {
         self.segments.iter().map(|segment| match segment {
             Segment::Literal(name) => Name::Seen(name),
             Segment::Varying(form) => Name::Varying(form),
-            Segment::Tree(_) => Name::Cgroups,
+            Segment::Tree(class) => Name::Tree(*class),
         })
     }
 

@@ -1,5 +1,7 @@
+mod alike;
 mod budget;
 mod fan_out;
+mod passing;
 
 use proptest::prelude::*;
 
@@ -446,6 +448,9 @@ fn any_path() -> impl Strategy<Value = String> {
         (0u32..50).prop_map(|n| format!("temp-{n}.rdb")),
         (100_000u32..100_050).prop_map(|n| format!("{n}/stat")),
         (0u32..9).prop_map(|n| format!("..2025_06_01_12_00_0{n}.123/app.yaml")),
+        (0u32..3).prop_map(|n| format!("tmp.Ab{n}Zx9")),
+        (0u32..3, "(/[a-c]){1,2}").prop_map(|(n, inner)| format!("tmp.Ab{n}Zx9{inner}")),
+        (0u32..9).prop_map(|n| format!("x_a{n}Zx9q")),
         "[a-c]{1,2}",
     ];
     (place, name).prop_map(|(place, name)| format!("{}/{name}", place.trim_end_matches('/')))
@@ -457,6 +462,8 @@ fn any_behavior() -> impl Strategy<Value = Behavior> {
         4 => Just(Op::Open(Access::Read)),
         2 => Just(Op::Open(Access::Write)),
         1 => Just(Op::Unlink),
+        1 => Just(Op::Mkdir),
+        1 => Just(Op::Create),
         1 => Just(Op::Exec),
         1 => any_path().prop_map(|to| Op::Rename { to: path(&to) }),
     ];

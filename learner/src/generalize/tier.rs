@@ -104,7 +104,7 @@ fn of_segments(segments: &[&[u8]], recursive: bool) -> Tier {
 }
 
 /// Directories that hold keys and credentials.
-fn is_secret(segment: &[u8]) -> bool {
+pub(super) fn is_secret(segment: &[u8]) -> bool {
     matches!(
         segment,
         b".ssh"

@@ -130,10 +130,17 @@ impl RuleEvidence {
                 recursive: *recursive,
                 opens: opened(dir, *recursive),
             }),
-            Target::Pattern(shape) if shape.varies() || shape.glob().contains('?') => {
-                grants.push(Grant::Names);
+            Target::Pattern(shape) => {
+                if shape.classes().contains(&Class::Within) {
+                    grants.push(Grant::Directory {
+                        recursive: true,
+                        opens: Vec::new(),
+                    });
+                }
+                if shape.varies() || shape.glob().contains('?') {
+                    grants.push(Grant::Names);
+                }
             }
-            Target::Pattern(_) => {}
         }
         if self.source.is_none() && !self.sources.is_empty() {
             grants.push(Grant::AnyProgram);

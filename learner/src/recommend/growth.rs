@@ -53,11 +53,12 @@ fn any_name() -> impl Strategy<Value = Name> {
         "/run/secrets/app",
         "",
     ]);
-    let twins = (place.clone(), 0..4usize, 10u32..40).prop_map(|(place, kind, n)| {
+    let twins = (place.clone(), 0..5usize, 10u32..40).prop_map(|(place, kind, n)| {
         let name = |n: u32| match kind {
             0 => format!("/proc/{n}/stat"),
             1 => format!("/proc/self/task/{n}/comm"),
-            2 => format!("{place}/tmp.Ab{n}Zx{n}"),
+            2 => format!("{place}/tmp.Ab{}Zx{}", n / 8, n / 8),
+            3 => format!("{place}/tmp.Ab{}Zx{}/inner", n / 8, n / 8),
             _ => format!("{place}/..2025_06_01_12_00_{n}.123/app.yaml"),
         };
         Name {
@@ -99,6 +100,7 @@ fn any_deed() -> impl Strategy<Value = Deed> {
         Op::Open(Access::Read),
         Op::Open(Access::Write),
         Op::Create,
+        Op::Mkdir,
         Op::Unlink,
         Op::Exec,
     ]);

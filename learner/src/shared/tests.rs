@@ -193,7 +193,7 @@ fn a_program_from_outside_is_not_spoken_for_by_one_whose_name_is_of_the_same_cla
         shown,
         [
             ("/srv/tmp.BBBBB2".to_owned(), false),
-            ("/srv/{temporary}".to_owned(), true),
+            ("/srv/tmp.{temporary}".to_owned(), true),
             ("/srv/secret".to_owned(), false),
         ]
     );

@@ -79,6 +79,33 @@ fn a_directory_and_a_file_of_one_name_are_not_the_same() {
     assert!(!covers(&file, &deeper) && !covers(&deeper, &file));
 }
 
+#[test]
+fn all_that_is_in_a_directory_is_taken_in_at_any_depth_and_the_directory_itself_is_not() {
+    let within = in_spool(WITHIN);
+    let directory = in_spool(name("x"));
+    let deeper = Shape {
+        segments: [directory.segments.clone(), vec![name("y")]].concat(),
+        directory: true,
+    };
+    let itself = Shape {
+        segments: vec![name("spool")],
+        directory: true,
+    };
+    let elsewhere = Shape {
+        segments: vec![name("srv"), name("x")],
+        directory: false,
+    };
+    for shape in [&within, &directory, &deeper] {
+        assert!(covers(&within, shape), "{shape}");
+    }
+    for shape in [&itself, &elsewhere] {
+        assert!(!covers(&within, shape), "{shape}");
+    }
+    assert!(!covers(&deeper, &within) && !covers(&directory, &within));
+    assert_eq!(within.glob(), "/spool/**");
+    assert!(matches(&within, "/spool/x/y") && !matches(&within, "/srv/x"));
+}
+
 fn any_segment() -> impl Strategy<Value = Segment> {
     let piece = prop_oneof![
         "[a1-]{1,2}".prop_map(|word| text(&word)),
@@ -87,6 +114,7 @@ fn any_segment() -> impl Strategy<Value = Segment> {
             Class::Hex,
             Class::Mixed,
             Class::Temporary,
+            Class::Random,
             Class::Changing,
             Class::Range,
             Class::Pid,
@@ -96,6 +124,7 @@ fn any_segment() -> impl Strategy<Value = Segment> {
     prop_oneof![
         "[a1 -]{1,4}".prop_map(|word| name(&word)),
         prop::collection::vec(piece, 1..4).prop_map(|pieces| varying(&pieces)),
+        Just(WITHIN),
     ]
 }
 

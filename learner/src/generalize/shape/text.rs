@@ -1,7 +1,7 @@
 //! Shapes as text that can be read back.
 //!
 //! A varying token is its class in braces: `/proc/{pid}/stat`, `/tmp/app-{number}.log`; cgroups that come
-//! and go, any number of segments, are `{cgroup*}`. A backslash, a brace, a control character and what
+//! and go, any number of segments, are `{cgroup*}`, what is in a run's own directory `{within*}`. A backslash, a brace, a control character and what
 //! is not UTF-8 are written byte by byte, `\x7b`: so no name can be taken for a class.
 
 use std::fmt::Write as _;
@@ -10,7 +10,8 @@ use std::str::FromStr;
 use super::{Form, Piece, Segment, Shape};
 use crate::generalize::class::Class;
 
-const CGROUPS: &str = "{cgroup*}";
+/// Classes of any number of segments, and how they are written.
+const TREES: [(Class, &str); 2] = [(Class::Cgroup, "{cgroup*}"), (Class::Within, "{within*}")];
 
 /// Longest text that is read, bytes: a path of 4,096 bytes, each written as four.
 const MAX_TEXT: usize = 4 * 4096;
@@ -54,7 +55,9 @@ impl Shape {
                         }
                     }
                 }
-                Segment::Tree(_) => text.push_str(CGROUPS),
+                Segment::Tree(class) => {
+                    let _ = write!(text, "{{{class}*}}");
+                }
             }
         }
         if self.directory || self.segments.is_empty() {
@@ -115,8 +118,8 @@ fn segment(text: &str) -> Result<Segment, BadShape> {
     if text.is_empty() {
         return Err(BadShape::Empty);
     }
-    if text == CGROUPS {
-        return Ok(Segment::Tree(Class::Cgroup));
+    if let Some((class, _)) = TREES.iter().find(|(_, tree)| *tree == text) {
+        return Ok(Segment::Tree(*class));
     }
     let mut pieces = Vec::new();
     let mut name = Vec::new();
@@ -198,7 +201,8 @@ mod tests {
                 _ => Segment::Varying(Form(whole)),
             }
         });
-        prop_oneof![9 => form, 1 => Just(Segment::Tree(Class::Cgroup))]
+        let tree = prop::sample::select(&TREES[..]).prop_map(|(class, _)| Segment::Tree(class));
+        prop_oneof![9 => form, 1 => tree]
     }
 
     proptest! {
