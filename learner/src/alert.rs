@@ -4,7 +4,7 @@
 //! who is to enforce the candidate, and stored nowhere. Alerts never teach: see
 //! [`Reason::Alert`](crate::quarantine::Reason::Alert).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::act::{Act, ActId};
 use crate::behavior::Behavior;
@@ -133,7 +133,8 @@ pub fn alerts_besides(
     let refused_before: BTreeSet<Act> =
         refused_before.iter().cloned().chain(refused_here).collect();
     let include = frozen.candidate().include();
-    let sightings = runs().flat_map(|(key, run)| {
+    let (hearsay, watched): (Vec<_>, Vec<_>) = runs().partition(|(_, run)| run.is_hearsay());
+    let sightings = watched.into_iter().chain(hearsay).flat_map(|(key, run)| {
         let lineage = Lineage::of(run, &include);
         run.seen.iter().map(move |(behavior, seen)| Told {
             key,
@@ -183,6 +184,7 @@ struct Told<'a> {
     whose: Whose,
 }
 
+/// `sightings`: first what was watched, then what enforcers told.
 fn gather<'a>(
     revision: &Revision,
     sightings: impl Iterator<Item = Told<'a>>,
@@ -192,10 +194,12 @@ fn gather<'a>(
 ) -> Vec<Alert> {
     let blocked = frozen.freeze().blocked;
     let mut alerts: BTreeMap<Act, Alert> = BTreeMap::new();
-    let (hearsay, watched): (Vec<_>, Vec<_>) = sightings.partition(|told| told.run.is_hearsay());
+    let mut fates = Fates {
+        frozen,
+        known: HashMap::new(),
+    };
     let mut seen_here = BTreeSet::new();
-    let watched = watched.into_iter().map(|told| (told, false));
-    for (told, is_hearsay) in watched.chain(hearsay.into_iter().map(|told| (told, true))) {
+    for told in sightings {
         let Told {
             key,
             run,
@@ -206,9 +210,10 @@ fn gather<'a>(
         if !frozen.freeze().judges(seen.last) {
             continue;
         }
-        let Some(found) = judge(behavior, seen, frozen, refused_before) else {
+        let Some(found) = judge(behavior, seen, &mut fates, refused_before) else {
             continue;
         };
+        let is_hearsay = run.is_hearsay();
         let whose = whose(known, run, (behavior, seen), frozen);
         let act = Act::of(behavior);
         let alert = Alert {
@@ -287,22 +292,36 @@ struct Found {
     is_denied: bool,
 }
 
-fn judge(
-    behavior: &Behavior,
+/// What the candidate says of behaviours. Many runs share one, which is judged once.
+struct Fates<'a> {
+    frozen: &'a Frozen,
+    known: HashMap<*const Behavior, Fate>,
+}
+
+impl<'a> Fates<'a> {
+    fn of(&mut self, behavior: &'a Behavior) -> &Fate {
+        let at = std::ptr::from_ref(behavior);
+        let known = self.known.entry(at);
+        known.or_insert_with(|| self.frozen.judge().judge(behavior))
+    }
+}
+
+fn judge<'a>(
+    behavior: &'a Behavior,
     seen: Sighting,
-    frozen: &Frozen,
+    fates: &mut Fates<'a>,
     refused_before: &BTreeSet<Act>,
 ) -> Option<Found> {
-    let fate = || frozen.judge().judge(behavior);
+    let frozen = fates.frozen;
     if behavior.is_learnable() {
-        let (why, is_denied) = match fate() {
+        let (why, is_denied) = match fates.of(behavior) {
             Fate::Allowed => return None,
             Fate::Denied(why) => (why, true),
             Fate::Unknown(why) => (why, false),
         };
         return Some(Found {
             kind: Kind::Done,
-            why,
+            why: why.clone(),
             is_denied,
         });
     }
@@ -315,8 +334,8 @@ fn judge(
     }
     Some(Found {
         kind: Kind::Refused,
-        why: match fate() {
-            Fate::Denied(why) | Fate::Unknown(why) => why,
+        why: match fates.of(behavior) {
+            Fate::Denied(why) | Fate::Unknown(why) => why.clone(),
             // A person knows of it.
             Fate::Allowed if frozen.candidate().accepts(behavior) => return None,
             Fate::Allowed => format!(

@@ -330,7 +330,12 @@ impl Frozen {
 
     /// Whether it must not be learned: it was done at or after the freeze, and is not allowed.
     pub fn holds(&self, behavior: &Behavior, seen: Sighting) -> bool {
-        self.freeze.judges(seen.last) && self.judge.judge(behavior) != Fate::Allowed
+        self.freeze.judges(seen.last) && self.denies(behavior)
+    }
+
+    /// Whether it is not allowed, whenever it is done.
+    pub(crate) fn denies(&self, behavior: &Behavior) -> bool {
+        self.judge.judge(behavior) != Fate::Allowed
     }
 }
 

@@ -7,9 +7,12 @@ use std::collections::btree_map::Entry;
 
 use serde::{Deserialize, Serialize};
 
-use crate::behavior::Behavior;
 use crate::observation::{Fact, Loss, Moment, Observation};
 use crate::workload::{Labels, RunKey, Workload};
+
+mod sightings;
+
+pub use sightings::Sightings;
 
 /// Distinct behaviours that are kept for a workload revision, over all its runs, unless told
 /// otherwise. Beyond it an observation is counted as lost with reason `store`, so that a workload
@@ -75,7 +78,7 @@ pub struct RunProfile {
     /// Events that were seen and could not be recorded.
     pub lost: BTreeMap<Loss, u64>,
     /// Everything that was recorded.
-    pub seen: BTreeMap<Behavior, Sighting>,
+    pub seen: Sightings,
 }
 
 /// Loss reason of what an enforcer that is not ours tells by its alerts alone. Its count is 1.

@@ -5,7 +5,7 @@
 //! without anything against it. Nothing is held in silence: each comes with its reasons.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -474,6 +474,8 @@ pub(crate) fn sort_opinions<'b>(
     let terms = Terms::of(frozen, include);
     let include = &*terms.include;
     let mut cases: BTreeMap<(Act<'b>, u8), Case> = BTreeMap::new();
+    // Many nodes share a behaviour: it is judged once.
+    let mut denied_by: HashMap<*const Behavior, bool> = HashMap::new();
     let mut known = Vec::new();
     for (number, sighted) in sighted.into_iter().enumerate() {
         let Sighted {
@@ -494,7 +496,15 @@ pub(crate) fn sort_opinions<'b>(
                 ..Opinion::default()
             };
         }
-        let is_alert = |frozen: &Frozen| !denied && frozen.holds(behavior, seen);
+        let is_alert = |frozen: &Frozen| {
+            let at = std::ptr::from_ref(behavior);
+            let mut is_denied = || {
+                *denied_by
+                    .entry(at)
+                    .or_insert_with(|| frozen.denies(behavior))
+            };
+            !denied && frozen.freeze().judges(seen.last) && is_denied()
+        };
         if !include.accepts(behavior) && terms.frozen.is_some_and(is_alert) {
             opinion.reasons.insert(Reason::Alert);
         }

@@ -169,31 +169,54 @@ fn restricting(policy: &Policy) -> Vec<String> {
 
 /// What stands behind a policy, for its annotation: the runs that it selects.
 pub fn behind(policy: &Policy, evidence: &Evidence) -> String {
-    let runs: Vec<_> = evidence
-        .runs()
-        .iter()
-        .filter(|(key, run)| {
-            run.is_watched() && policy.selects(&Pod::of(&key.workload, &run.labels))
-        })
-        .collect();
-    let whole = runs.iter().filter(|(_, run)| !run.is_partial()).count();
-    // A run of the cluster is called <node>/<run>.
-    let nodes: BTreeSet<&str> = runs
-        .iter()
-        .filter_map(|(key, _)| key.run.split('/').next())
-        .collect();
-    let count = |count: usize, what: &str| match count {
-        1 => format!("1 {what}"),
-        count => format!("{count} {what}s"),
-    };
-    if runs.is_empty() {
-        return "no runs in this cluster".to_owned();
+    let mut behind = Behind::default();
+    behind.add(policy, evidence);
+    behind.to_string()
+}
+
+/// The same, of evidence that is not in one place.
+#[derive(Clone, Debug, Default)]
+pub struct Behind {
+    runs: usize,
+    whole: usize,
+    nodes: BTreeSet<String>,
+}
+
+impl Behind {
+    /// With the runs of this evidence that the policy selects.
+    pub fn add(&mut self, policy: &Policy, evidence: &Evidence) {
+        for (key, run) in evidence.runs() {
+            if !run.is_watched() || !policy.selects(&Pod::of(&key.workload, &run.labels)) {
+                continue;
+            }
+            self.runs += 1;
+            self.whole += usize::from(!run.is_partial());
+            // A run of the cluster is called <node>/<run>.
+            let node = key.run.split('/').next().unwrap_or_default();
+            if !self.nodes.contains(node) {
+                self.nodes.insert(node.to_owned());
+            }
+        }
     }
-    format!(
-        "{} on {}, {whole} of them whole",
-        count(runs.len(), "run"),
-        count(nodes.len(), "node")
-    )
+}
+
+impl fmt::Display for Behind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = |count: usize, what: &str| match count {
+            1 => format!("1 {what}"),
+            count => format!("{count} {what}s"),
+        };
+        if self.runs == 0 {
+            return f.write_str("no runs in this cluster");
+        }
+        write!(
+            f,
+            "{} on {}, {} of them whole",
+            count(self.runs, "run"),
+            count(self.nodes.len(), "node"),
+            self.whole
+        )
+    }
 }
 
 #[cfg(test)]

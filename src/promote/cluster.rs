@@ -10,7 +10,7 @@ use learner::workload::{Labels, RunKey};
 
 use super::Saying;
 use crate::Verdict;
-use crate::args::{Global, Promote, StrategyName};
+use crate::args::{Global, Promote, StrategyName, TableFormat};
 use crate::cluster;
 use crate::court::now;
 use crate::failure::Failure;
@@ -50,6 +50,11 @@ pub(super) fn run(global: &Global, args: &Promote) -> Result<Verdict, Failure> {
         heard: &heard,
         is_meant: &|key: &RunKey, labels: &Labels| args.which.takes(key, labels),
         dry_run: args.dry_run,
+        // Whose labels are asked for, or figures, of those all is read.
+        may_rest: args.which.labels.is_empty()
+            && args.format == TableFormat::Table
+            && heard.evidence.runs().is_empty()
+            && heard.unheard.is_empty(),
         holder: &holder,
     };
     cluster::with(async |client| all(&client, args, &terms).await)

@@ -46,12 +46,15 @@ pub(crate) async fn until_told(
 fn runs(told: &Read) -> Vec<RunFacts> {
     let parts = told.joint.parts();
     parts
-        .flat_map(|(_, _, part)| part.runs.values().cloned())
+        .flat_map(|(_, _, part)| part.runs.into_values())
         .collect()
 }
 
 fn has(told: &Read, path: &str) -> bool {
-    let mut acts = told.joint.parts().flat_map(|(_, _, part)| part.acts.keys());
+    let mut acts = told
+        .joint
+        .parts()
+        .flat_map(|(_, _, part)| part.acts.into_keys());
     acts.any(|act| act.path.text() == path)
 }
 

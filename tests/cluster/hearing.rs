@@ -274,7 +274,7 @@ fn what_cannot_be_kept_is_said_after_all_was_decided() {
 async fn runs(world: &Connected, namespace: &str) -> Vec<(String, RunFacts)> {
     let told = read(&world.admin(), Some(namespace)).await.expect("read");
     let parts = told.joint.parts();
-    parts.flat_map(|(_, _, part)| part.runs.clone()).collect()
+    parts.flat_map(|(_, _, part)| part.runs).collect()
 }
 
 #[test]

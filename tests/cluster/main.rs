@@ -22,6 +22,7 @@ mod promoting;
 mod recommending;
 mod refusals;
 mod refusing;
+mod resting;
 #[path = "../../learner/tests/relay/server.rs"]
 #[expect(
     dead_code,

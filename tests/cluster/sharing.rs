@@ -169,8 +169,8 @@ fn what_is_too_large_is_split_and_what_is_left_of_it_is_taken_away() {
             assert!(bytes <= MAX_OBJECT, "{bytes}");
         }
         let found = read(&world.admin(), Some(&namespace)).await.expect("read");
-        let parts: Vec<&Part> = found.joint.parts().map(|(_, _, part)| part).collect();
-        assert_eq!(parts, [&whole]);
+        let parts: Vec<Part> = found.joint.parts().map(|(_, _, part)| part).collect();
+        assert_eq!(parts, [whole]);
 
         // A piece that somebody deletes is missed.
         let name = objects.items[0].name_any();
@@ -189,8 +189,8 @@ fn what_is_too_large_is_split_and_what_is_left_of_it_is_taken_away() {
         let gone = usize::from(objects.items[0].spec.piece != 0);
         assert_eq!(now.deleted, written.applied - 1 - gone);
         let found = read(&world.admin(), Some(&namespace)).await.expect("read");
-        let parts: Vec<&Part> = found.joint.parts().map(|(_, _, part)| part).collect();
-        assert_eq!(parts, [&small]);
+        let parts: Vec<Part> = found.joint.parts().map(|(_, _, part)| part).collect();
+        assert_eq!(parts, [small]);
     });
 }
 

@@ -19,11 +19,15 @@ pub const DURATION: Duration = Duration::from_secs(60);
 
 const LEASES: &str = "leases.coordination.k8s.io";
 
+/// Annotation with what a job leaves to the next one.
+const NOTE: &str = "learner.dev/rest";
+
 /// A lease that is held.
 pub struct Lease {
     api: Api<Object>,
     namespace: String,
     object: Object,
+    note: Option<String>,
 }
 
 /// It is not to be had.
@@ -59,6 +63,9 @@ impl Lease {
         let found = api.get_opt(NAME).await;
         let found = found.map_err(|error| ClusterError::of(doing("get", namespace), error))?;
         let spec = found.as_ref().and_then(|lease| lease.spec.as_ref());
+        let notes = found.as_ref();
+        let notes = notes.and_then(|lease| lease.metadata.annotations.as_ref());
+        let note = notes.and_then(|notes| notes.get(NOTE)).cloned();
         if let Some((holder, since)) = spec.and_then(|spec| held(spec, now)) {
             return Err(NoLease::Held {
                 namespace: namespace.to_owned(),
@@ -92,6 +99,7 @@ impl Lease {
                 api,
                 namespace: namespace.to_owned(),
                 object,
+                note,
             }),
             Err(kube::Error::Api(status)) if status.code == 409 => Err(NoLease::Held {
                 namespace: namespace.to_owned(),
@@ -100,6 +108,18 @@ impl Lease {
             }),
             Err(error) => Err(ClusterError::of(doing(verb, namespace), error).into()),
         }
+    }
+
+    /// What the one before has left, if nobody else had the lease in between. From now on it is gone: who does not
+    /// leave anything has changed something.
+    pub fn note(&mut self) -> Option<String> {
+        self.note.take()
+    }
+
+    /// Leaves it to the next one.
+    pub fn leave(&mut self, note: String) {
+        let notes = self.object.metadata.annotations.get_or_insert_default();
+        notes.insert(NOTE.to_owned(), note);
     }
 
     /// Keeps it.

@@ -15,6 +15,7 @@ pub mod news;
 pub mod nodes;
 mod objects;
 mod pace;
+mod packing;
 mod pages;
 mod piece;
 pub mod podfacts;
@@ -24,6 +25,8 @@ mod posture;
 pub mod postures;
 mod reader;
 pub mod standings;
+mod states;
+mod stream;
 mod telling;
 mod writer;
 
@@ -44,6 +47,7 @@ pub use posture::{
     CanaryRow, CandidateRow, HoldSpec, JOURNAL_TAIL, JournalLine, MAX_POLICY, PostureName,
     RevisionRow, WorkloadPosture, WorkloadPostureSpec, WorkloadPostureStatus,
 };
-pub use reader::{Read, namespaces, read};
+pub use reader::{Read, Reading, read, say_left_out};
+pub use states::{State, namespaces, one, states};
 pub use telling::{Edition, Telling};
 pub use writer::{Withdrawn, Writer, Written};

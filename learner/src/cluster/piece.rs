@@ -336,7 +336,8 @@ pub fn part_of(object: &WorkloadEvidence) -> Result<(Revision, Part), BadPiece> 
     Ok((revision, part))
 }
 
-fn run_facts(row: &RunRow) -> Result<RunFacts, BadPiece> {
+/// A run, apart from what it did.
+pub(super) fn run_facts(row: &RunRow) -> Result<RunFacts, BadPiece> {
     let RunRow {
         name: _,
         labels,
@@ -369,40 +370,24 @@ fn run_facts(row: &RunRow) -> Result<RunFacts, BadPiece> {
 }
 
 fn act_facts(row: &ActRow, table: &[RunRow]) -> Result<(Act, Facts), BadPiece> {
-    let ActRow {
-        op,
-        access,
-        path,
-        to,
-        from_source,
-        owner,
-        upper,
-        denied,
-        entry,
-        held,
-        learned,
-        clean,
-        unknown,
-        count,
-        first,
-        last,
+    let runs = showed_by(row, table.len())?.into_iter();
+    let runs = runs.map(|(place, times)| (table[place as usize].name.clone(), times));
+    let runs = runs.collect();
+    let act = act_of(row)?;
+    let (seen, opinion) = seen_of(row)?;
+    let facts = Facts {
+        seen,
+        opinion,
         runs,
-        times,
-    } = row;
-    let shape = |text: &str| {
-        text.parse::<Shape>().map_err(|cause| BadPiece::Shape {
-            text: text.to_owned(),
-            cause,
-        })
     };
-    let access = match access.as_deref() {
-        None => None,
-        Some(text) => {
-            let access = Access::parse(text);
-            Some(access.ok_or_else(|| BadPiece::Access(text.to_owned()))?)
-        }
-    };
-    let places = places(runs, table.len()).ok_or_else(|| BadPiece::Runs(runs.clone()))?;
+    Ok((act, facts))
+}
+
+/// The places below `count` of the runs that showed it, in order, each with the number of behaviours that it
+/// stands for.
+pub(super) fn showed_by(row: &ActRow, count: usize) -> Result<Vec<(u32, usize)>, BadPiece> {
+    let ActRow { runs, times, .. } = row;
+    let places = places(runs, count).ok_or_else(|| BadPiece::Runs(runs.clone()))?;
     if !times.is_empty() && times.len() != places.len() {
         return Err(BadPiece::Times {
             times: times.len(),
@@ -410,43 +395,57 @@ fn act_facts(row: &ActRow, table: &[RunRow]) -> Result<(Act, Facts), BadPiece> {
         });
     }
     let times = times.iter().copied().chain(std::iter::repeat(1));
-    let runs = places
-        .iter()
-        .zip(times)
-        .map(|(place, times)| {
-            (
-                table[*place].name.clone(),
-                times.max(1).unsigned_abs() as usize,
-            )
+    let runs = places.iter().zip(times);
+    let runs = runs.map(|(place, times)| {
+        let place = u32::try_from(*place);
+        let place = place.map_err(|_| BadPiece::Runs(row.runs.clone()))?;
+        Ok((place, times.max(1).unsigned_abs() as usize))
+    });
+    runs.collect()
+}
+
+/// The act itself.
+pub(super) fn act_of(row: &ActRow) -> Result<Act, BadPiece> {
+    let shape = |text: &str| {
+        text.parse::<Shape>().map_err(|cause| BadPiece::Shape {
+            text: text.to_owned(),
+            cause,
         })
-        .collect();
-    let act = Act {
-        op: op_kind(*op),
-        access,
-        path: shape(path)?,
-        to: to.as_deref().map(shape).transpose()?,
-        source: from_source.as_deref().map(shape).transpose()?,
-        owner: *owner,
-        upper: *upper,
-        denied: *denied,
-        entry: *entry,
-        learned: *learned,
     };
-    let facts = Facts {
-        seen: Sighting {
-            count: count.unsigned_abs().max(1),
-            first: moment(first)?,
-            last: moment(last)?,
+    let access = match row.access.as_deref() {
+        None => None,
+        Some(text) => {
+            let access = Access::parse(text);
+            Some(access.ok_or_else(|| BadPiece::Access(text.to_owned()))?)
         }
-        .in_order(),
-        opinion: Opinion {
-            clean: *clean,
-            unknown: *unknown,
-            reasons: held.iter().map(|held| reason(*held)).collect(),
-        },
-        runs,
     };
-    Ok((act, facts))
+    Ok(Act {
+        op: op_kind(row.op),
+        access,
+        path: shape(&row.path)?,
+        to: row.to.as_deref().map(shape).transpose()?,
+        source: row.from_source.as_deref().map(shape).transpose()?,
+        owner: row.owner,
+        upper: row.upper,
+        denied: row.denied,
+        entry: row.entry,
+        learned: row.learned,
+    })
+}
+
+/// How often and when it was done, and what is said of it.
+pub(super) fn seen_of(row: &ActRow) -> Result<(Sighting, Opinion), BadPiece> {
+    let seen = Sighting {
+        count: row.count.unsigned_abs().max(1),
+        first: moment(&row.first)?,
+        last: moment(&row.last)?,
+    };
+    let opinion = Opinion {
+        clean: row.clean,
+        unknown: row.unknown,
+        reasons: row.held.iter().map(|held| reason(*held)).collect(),
+    };
+    Ok((seen.in_order(), opinion))
 }
 
 fn op_name(op: OpKind) -> OpName {

@@ -7,8 +7,10 @@ use kube::{Client, ResourceExt};
 
 use super::error::{ClusterError, Doing};
 use super::evidence::{Enforcement, Unenforced, WorkloadEvidence};
-use super::pages::{LARGE, SMALL, each};
-use super::piece::{BadPiece, moment, part_of};
+use super::packing::Packing;
+use super::pages::{LARGE, each};
+use super::piece::{BadPiece, moment};
+use super::states::State;
 use super::writer::EVIDENCE;
 use crate::observation::{Loss, Moment};
 use crate::posture::Revision;
@@ -36,21 +38,28 @@ pub struct Read {
     pub unenforced: BTreeMap<Revision, BTreeSet<Unenforced>>,
     /// Who enforces on each node, as it told last; nothing of nodes whose agents are not to do it.
     pub enforcement: BTreeMap<String, Enforcement>,
+    /// The states of the objects of each workload; of one that the server has given none, nothing.
+    pub states: BTreeMap<Workload, Vec<Option<State>>>,
 }
 
 impl Read {
     /// Says in the log which evidence cannot be used, and of which runs a part is missing.
     pub fn say_what_is_left_out(&self) {
-        for (name, why) in &self.refused {
-            tracing::warn!("left out: WorkloadEvidence {}: {why}", visible(name));
-        }
-        for ((revision, node), count) in &self.missing {
-            tracing::warn!(
-                "{}: {count} pieces of what node {} has seen are missing: its runs are partial",
-                visible(&revision.workload.to_string()),
-                visible(node)
-            );
-        }
+        say_left_out(&self.refused, &self.missing);
+    }
+}
+
+/// As [`Read::say_what_is_left_out`].
+pub fn say_left_out(refused: &[(String, BadPiece)], missing: &BTreeMap<(Revision, String), usize>) {
+    for (name, why) in refused {
+        tracing::warn!("left out: WorkloadEvidence {}: {why}", visible(name));
+    }
+    for ((revision, node), count) in missing {
+        tracing::warn!(
+            "{}: {count} pieces of what node {} has seen are missing: its runs are partial",
+            visible(&revision.workload.to_string()),
+            visible(node)
+        );
     }
 }
 
@@ -73,22 +82,6 @@ pub async fn read(client: &Client, namespace: Option<&str>) -> Result<Read, Clus
     Ok(reading.done())
 }
 
-/// The namespaces that hold any evidence.
-///
-/// # Errors
-/// [`ClusterError`], where the list cannot be had whole.
-pub async fn namespaces(client: &Client) -> Result<BTreeSet<String>, ClusterError> {
-    let api: Api<WorkloadEvidence> = Api::all(client.clone());
-    let page = ListParams::default().limit(SMALL);
-    let mut found = BTreeSet::new();
-    let list = async |page: &ListParams| api.list_metadata(page).await;
-    each(page, &Doing::list(EVIDENCE, None), list, |object| {
-        found.extend(object.namespace());
-    })
-    .await?;
-    Ok(found)
-}
-
 /// When it was written, or last alive, whichever was before.
 fn told(object: &WorkloadEvidence) -> Option<Moment> {
     let alive = moment(&object.spec.alive).ok()?;
@@ -107,9 +100,11 @@ fn written(object: &WorkloadEvidence) -> Option<Moment> {
         .max()
 }
 
+/// What is being read, object by object.
 #[derive(Default)]
-pub(super) struct Reading {
+pub struct Reading {
     read: Read,
+    packing: Packing,
     /// By revision and node: how many pieces there are, and which were seen.
     pieces: BTreeMap<(Revision, String), (i32, BTreeSet<i32>)>,
     /// When each node told last, by the API server's clock, and who enforces on it.
@@ -117,11 +112,13 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    pub(super) fn add(&mut self, object: &WorkloadEvidence) {
-        match part_of(object) {
-            Ok((revision, part)) => {
+    /// Takes an object.
+    pub fn add(&mut self, object: &WorkloadEvidence) {
+        match self.packing.add(object, &mut self.read.joint) {
+            Ok(revision) => {
                 let spec = &object.spec;
-                self.read.joint.add(&revision, &spec.node, &part);
+                let of_it = self.read.states.entry(revision.workload.clone());
+                of_it.or_default().push(State::of(&object.metadata));
                 if let Some(at) = told(object) {
                     let place = (revision.workload.clone(), spec.node.clone());
                     let last = self.read.told.entry(place).or_insert(at);
@@ -162,7 +159,8 @@ impl Reading {
         }
     }
 
-    pub(super) fn done(self) -> Read {
+    /// All objects were taken.
+    pub fn done(self) -> Read {
         let mut read = self.read;
         let enforcing = self.enforcing.into_iter();
         read.enforcement = enforcing

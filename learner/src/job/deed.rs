@@ -8,11 +8,13 @@ use crate::candidate::Frozen;
 use crate::cluster::policies::{CANDIDATE, Found, MANAGER, Note, POSTURE, Policies};
 use crate::cluster::{Client, namespace, policies};
 use crate::policy::meaning::Posture as Word;
-use crate::policy::{Identity, Kind, Policy, names};
+use crate::policy::{Identity, Kind, Pod, Policy, names};
 use crate::posture::{Posture, Revision, Standing};
+use crate::profile::Evidence;
 use crate::promotion::{Reason, Surroundings};
-use crate::staging::{behind, hazards};
+use crate::staging::{Behind, hazards};
 use crate::visible::visible;
+use crate::workload::Workload;
 
 impl World {
     /// Has the server check what a promotion to block would write. What it does not take for the sake of
@@ -27,7 +29,7 @@ impl World {
             return Ok(());
         };
         let policy = frozen.candidate().policy();
-        let note = self.note(policy, Posture::Block);
+        let note = self.note(policy, Posture::Block)?;
         let mut asked = policies::apply(client, policy, &note, true).await;
         if asked.is_ok() && !self.is_block() {
             let block = Some(Word::Block);
@@ -43,11 +45,39 @@ impl World {
         }
     }
 
-    fn note(&self, policy: &Policy, posture: Posture) -> Note {
-        Note {
-            evidence: behind(policy, self.merged.evidence()),
-            posture: Some(posture),
+    fn note(&self, policy: &Policy, posture: Posture) -> Result<Note, JobError> {
+        let mut behind = Behind::default();
+        for workload in self.selected(policy) {
+            behind.add(policy, self.merged(workload)?.evidence());
         }
+        Ok(Note {
+            evidence: behind.to_string(),
+            posture: Some(posture),
+        })
+    }
+
+    /// The workloads with runs that a policy selects.
+    fn selected(&self, policy: &Policy) -> Vec<&Workload> {
+        let is_selected = |workload: &&Workload| {
+            let mut labels = self.joint.labels(workload);
+            labels.any(|labels| policy.selects(&Pod::of(workload, labels)))
+        };
+        let all = self.joint.workloads().into_iter();
+        all.filter(is_selected).collect()
+    }
+
+    /// As [`hazards`]: whether there are none.
+    fn is_harmless(&self, policy: &Policy) -> Result<bool, JobError> {
+        let selected = self.selected(policy);
+        if selected.is_empty() {
+            return Ok(hazards(policy, &Evidence::default()).is_empty());
+        }
+        for workload in selected {
+            if !hazards(policy, self.merged(workload)?.evidence()).is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Does what was decided, and is not done yet. First goes what is not wanted any more, so that block
@@ -59,7 +89,7 @@ impl World {
         strategy: Strategy,
         watch: &mut Watch<'_>,
     ) -> Result<(), JobError> {
-        let plan = self.plan(strategy);
+        let plan = self.plan(strategy)?;
         let was_block = self.is_block();
         let mut gone = BTreeSet::new();
         for (revision, frozen) in &plan.unwanted {
@@ -108,7 +138,23 @@ impl World {
         Ok(refused?)
     }
 
-    fn plan(&self, strategy: Strategy) -> Plan<'_> {
+    /// Whether all is done that was decided: then [`World::reconcile`] changes nothing.
+    pub(super) fn is_settled(&self, strategy: Strategy) -> Result<bool, JobError> {
+        let plan = self.plan(strategy)?;
+        let is_found = |frozen: &Frozen| {
+            let policy = frozen.candidate().policy();
+            self.policies.found.contains_key(&policy.identity())
+        };
+        let is_unwanted = plan.unwanted.iter().any(|(_, frozen)| is_found(frozen));
+        let mut all = plan.all();
+        let is_done = all.all(|(frozen, posture)| self.is_there(frozen, posture));
+        let is_marked = plan.audit.is_empty() || self.annotated.file_posture.is_some();
+        let is_switched = plan.block.is_empty() || self.is_block();
+        let is_kept = plan.any_blocked || !self.is_block();
+        Ok(!is_unwanted && is_done && is_marked && is_switched && is_kept)
+    }
+
+    fn plan(&self, strategy: Strategy) -> Result<Plan<'_>, JobError> {
         let mut plan = Plan::default();
         let near = self.neighbours(strategy);
         let revisions = self.all_revisions();
@@ -131,7 +177,7 @@ impl World {
                     self.ledger.standing(&revision),
                     Some(Standing::Audit { .. })
                 )
-                && hazards(policy, self.merged.evidence()).is_empty();
+                && self.is_harmless(policy)?;
             if !is_block(&revision) && !is_audit {
                 plan.unwanted.push((revision, frozen));
             } else if is_audit {
@@ -142,7 +188,7 @@ impl World {
                 plan.is_kept_back |= self.policies.found.contains_key(&policy.identity());
             }
         }
-        plan
+        Ok(plan)
     }
 
     /// What speaks against doing what was decided of a revision under block and is not done, or was undone:
@@ -170,7 +216,7 @@ impl World {
         held.into_iter().chain(around).collect()
     }
 
-    fn is_there(&self, frozen: &Frozen, posture: Posture) -> bool {
+    pub(super) fn is_there(&self, frozen: &Frozen, posture: Posture) -> bool {
         let policy = frozen.candidate().policy();
         let found = self.policies.found.get(&policy.identity());
         found.is_some_and(|found| {
@@ -193,7 +239,7 @@ impl World {
         let is_of_others = found.is_some_and(|found| !is_ours(found));
         if !is_of_others && !self.is_there(frozen, posture) {
             watch.renew().await?;
-            policies::apply(client, policy, &self.note(policy, posture), false).await?;
+            policies::apply(client, policy, &self.note(policy, posture)?, false).await?;
         }
         Ok(())
     }

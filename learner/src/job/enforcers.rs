@@ -53,12 +53,8 @@ impl World {
     fn nodes_of(&self, revision: &Revision) -> BTreeSet<&str> {
         let pods = self.pods_of(&revision.workload);
         let of_pods = pods.into_iter().filter_map(|pod| pod.node.as_deref());
-        let runs = self.merged.evidence().runs().keys();
-        // A run of the cluster is called <node>/<run>.
-        let seen_on = runs
-            .filter(|key| revision.has(key))
-            .filter_map(|key| key.run.split('/').next())
-            .filter(|node| self.nodes.contains_key(*node));
+        let seen_on = self.joint.nodes(revision);
+        let seen_on = seen_on.filter(|node| self.nodes.contains_key(*node));
         of_pods.chain(seen_on).collect()
     }
 
@@ -174,6 +170,7 @@ impl World {
             review,
             entry: None,
             by_agents,
+            calm: None,
         };
         let frozen = ruling.review.decision.as_ref();
         let frozen = frozen.and_then(|decided| decided.candidate.as_ref());

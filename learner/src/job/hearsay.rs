@@ -13,7 +13,7 @@ use crate::posture::{Revision, Standing};
 use crate::profile::{Evidence, RunProfile};
 use crate::promotion::{Interruption, Missed, Reason, keep_gaps};
 use crate::recommend::latest_image;
-use crate::shared::{Joint, Merged, Part};
+use crate::shared::{BadAct, Joint, Merged, Part};
 use crate::visible::visible;
 use crate::workload::{RunKey, Workload};
 
@@ -30,36 +30,40 @@ pub struct Hearsay {
 }
 
 /// The revisions of a namespace, by which it is told whose an alert is.
-pub(super) struct Known<'m> {
+pub(super) struct Known {
     /// Of each workload, and the latest of them.
-    images: BTreeMap<&'m Workload, (BTreeSet<&'m str>, &'m str)>,
+    images: BTreeMap<Workload, (BTreeSet<String>, String)>,
 }
 
-impl<'m> Known<'m> {
-    pub(super) fn of(merged: &'m Merged) -> Self {
-        let mut images: BTreeMap<&Workload, (BTreeSet<&str>, &str)> = BTreeMap::new();
-        for key in merged.evidence().runs().keys() {
-            let (known, _) = images.entry(&key.workload).or_insert_with(|| {
-                let latest = latest_image(&key.workload, merged.evidence());
-                (BTreeSet::new(), latest.unwrap_or(&key.image))
-            });
-            known.insert(&key.image);
+impl Known {
+    pub(super) fn of(joint: &Joint) -> Result<Self, BadAct> {
+        let mut images = BTreeMap::new();
+        for workload in joint.workloads() {
+            let merged = Merged::of_workload(joint, workload)?;
+            let keys = merged.evidence().runs().keys();
+            let keys = keys.filter(|key| key.workload == *workload);
+            let of_it: BTreeSet<String> = keys.map(|key| key.image.clone()).collect();
+            let latest = latest_image(workload, merged.evidence());
+            let latest = latest.or(of_it.first().map(String::as_str));
+            if let Some(latest) = latest.map(str::to_owned) {
+                images.insert(workload.clone(), (of_it, latest));
+            }
         }
-        Self { images }
+        Ok(Self { images })
     }
 
     /// Whose it is. KubeArmor may know an owner by another kind than the API server, and a bare pod by its
     /// label: then the container of that name counts, if there is one alone.
-    pub(super) fn workload(&self, told: &Workload) -> Option<&'m Workload> {
+    pub(super) fn workload(&self, told: &Workload) -> Option<&Workload> {
         if let Some((known, _)) = self.images.get_key_value(told) {
             return Some(known);
         }
-        let is_like = |known: &&&Workload| {
+        let is_like = |known: &&Workload| {
             (&known.namespace, &known.name, &known.container)
                 == (&told.namespace, &told.name, &told.container)
         };
         let mut like = self.images.keys().filter(is_like);
-        like.next().filter(|_| like.next().is_none()).copied()
+        like.next().filter(|_| like.next().is_none())
     }
 
     /// At which image: the same to the letter, else the one of the same digest, else the latest.
@@ -68,12 +72,12 @@ impl<'m> Known<'m> {
         let (images, latest) = self.images.get(workload)?;
         let digest = run.image.rsplit_once('@').map(|(_, digest)| digest);
         let same = images.get(run.image.as_str()).or_else(|| {
-            let is_same = |image: &&&str| image.rsplit_once('@').map(|(_, of)| of) == digest;
+            let is_same = |image: &&String| image.rsplit_once('@').map(|(_, of)| of) == digest;
             images.iter().filter(|_| digest.is_some()).find(is_same)
         });
         Some(Revision {
             workload: workload.clone(),
-            image: (*same.unwrap_or(latest)).to_owned(),
+            image: same.unwrap_or(latest).clone(),
         })
     }
 }
@@ -84,7 +88,7 @@ impl<'m> Known<'m> {
 pub(super) fn attributed(
     namespace: &str,
     heard: &Hearsay,
-    known: &Known<'_>,
+    known: &Known,
     ledger: &Ledger,
 ) -> (Evidence, BTreeMap<Workload, usize>) {
     let mut kept = Evidence::default();
@@ -153,13 +157,6 @@ pub(super) fn parts(evidence: &Evidence) -> BTreeMap<Revision, Part> {
     parts.map(|(of, runs)| (of, Part::of(&runs))).collect()
 }
 
-/// What there is by [`TELLER`] of a revision.
-fn told<'j>(joint: &'j Joint, revision: &Revision) -> Option<&'j Part> {
-    let mut parts = joint.parts();
-    let is_it = |(of, node, _): &(&Revision, &str, &Part)| *of == revision && *node == TELLER;
-    parts.find(is_it).map(|(.., part)| part)
-}
-
 /// Adds what was heard to what the nodes have told; gives what is to be written of it: of each revision of
 /// which there is anything new, all.
 pub(super) fn join(
@@ -171,8 +168,7 @@ pub(super) fn join(
     if heard.evidence.runs().is_empty() && heard.unheard.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let merged = Merged::of(joint)?;
-    let (kept, strangers) = attributed(namespace, heard, &Known::of(&merged), ledger);
+    let (kept, strangers) = attributed(namespace, heard, &Known::of(joint)?, ledger);
     for (workload, runs) in strangers {
         tracing::warn!(
             "{}: KubeArmor tells of {runs} runs of it, and no node does: its alerts count for nothing",
@@ -181,12 +177,11 @@ pub(super) fn join(
     }
     let mut new = BTreeMap::new();
     for (revision, part) in parts(&kept) {
-        let before = told(joint, &revision).cloned();
+        let before = joint.part(&revision, TELLER);
         joint.add(&revision, TELLER, &part);
-        if let Some(all) = told(joint, &revision)
-            && before.as_ref() != Some(all)
-        {
-            new.insert(revision, all.clone());
+        let all = joint.part(&revision, TELLER);
+        if let Some(all) = all.filter(|all| before.as_ref() != Some(all)) {
+            new.insert(revision, all);
         }
     }
     Ok(new)
@@ -194,10 +189,8 @@ pub(super) fn join(
 
 /// What there is by [`TELLER`], of every revision.
 pub(super) fn all_told(joint: &Joint) -> BTreeMap<Revision, Part> {
-    let parts = joint.parts().filter(|(_, node, _)| *node == TELLER);
-    parts
-        .map(|(of, _, part)| (of.clone(), part.clone()))
-        .collect()
+    let parts = joint.parts_of(TELLER);
+    parts.map(|(of, part)| (of.clone(), part)).collect()
 }
 
 impl World {
@@ -318,8 +311,8 @@ mod tests {
         joint
     }
 
-    fn merged() -> Merged {
-        Merged::of(&joint()).expect("evidence")
+    fn known() -> Known {
+        Known::of(&joint()).expect("evidence")
     }
 
     fn frozen(image: &str, from: i64) -> Ledger {
@@ -351,8 +344,7 @@ mod tests {
 
     #[test]
     fn an_alert_is_of_the_image_of_its_digest_else_of_the_latest() {
-        let merged = merged();
-        let known = Known::of(&merged);
+        let known = known();
         let image = |told: &str| {
             let revision = known.revision(&key("shop/Deployment/web", told, "r"));
             revision.expect("known").image
@@ -366,8 +358,7 @@ mod tests {
 
     #[test]
     fn an_owner_by_another_kind_is_the_same_container_and_a_stranger_is_nobody() {
-        let merged = merged();
-        let known = Known::of(&merged);
+        let known = known();
         let whose = |told: &str| {
             let told = told.parse().expect("a workload");
             known.workload(&told).map(ToString::to_string)
@@ -381,7 +372,6 @@ mod tests {
 
     #[test]
     fn what_was_done_counts_from_the_freeze_on_and_what_was_refused_always() {
-        let merged = merged();
         let mut heard = Hearsay::default();
         heard.evidence.insert(
             key("shop/Deployment/web", "web:2", "web-1/web/5d1f"),
@@ -392,7 +382,7 @@ mod tests {
             ]),
         );
         let ledger = frozen("web:2", 100);
-        let (kept, strangers) = attributed("shop", &heard, &Known::of(&merged), &ledger);
+        let (kept, strangers) = attributed("shop", &heard, &known(), &ledger);
         assert!(strangers.is_empty());
         let (key, run) = kept.runs().first_key_value().expect("a run");
         assert_eq!(key.run, "web-1/web/5d1f");
@@ -408,7 +398,7 @@ mod tests {
         assert_eq!(run.lost[&Loss::from("kubearmor-audited")], 1);
 
         // Of what is learned, nothing that was done.
-        let (kept, _) = attributed("shop", &heard, &Known::of(&merged), &Ledger::default());
+        let (kept, _) = attributed("shop", &heard, &known(), &Ledger::default());
         let (_, run) = kept.runs().first_key_value().expect("a run");
         assert!(run.seen.keys().all(|behavior| !behavior.is_learnable()));
     }

@@ -9,6 +9,9 @@ mod deed;
 mod enforcers;
 mod error;
 mod hearsay;
+mod quick;
+mod reading;
+mod rest;
 mod ruling;
 mod silence;
 mod sitting;
@@ -22,14 +25,17 @@ pub use ruling::Ruling;
 pub use sitting::Sitting;
 
 use self::enforcers::is_by_agents;
+use self::rest::{Calm, Rest, Resting};
 use self::ruling::{tell, together};
 use crate::candidate::{Frozen, Ledger};
 use crate::cluster::lease::{Lease, NoLease};
-use crate::cluster::namespace::{self, Told as Annotated};
+use crate::cluster::namespace::Told as Annotated;
 use crate::cluster::news::News;
 use crate::cluster::policies::Policies;
-use crate::cluster::standings::{self, BadStanding, Kept, Readable, Standings};
-use crate::cluster::{Client, Enforcement, Read, Unenforced, nodes, podfacts, read};
+use crate::cluster::standings::{self, BadStanding, Kept, Standings};
+use crate::cluster::{
+    BadPiece, Client, ClusterError, Enforcement, State, Unenforced, say_left_out,
+};
 use crate::generalize::{Dialect, Tightness};
 use crate::journal::{Actor, Entry};
 use crate::mention::Tombstones;
@@ -42,8 +48,7 @@ use crate::promotion::{
     review_told,
 };
 use crate::quarantine::Include;
-use crate::recommend::latest_image;
-use crate::shared::{Merged, Part};
+use crate::shared::{Joint, Merged, Part};
 use crate::workload::{Labels, RunKey, Workload};
 
 /// How long another job is waited for.
@@ -81,6 +86,9 @@ pub struct Terms<'a> {
     pub is_meant: &'a dyn Fn(&RunKey, &Labels) -> bool,
     /// Decide, and change nothing.
     pub dry_run: bool,
+    /// Read only what is new, where workloads are at rest: of those no figures are told, and whether they are meant is
+    /// not asked.
+    pub may_rest: bool,
     /// Who is at work, for others who want to be.
     pub holder: &'a str,
 }
@@ -99,9 +107,9 @@ pub async fn pass(
 ) -> Result<(), JobError> {
     if terms.dry_run {
         let mut world = World::read(client, namespace, terms.heard).await?;
-        world.say_orphans();
+        world.say();
         world.note_blindness(terms.strategy, now);
-        rulings.extend(world.rule(terms, now));
+        rulings.extend(world.rule(terms, now)?);
         return Ok(());
     }
     let clock = Clock {
@@ -151,11 +159,29 @@ async fn whole(
     lease: &mut Lease,
     rulings: &mut Vec<Ruling>,
 ) -> Result<(), JobError> {
+    if let Some(note) = lease.note().filter(|_| terms.may_rest) {
+        let found = quick::world(client, namespace, terms, &note, clock.now()).await?;
+        if let Some((mut world, decided)) = found {
+            world.say();
+            lease.renew(clock.now()).await?;
+            let mut at_rest: Vec<Resting> = world.resting.values().cloned().collect();
+            let mut all: Vec<Ruling> = world.rulings_at_rest().collect();
+            for mut ruling in decided {
+                at_rest.extend(world.at_rest(&ruling, clock.now()));
+                world.write(client, &mut ruling).await?;
+                all.push(ruling);
+            }
+            all.sort_by(|one, other| one.review.revision.cmp(&other.review.revision));
+            rulings.extend(all);
+            leave(lease, at_rest);
+            return Ok(());
+        }
+    }
     // Only now: what another job has decided meanwhile is read too.
     let mut world = World::read(client, namespace, terms.heard).await?;
-    world.say_orphans();
+    world.say();
     world.note_blindness(terms.strategy, clock.now());
-    let mut decided = world.rule(terms, clock.now());
+    let mut decided = world.rule(terms, clock.now())?;
     for ruling in &mut decided {
         world.ask(client, ruling).await?;
     }
@@ -166,7 +192,9 @@ async fn whole(
     let mut watch = Watch { clock, lease };
     let news = News::new(client.clone(), terms.holder);
     let mut untold = Ok(());
+    let mut at_rest = Vec::new();
     for mut ruling in decided {
+        at_rest.extend(world.at_rest(&ruling, clock.now()));
         if ruling.after.is_some() {
             watch.renew().await?;
         }
@@ -182,7 +210,16 @@ async fn whole(
     world.reconcile(client, terms.strategy, &mut watch).await?;
     // What was decided is done, also where it cannot be told of, and where what was heard cannot be kept.
     kept?;
-    Ok(untold?)
+    untold?;
+    leave(watch.lease, at_rest);
+    Ok(())
+}
+
+/// What the next pass is to know.
+fn leave(lease: &mut Lease, at_rest: Vec<Resting>) {
+    if let Some(note) = Rest::of(at_rest).note() {
+        lease.leave(note);
+    }
 }
 
 /// The lease, by the present.
@@ -210,13 +247,18 @@ struct Neighbours<'w> {
 #[derive(Default)]
 struct World {
     namespace: String,
-    merged: Merged,
+    /// What the nodes have told. It is made evidence of for one workload at a time: that is many times as large.
+    joint: Joint,
+    /// The image of the latest run of each workload of which anything was seen to succeed.
+    latest: BTreeMap<Workload, String>,
     standings: Standings,
     ledger: Ledger,
     forgotten: Tombstones,
     /// Workloads of which it cannot be read where they stand: nothing is decided of them.
     unreadable: BTreeMap<Workload, BadStanding>,
     policies: Policies,
+    /// The cluster has no such resources.
+    no_policies: Option<ClusterError>,
     annotated: Annotated,
     pods: Vec<PodFacts>,
     nodes: BTreeMap<String, Option<String>>,
@@ -236,54 +278,19 @@ struct World {
     told_by_enforcer: BTreeMap<Revision, Part>,
     /// When KubeArmor could not tell of a revision, as of now.
     blind: Vec<(Revision, Interruption)>,
+    /// Evidence that cannot be read, and why.
+    refused: Vec<(String, BadPiece)>,
+    /// The states of the evidence of each workload.
+    states: BTreeMap<Workload, Vec<Option<State>>>,
+    /// Workloads of which not all was read, since they are at rest.
+    resting: BTreeMap<Workload, Resting>,
 }
 
 impl World {
-    async fn read(client: &Client, namespace: &str, heard: &Hearsay) -> Result<Self, JobError> {
-        let found = read(client, Some(namespace)).await?;
-        found.say_what_is_left_out();
-        let Read {
-            mut joint,
-            missing,
-            told,
-            unread,
-            unenforced,
-            enforcement,
-            ..
-        } = found;
-        let standings = Standings::read(client, Some(namespace)).await?;
-        let Readable {
-            ledger,
-            forgotten,
-            refused: unreadable,
-        } = standings.readable();
-        let heard = hearsay::join(&mut joint, namespace, heard, &ledger)?;
-        let mut world = Self {
-            namespace: namespace.to_owned(),
-            merged: Merged::of(&joint)?,
-            ledger,
-            forgotten,
-            unreadable,
-            heard,
-            told_by_enforcer: hearsay::all_told(&joint),
-            blind: Vec::new(),
-            standings,
-            policies: Policies::default(),
-            annotated: namespace::told(client, namespace).await?,
-            pods: podfacts::facts(client, namespace).await?,
-            nodes: nodes::enforcers(client).await?,
-            told,
-            unread,
-            missing,
-            unenforced,
-            enforcement,
-        };
-        match Policies::read(client, Some(namespace)).await {
-            // Without KubeArmor there are no policies, and where Learner's agents enforce none are needed.
-            Err(error) if error.is_undefined() && world.any_agent_enforces() => {}
-            read => world.policies = read?,
-        }
-        Ok(world)
+    /// Says what is left out, and what is nobody's.
+    fn say(&self) {
+        say_left_out(&self.refused, &self.missing);
+        self.say_orphans();
     }
 
     fn is_block(&self) -> bool {
@@ -292,21 +299,19 @@ impl World {
 
     /// The workloads of which anything was seen, at their latest images.
     fn revisions(&self) -> Vec<Revision> {
-        let runs = self.merged.evidence().runs();
-        let workloads: BTreeSet<&Workload> = runs.keys().map(|key| &key.workload).collect();
-        let revision = |workload: &Workload| {
-            Some(Revision {
-                workload: workload.clone(),
-                image: latest_image(workload, self.merged.evidence())?.to_owned(),
-            })
-        };
-        workloads.into_iter().filter_map(revision).collect()
+        let latest = self.latest.iter();
+        let revisions = latest.map(|(workload, image)| Revision {
+            workload: workload.clone(),
+            image: image.clone(),
+        });
+        revisions.collect()
     }
 
     /// The same, and those that something was decided of and no node tells of any more: what was told may
     /// be gone, and so what is enforced stays.
     fn all_revisions(&self) -> Vec<Revision> {
         let mut all = self.revisions();
+        all.extend(self.resting.values().map(Resting::revision));
         let seen: BTreeSet<Workload> = all.iter().map(|one| one.workload.clone()).collect();
         let mut unseen: BTreeMap<&Workload, (Moment, &Revision)> = BTreeMap::new();
         for (revision, standing) in self.ledger.iter() {
@@ -337,14 +342,23 @@ impl World {
     }
 
     /// What is to become of the workloads that are meant; all are reviewed.
-    fn rule(&self, terms: &Terms<'_>, now: Moment) -> Vec<Ruling> {
+    fn rule(&self, terms: &Terms<'_>, now: Moment) -> Result<Vec<Ruling>, JobError> {
         let near = self.neighbours(terms.strategy);
-        let mut rulings: Vec<Ruling> = self
-            .revisions()
-            .iter()
-            .filter_map(|revision| self.review(revision, terms, &near, now))
-            .map(|review| self.ruling(review, terms, now))
-            .collect();
+        let mut rulings = Vec::new();
+        let mut meant = BTreeSet::new();
+        for revision in self.revisions() {
+            let merged = self.merged(&revision.workload)?;
+            if let Some(review) = self.review(&revision, &merged, terms, &near, now) {
+                let calm = Calm::of(&revision.workload, merged.evidence());
+                let ruling = self.ruling(review, terms, now);
+                rulings.push(Ruling { calm, ..ruling });
+            }
+            let mut runs = merged.evidence().runs().iter();
+            let of_it = |key: &RunKey| key.workload == revision.workload;
+            if runs.any(|(key, run)| of_it(key) && (terms.is_meant)(key, &run.labels)) {
+                meant.insert(revision.workload);
+            }
+        }
         for ruling in &mut rulings {
             let revision = &ruling.review.revision;
             if ruling.review.verdict == Verdict::Stay {
@@ -357,20 +371,14 @@ impl World {
         if terms.strategy == Strategy::Namespace && !self.is_block() {
             together(&mut rulings);
         }
-        let runs = self.merged.evidence().runs();
-        rulings.retain(|ruling| {
-            let mut runs = runs.iter();
-            runs.any(|(key, run)| {
-                key.workload == ruling.review.revision.workload
-                    && (terms.is_meant)(key, &run.labels)
-            })
-        });
-        rulings
+        rulings.retain(|ruling| meant.contains(&ruling.review.revision.workload));
+        Ok(rulings)
     }
 
     fn review(
         &self,
         revision: &Revision,
+        merged: &Merged,
         terms: &Terms<'_>,
         near: &Neighbours<'_>,
         now: Moment,
@@ -411,7 +419,7 @@ impl World {
             )
             .collect();
         let docket = Docket {
-            evidence: self.merged.evidence(),
+            evidence: merged.evidence(),
             ledger: &self.ledger,
             forgotten: &self.forgotten,
             enforcer,
@@ -422,7 +430,7 @@ impl World {
             risk: false,
         };
         let told = Told {
-            merged: &self.merged,
+            merged,
             besides: &besides,
             hold: hold.as_ref(),
         };
@@ -459,13 +467,7 @@ impl World {
         candidate: &Policy,
         near: &Neighbours,
     ) -> Vec<Reason> {
-        let runs = self.merged.evidence().runs().keys();
-        // A run of the cluster is called <node>/<run>.
-        let seen_on = runs
-            .filter(|key| revision.has(key))
-            .filter_map(|key| key.run.split('/').next())
-            .map(str::to_owned)
-            .collect();
+        let seen_on = self.joint.nodes(revision).map(str::to_owned).collect();
         let by_hand = self.policies.found.get(&candidate.identity());
         let around = Surroundings {
             is_by_hand: by_hand.is_some_and(|found| !deed::is_ours(found)),

@@ -1,5 +1,6 @@
 //! What is decided of one workload, and of those that go together.
 
+use super::rest::Calm;
 use crate::cluster::ClusterError;
 use crate::cluster::news::{Item, News};
 use crate::journal::{Cause, Entry};
@@ -19,6 +20,8 @@ pub struct Ruling {
     pub by_agents: bool,
     /// While a canary holds a share of its pods: how many of how many there are.
     pub canary: Option<(usize, usize)>,
+    /// What the next pass is to know, if it is at rest.
+    pub(super) calm: Option<Calm>,
 }
 
 /// A promotion to block waits for all others of the namespace that go by its annotation.

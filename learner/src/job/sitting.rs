@@ -25,6 +25,7 @@ use crate::workload::Workload;
 pub struct Sitting {
     client: Client,
     world: World,
+    merged: Merged,
     lease: Lease,
     clock: Clock,
     holder: String,
@@ -47,9 +48,10 @@ impl Sitting {
         };
         let lease = take(client, namespace, holder, &clock).await?;
         match World::of_people(client, namespace).await {
-            Ok(world) => Ok(Self {
+            Ok((world, merged)) => Ok(Self {
                 client: client.clone(),
                 world,
+                merged,
                 lease,
                 clock,
                 holder: holder.to_owned(),
@@ -63,7 +65,7 @@ impl Sitting {
 
     /// What all nodes have told of the namespace.
     pub fn merged(&self) -> &Merged {
-        &self.world.merged
+        &self.merged
     }
 
     /// Where workloads stand.
@@ -85,7 +87,7 @@ impl Sitting {
         let include = Include::default();
         let docket = self.docket(workload, &include);
         let told = Told {
-            merged: &self.world.merged,
+            merged: &self.merged,
             besides: &[],
             hold: None,
         };
@@ -107,7 +109,7 @@ impl Sitting {
         let include = Include::default();
         let docket = self.docket(&revision.workload, &include);
         let now = self.clock.now();
-        promotion::accept_told(revision, acts, &docket, &self.world.merged, actor, now)
+        promotion::accept_told(revision, acts, &docket, &self.merged, actor, now)
     }
 
     /// Takes all images of a workload back that stand above a posture; it is not written down.
@@ -150,7 +152,7 @@ impl Sitting {
             .and_then(|(revision, _)| ledger.frozen(revision))
             .map_or(Dialect::Bpf, |frozen| frozen.candidate().paper().enforcer);
         Docket {
-            evidence: self.world.merged.evidence(),
+            evidence: self.merged.evidence(),
             ledger: &self.world.ledger,
             forgotten: &self.world.forgotten,
             enforcer,
@@ -268,7 +270,7 @@ impl Sitting {
 
 impl World {
     /// What people decide by: what speaks against a promotion beside the evidence is not asked for.
-    async fn of_people(client: &Client, namespace: &str) -> Result<Self, JobError> {
+    async fn of_people(client: &Client, namespace: &str) -> Result<(Self, Merged), JobError> {
         let found = read(client, Some(namespace)).await?;
         found.say_what_is_left_out();
         let Read { joint, .. } = found;
@@ -283,15 +285,15 @@ impl World {
             Err(error) if error.is_undefined() => Policies::default(),
             read => read?,
         };
-        Ok(Self {
+        let world = Self {
             namespace: namespace.to_owned(),
-            merged: Merged::of(&joint)?,
             ledger,
             forgotten,
             unreadable: refused,
             standings,
             policies,
             ..Self::default()
-        })
+        };
+        Ok((world, Merged::of(&joint)?))
     }
 }

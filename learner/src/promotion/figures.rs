@@ -1,6 +1,6 @@
 //! What a decision reads of the evidence, as numbers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,7 @@ use crate::posture::{Freeze, Revision};
 use crate::profile::{Evidence, RunProfile};
 use crate::quarantine::{self, Held, Quarantine, Sorted};
 use crate::recommend::{Criteria as Making, Recommendation, assess, recommend_merged};
+use crate::shared::Sifted;
 use crate::workload::{RunKey, Workload};
 
 /// All that the gate reads. Durations and moments are in microseconds.
@@ -136,13 +137,12 @@ impl Figures {
         runs: &[(&RunKey, &RunProfile)],
         frozen: &Frozen,
         alerts: &[Alert],
-        sorted: Sorted<'_>,
+        sorted: Sieve<'_>,
         docket: &Docket<'_>,
-        told: Option<&Told<'_>>,
         risk: bool,
         now: Moment,
     ) -> Self {
-        let started = started(runs, &sorted, told.is_some(), frozen.freeze());
+        let started = started(runs, &sorted, frozen.freeze());
         let freeze = frozen.freeze();
         let open = || alerts.iter().filter(|alert| !alert.dismissed);
         let opened = open().map(|alert| alert.first).min().map(|since| Opened {
@@ -162,12 +162,13 @@ impl Figures {
             leave_out: 0,
             ..Making::default()
         };
-        let own_denied = own_denied(&sorted, frozen);
-        let undecided = undecided(&sorted.quarantine).collect();
+        let own_denied = own_denied(&sorted.learned(), frozen);
+        let undecided = undecided(sorted.quarantine()).collect();
         let workload = &revision.workload;
-        let readiness = match told {
+        let told = sorted.told();
+        let readiness = match sorted {
             _ if !risk => None,
-            Some(told) => {
+            Sieve::Told(_, told) => {
                 let making = Making {
                     include: docket.include.and(frozen.candidate().include()),
                     forgotten: docket.forgotten.clone(),
@@ -177,7 +178,7 @@ impl Figures {
                 let made = recommend_merged(workload, told.merged, &making).ok();
                 made.map(|made| made.readiness)
             }
-            None => assess(workload, docket.evidence, &making, sorted).ok(),
+            Sieve::Seen(sorted) => assess(workload, docket.evidence, &making, sorted).ok(),
         };
         let chance = readiness.and_then(|readiness| readiness.chance);
         Self {
@@ -298,16 +299,50 @@ fn whole(runs: &[(&RunKey, &RunProfile)], since: Option<Moment>) -> (usize, usiz
     (whole().count(), fresh.count())
 }
 
-fn started(
-    runs: &[(&RunKey, &RunProfile)],
-    sorted: &Sorted<'_>,
-    is_told: bool,
-    freeze: &Freeze,
-) -> usize {
-    let has_entry = |key: &RunKey, run: &RunProfile| match is_told {
+/// What the runs of a revision are sorted into: as they were seen here, or by what nodes have told.
+pub(super) enum Sieve<'a> {
+    Seen(Sorted<'a>),
+    Told(Sifted<'a>, &'a Told<'a>),
+}
+
+impl<'a> Sieve<'a> {
+    pub(super) fn quarantine(&self) -> &Quarantine {
+        match self {
+            Self::Seen(sorted) => &sorted.quarantine,
+            Self::Told(sifted, _) => &sifted.quarantine,
+        }
+    }
+
+    fn learned(&self) -> BTreeSet<&'a Behavior> {
+        match self {
+            Self::Seen(sorted) => {
+                let learned = sorted.learned.values().flat_map(|run| run.keys());
+                learned.copied().collect()
+            }
+            Self::Told(sifted, _) => sifted.learned.clone(),
+        }
+    }
+
+    fn told(&self) -> Option<&'a Told<'a>> {
+        match self {
+            Self::Seen(_) => None,
+            Self::Told(_, told) => Some(told),
+        }
+    }
+}
+
+/// Each behaviour once. Many runs share one, which is compared once.
+pub(super) fn distinct<'b>(all: impl Iterator<Item = &'b Behavior>) -> BTreeSet<&'b Behavior> {
+    let mut known = HashSet::new();
+    all.filter(|behavior| known.insert(std::ptr::from_ref(*behavior)))
+        .collect()
+}
+
+fn started(runs: &[(&RunKey, &RunProfile)], sorted: &Sieve<'_>, freeze: &Freeze) -> usize {
+    let has_entry = |key: &RunKey, run: &RunProfile| match sorted {
         // Its node says so.
-        true => sorted.entries.get(key).is_some_and(|of| !of.is_empty()),
-        false => !quarantine::entries(run).is_empty(),
+        Sieve::Told(sifted, _) => sifted.entered.contains(key),
+        Sieve::Seen(_) => !quarantine::entries(run).is_empty(),
     };
     let is_started = |key: &RunKey, run: &RunProfile| {
         !run.late && run.start.is_some_and(|start| freeze.judges(start)) && has_entry(key, run)
@@ -321,7 +356,7 @@ fn exercised(runs: &[(&RunKey, &RunProfile)], frozen: &Frozen) -> (usize, BTreeS
     let from = frozen.freeze().window_from;
     let seen = runs.iter().flat_map(|(_, run)| &run.seen);
     let since = seen.filter(|(behavior, seen)| seen.last >= from && behavior.is_learnable());
-    let behaviors: BTreeSet<&Behavior> = since.map(|(behavior, _)| behavior).collect();
+    let behaviors = distinct(since.map(|(behavior, _)| behavior));
     let hit = behaviors
         .iter()
         .flat_map(|behavior| frozen.judge().rules_for(behavior))
@@ -337,11 +372,9 @@ pub(super) fn undecided(quarantine: &Quarantine) -> impl Iterator<Item = &Held> 
 }
 
 /// What is learned is no alert: it was seen before the freeze, or the candidate allows it.
-fn own_denied(sorted: &Sorted<'_>, frozen: &Frozen) -> Listed {
-    let learned = sorted.learned.values().flat_map(|run| run.keys());
-    let learned: BTreeSet<&Behavior> = learned.copied().collect();
+fn own_denied(learned: &BTreeSet<&Behavior>, frozen: &Frozen) -> Listed {
     let denied: BTreeSet<String> = learned
-        .into_iter()
+        .iter()
         .filter_map(|behavior| match frozen.judge().judge(behavior) {
             Fate::Allowed => None,
             Fate::Denied(why) | Fate::Unknown(why) => Some(format!("{behavior}: {why}")),
@@ -359,13 +392,15 @@ pub fn still_allowed<'a>(
     forgotten: &'a Tombstones,
 ) -> Vec<&'a Mention> {
     let programs = frozen.candidate().programs();
-    let recorded: BTreeSet<&Behavior> = evidence
-        .runs()
-        .iter()
-        .filter(|(key, _)| key.workload == *workload)
+    if forgotten.iter().all(|(of, _)| of != workload) {
+        return Vec::new();
+    }
+    let runs = evidence.runs().iter();
+    let of_it = runs.filter(|(key, _)| key.workload == *workload);
+    let recorded = of_it
         .flat_map(|(_, run)| run.seen.keys())
-        .filter(|behavior| behavior.is_learnable() && forgotten.bury(workload, behavior))
-        .collect();
+        .filter(|behavior| behavior.is_learnable() && forgotten.bury(workload, behavior));
+    let recorded = distinct(recorded);
     let allows = |behavior: &Behavior| frozen.judge().judge(behavior) == Fate::Allowed;
     forgotten
         .iter()

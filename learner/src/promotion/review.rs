@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::figures::{Figures, undecided};
+use super::figures::{Figures, Sieve, distinct, undecided};
 use super::reason::Listed;
 use super::{Criteria, Interruption, Reason, Verdict, decide};
 use crate::act::{Act, ActId};
@@ -89,6 +89,20 @@ impl Review {
             alerts: Vec::new(),
             held: Vec::new(),
             verdict: Verdict::Hold(vec![Reason::Unreadable { why }]),
+            change: None,
+            decision: None,
+        }
+    }
+
+    /// Of a workload of which it is known that it stays where it stands. Its figures are not told.
+    pub fn at_rest(revision: Revision, standing: Option<Standing>) -> Self {
+        Self {
+            revision,
+            standing,
+            figures: Figures::default(),
+            alerts: Vec::new(),
+            held: Vec::new(),
+            verdict: Verdict::Stay,
             change: None,
             decision: None,
         }
@@ -385,16 +399,18 @@ impl Bench<'_> {
         } = self.docket;
         let revision = &self.revision;
         let (sorted, alerts) = match self.told {
-            Some(told) => (
-                told.merged.sorted(revision, include, forgotten, ledger),
-                alerts_told(revision, told.merged, frozen, forgotten),
-            ),
-            None => (
-                sort_judged(&self.runs, include, forgotten, ledger),
-                alerts(revision, &self.all, frozen, forgotten),
-            ),
+            Some(told) => {
+                let sifted = told.merged.sifted(revision, include, forgotten, ledger);
+                let alerts = alerts_told(revision, told.merged, frozen, forgotten);
+                (Sieve::Told(sifted, told), alerts)
+            }
+            None => {
+                let sorted = sort_judged(&self.runs, include, forgotten, ledger);
+                let alerts = alerts(revision, &self.all, frozen, forgotten);
+                (Sieve::Seen(sorted), alerts)
+            }
         };
-        let held = undecided(&sorted.quarantine)
+        let held = undecided(sorted.quarantine())
             .map(|held| Act {
                 op: held.op.clone(),
                 path: held.path.clone(),
@@ -408,7 +424,6 @@ impl Bench<'_> {
             &alerts,
             sorted,
             self.docket,
-            self.told,
             self.docket.risk || self.criteria.max_risk.is_some(),
             self.now,
         );
@@ -481,11 +496,9 @@ impl Bench<'_> {
         let mut ledger = self.docket.ledger.clone();
         ledger.note(self.revision.clone(), standing.clone(), frozen.clone());
         let (alerts, held, figures) = self.figures(&frozen, &ledger);
-        let used: BTreeSet<String> = self
-            .runs
-            .iter()
-            .flat_map(|(_, run)| run.seen.keys())
-            .filter(|behavior| behavior.is_learnable())
+        let seen = self.runs.iter().flat_map(|(_, run)| run.seen.keys());
+        let used: BTreeSet<String> = distinct(seen.filter(|behavior| behavior.is_learnable()))
+            .into_iter()
             .flat_map(|behavior| frozen.judge().rules_for(behavior))
             .collect();
         let change = Change {

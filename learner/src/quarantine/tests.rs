@@ -535,7 +535,7 @@ fn any_run() -> impl Strategy<Value = RunProfile> {
     (any::<bool>(), any::<bool>(), seen).prop_map(|(start, late, seen)| RunProfile {
         start: start.then_some(Moment(0)),
         late,
-        seen,
+        seen: seen.into_iter().collect(),
         ..RunProfile::default()
     })
 }

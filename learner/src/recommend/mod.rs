@@ -23,6 +23,7 @@ use crate::generalize::{
     self, Dialect, Generalized, Known, LeftOut, Loss, Options, Seen, Tightness, Why,
 };
 use crate::mention::Tombstones;
+use crate::observation::Moment;
 use crate::path::AbsPath;
 use crate::policy::crd::{MAX_DEPTH, MAX_ENTRIES, MAX_KEY_BYTES};
 use crate::policy::{CONTAINER_LABEL, Metadata, Policy, Reason, names};
@@ -158,6 +159,7 @@ fn accepts(criteria: &Criteria) -> impl Fn(&RunKey, &Behavior) -> bool {
 /// What is learned from, of all runs of the subject.
 struct Lesson<'a> {
     subject: subject::Subject<'a>,
+    /// In the order of the runs.
     learned: Vec<Learned<'a>>,
     quarantine: Quarantine,
 }
@@ -214,9 +216,13 @@ impl<'a> Lesson<'a> {
             return Err(Refusal::NothingSeen);
         };
         let accepts = accepts(criteria);
-        let hearsay = merged.hearsay.get(&revision).into_iter().flatten();
-        let is_accepted = |row: &&Row| row.runs.iter().any(|(key, ..)| accepts(key, &row.behavior));
-        let rows = merged.rows.get(&revision).into_iter().flatten();
+        let keys = merged.keys_of(&revision);
+        let is_accepted = |row: &&Row| {
+            let mut keys = row.runs.iter().filter_map(|run| keys.get(run.key as usize));
+            keys.any(|key| accepts(key, &row.behavior))
+        };
+        let rows = merged.rows_of(&revision).iter();
+        let hearsay = merged.hearsay_of(&revision).iter();
         let rows: Vec<&Row> = rows.chain(hearsay.filter(is_accepted)).collect();
         let (learned, held) = quarantine::sort_opinions(
             workload,
@@ -225,17 +231,19 @@ impl<'a> Lesson<'a> {
             &criteria.forgotten,
             criteria.ledger.frozen(&revision),
         );
+        let numbers_of: Vec<Option<u32>> =
+            keys.iter().map(|key| numbers.get(key).copied()).collect();
         let mut all = Vec::new();
         for row in learned.into_iter().map(|number: usize| rows[number]) {
-            for (key, weight, sighting) in &row.runs {
-                if let Some(run) = numbers.get(key) {
+            for showed in &row.runs {
+                if let Some(run) = numbers_of.get(showed.key as usize).copied().flatten() {
                     all.push(Learned {
-                        run: *run,
+                        run,
                         behavior: &row.behavior,
-                        sighting: *sighting,
+                        sighting: showed.seen,
                         entry: row.entry,
                         known: Some(&row.known),
-                        weight: *weight,
+                        weight: showed.weight as usize,
                     });
                 }
             }
@@ -251,9 +259,10 @@ impl<'a> Lesson<'a> {
 
     fn learned(
         subject: subject::Subject<'a>,
-        learned: Vec<Learned<'a>>,
+        mut learned: Vec<Learned<'a>>,
         quarantine: Quarantine,
     ) -> Result<Self, Refusal> {
+        learned.sort_by_key(|one| one.run);
         if learned.is_empty() {
             return Err(if quarantine.held.is_empty() {
                 Refusal::NothingSeen
@@ -300,9 +309,9 @@ impl<'a> Lesson<'a> {
     }
 
     fn of_run(&self, number: u32) -> impl Iterator<Item = &Learned<'a>> {
-        self.learned
-            .iter()
-            .filter(move |learned| learned.run == number)
+        let from = self.learned.partition_point(|one| one.run < number);
+        let of_it = self.learned[from..].iter();
+        of_it.take_while(move |one| one.run == number)
     }
 }
 
@@ -503,6 +512,16 @@ fn depth(path: &AbsPath) -> usize {
 /// something succeeded. `None` without any.
 pub fn latest_image<'a>(workload: &Workload, evidence: &'a Evidence) -> Option<&'a str> {
     subject::newest(workload, evidence).map(|(key, _)| key.image.as_str())
+}
+
+/// The image of the latest such run among those of some images, and when that began, if it is known.
+pub(crate) fn latest_of<'a>(
+    workload: &Workload,
+    evidence: &'a Evidence,
+    is_one: impl Fn(&str) -> bool,
+) -> Option<(&'a str, Option<Moment>)> {
+    let newest = subject::newest_of(workload, evidence, is_one);
+    newest.map(|(key, run)| (key.image.as_str(), subject::began(run)))
 }
 
 /// Runs in the order in which they began.

@@ -1,11 +1,12 @@
 //! The policy held against the runs: those that it was made of, and each against the others.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
 
 use super::{Criteria, Learned, Lesson, NewInRun, Note, in_order};
 use crate::behavior::{Access, Behavior, Op, Outcome};
 use crate::candidate::{Fate, Judge};
-use crate::generalize::{Chosen, Dialect, Generalized, Need, Support};
+use crate::generalize::{Chosen, Dialect, Generalized, Known, Need, Support};
 use crate::mention::Mention;
 use crate::path::AbsPath;
 use crate::policy::Policy;
@@ -30,12 +31,15 @@ pub(super) fn denied(
     let held = Judge::of(policy, dialect);
     let left_out: BTreeSet<&Need> = rules.left_out.iter().map(|left| &left.need).collect();
     let mut operations = BTreeSet::new();
+    // Many runs and nodes share a behaviour, which is judged once.
+    let mut fates: HashMap<*const Behavior, Option<String>> = HashMap::new();
     for learned in &lesson.learned {
-        let needs = rules.needs_of(&learned.seen());
-        if needs.iter().any(|need| left_out.contains(need)) {
+        let fate = fates.entry(std::ptr::from_ref(learned.behavior));
+        let Some(why) = fate.or_insert_with(|| denies(&held, learned.behavior)) else {
             continue;
-        }
-        if let Some(why) = denies(&held, learned.behavior) {
+        };
+        let needs = rules.needs_of(&learned.seen());
+        if !needs.iter().any(|need| left_out.contains(need)) {
             operations.insert(format!("{}: {why}", learned.behavior));
         }
     }
@@ -96,13 +100,15 @@ pub(super) fn forgotten(
 
 /// What each run added to those that began before it.
 pub(super) fn convergence(lesson: &Lesson<'_>, rules: &Generalized) -> Vec<NewInRun> {
-    let units = Units::of(rules);
+    let mut units = Units::of(rules);
     let mut known: BTreeSet<Unit> = BTreeSet::new();
     in_order(lesson)
         .into_iter()
         .map(|(number, key)| {
-            let shown: BTreeSet<Unit> =
-                units.of_run(lesson, number).into_iter().flatten().collect();
+            let of_run = units.of_run(lesson, number).into_iter();
+            let shown: BTreeSet<Unit> = of_run
+                .flat_map(|(units, _)| units.iter().cloned().collect::<Vec<_>>())
+                .collect();
             let behaviors = shown.len();
             let before = known.len();
             known.extend(shown);
@@ -132,7 +138,12 @@ struct Units<'a> {
     rules: &'a Generalized,
     allowed_by: BTreeMap<&'a Need, usize>,
     left_out: BTreeSet<&'a Need>,
+    /// What is the same in each run, by behaviour, what is settled of it, and whether it started the run.
+    known: HashMap<(*const Behavior, Option<*const Known>, bool), Needed>,
 }
+
+/// The units that an operation needs.
+type Needed = Rc<BTreeSet<Unit>>;
 
 impl<'a> Units<'a> {
     fn of(rules: &'a Generalized) -> Self {
@@ -152,44 +163,57 @@ impl<'a> Units<'a> {
             rules,
             allowed_by,
             left_out: rules.left_out.iter().map(|left| &left.need).collect(),
+            known: HashMap::new(),
         }
     }
 
-    /// For each distinct operation of the run what it needs: an exec needs two rules.
-    fn of_run(&self, lesson: &Lesson<'_>, number: u32) -> Vec<BTreeSet<Unit>> {
+    /// For the distinct operations of the run what each needs (an exec needs two rules), and how many need it.
+    fn of_run(&mut self, lesson: &Lesson<'a>, number: u32) -> Vec<(Needed, usize)> {
+        let of_run = lesson.of_run(number);
+        of_run
+            .map(|learned| (self.needed(learned), learned.weight))
+            .collect()
+    }
+
+    fn needed(&mut self, learned: &Learned<'a>) -> Needed {
+        let settled = learned.known.map(std::ptr::from_ref);
+        let key = (std::ptr::from_ref(learned.behavior), settled, learned.entry);
+        if let Some(known) = self.known.get(&key) {
+            return known.clone();
+        }
         let unit = |need: Need| match self.allowed_by.get(&need) {
             Some(rule) => Unit::Rule(*rule),
-            None if self.left_out.contains(&need) => Unit::LeftOut(number, need),
+            None if self.left_out.contains(&need) => Unit::LeftOut(learned.run, need),
             None => Unit::NotAsked(need),
         };
-        lesson
-            .of_run(number)
-            .flat_map(|learned| {
-                let needs = self.rules.needs_of(&learned.seen());
-                let units: BTreeSet<Unit> = needs.into_iter().map(unit).collect();
-                std::iter::repeat_n(units, learned.weight)
-            })
-            .collect()
+        let needs = self.rules.needs_of(&learned.seen());
+        let units: Needed = Rc::new(needs.into_iter().map(unit).collect());
+        // What was left out is another one in each run.
+        if !units.iter().any(|unit| matches!(unit, Unit::LeftOut(..))) {
+            self.known.insert(key, units.clone());
+        }
+        units
     }
 }
 
 /// Of each run the behaviours, each with the operations that count for it. An operation is denied if
 /// one of the things that it needs is, so it counts for the one that the fewest runs showed.
-fn counted(runs: &[Vec<BTreeSet<Unit>>]) -> Vec<BTreeMap<&Unit, usize>> {
+fn counted(runs: &[Vec<(Needed, usize)>]) -> Vec<BTreeMap<&Unit, usize>> {
     let mut in_runs: BTreeMap<&Unit, usize> = BTreeMap::new();
     for run in runs {
-        for unit in run.iter().flatten().collect::<BTreeSet<_>>() {
+        let units = run.iter().flat_map(|(needed, _)| &**needed);
+        for unit in units.collect::<BTreeSet<_>>() {
             *in_runs.entry(unit).or_default() += 1;
         }
     }
     let rarest = |unit: &&Unit| (matches!(unit, Unit::NotAsked(_)), in_runs[*unit]);
     runs.iter()
         .map(|run| {
-            let mut units: BTreeMap<&Unit, usize> =
-                run.iter().flatten().map(|unit| (unit, 0)).collect();
-            for needed in run {
+            let units = run.iter().flat_map(|(needed, _)| &**needed);
+            let mut units: BTreeMap<&Unit, usize> = units.map(|unit| (unit, 0)).collect();
+            for (needed, times) in run {
                 if let Some(unit) = needed.iter().min_by_key(rarest) {
-                    *units.entry(unit).or_default() += 1;
+                    *units.entry(unit).or_default() += times;
                 }
             }
             units
@@ -208,8 +232,8 @@ pub(super) fn readiness(
     let runs = || (0..).zip(&lesson.subject.runs);
     let partial = runs().filter_map(|(_, (key, run))| Partial::of(key, run));
     let complete: Vec<_> = runs().filter(|(_, (_, run))| !run.is_partial()).collect();
-    let units = Units::of(rules);
-    let operations: Vec<Vec<BTreeSet<Unit>>> = complete
+    let mut units = Units::of(rules);
+    let operations: Vec<Vec<(Needed, usize)>> = complete
         .iter()
         .map(|(number, _)| units.of_run(lesson, *number))
         .collect();
@@ -241,7 +265,10 @@ mod tests {
 
     #[test]
     fn an_operation_counts_once_and_for_what_the_fewest_runs_showed() {
-        let op = |rules: &[usize]| rules.iter().map(|rule| Unit::Rule(*rule)).collect();
+        let op = |rules: &[usize]| -> (Needed, usize) {
+            let units = rules.iter().map(|rule| Unit::Rule(*rule));
+            (Rc::new(units.collect()), 1)
+        };
         let runs = [
             vec![op(&[1, 2]), op(&[1])],
             vec![op(&[1])],

@@ -10,6 +10,7 @@ mod act;
 mod age;
 mod joint;
 mod merged;
+mod packed;
 mod part;
 mod split;
 
@@ -17,7 +18,8 @@ pub use act::{Act, BadAct};
 pub use age::{Kept, superseded};
 pub use joint::Joint;
 pub use merged::Merged;
-pub(crate) use merged::Row;
+pub(crate) use merged::{Row, Sifted};
+pub use packed::{Deed, Packed, PackedRow, PackedRun, Pool};
 pub use part::{Facts, MAX_ACTS, MAX_RUNS, OLDER, Part, RunFacts};
 pub use split::split;
 

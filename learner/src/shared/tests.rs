@@ -332,6 +332,41 @@ proptest! {
     }
 
     #[test]
+    fn a_part_comes_back_as_it_was_told(run in any_run(), other in any_run()) {
+        let part = part(&[("a", run), ("b", other)]);
+        let mut joint = Joint::default();
+        joint.add(&revision("web@1"), "n", &part);
+        prop_assert_eq!(joint.part(&revision("web@1"), "n"), Some(part.clone()));
+        joint.add(&revision("web@1"), "n", &part);
+        prop_assert_eq!(joint.parts().map(|(.., part)| part).collect::<Vec<_>>(), [part]);
+    }
+
+    #[test]
+    fn of_one_workload_it_is_the_same_as_of_all(joint in any_joint(), others in any_joint()) {
+        let mut all = joint.clone();
+        for (node, part) in others.parts().map(|(_, node, part)| (node.to_owned(), part)) {
+            let beside = Workload { container: "proxy".to_owned(), ..workload() };
+            for workload in [beside, "shop/Deployment/db".parse().expect("a workload")] {
+                let revision = Revision { workload, ..revision("web@1") };
+                all.add(&revision, &node, &part);
+            }
+        }
+        let whole = Merged::of(&all).expect("acts");
+        let one = Merged::of_workload(&all, &workload()).expect("acts");
+        let of_it = |merged: &Merged| -> Vec<_> {
+            let runs = merged.evidence().runs().iter();
+            let runs = runs.filter(|(key, _)| key.workload == workload());
+            runs.map(|(key, run)| (key.clone(), run.clone())).collect()
+        };
+        prop_assert_eq!(of_it(&one), of_it(&whole));
+        let policy = |merged: &Merged| {
+            let made = recommend_merged(&workload(), merged, &Criteria::default());
+            made.map(|made| (made.policy, made.notes)).map_err(|error| error.to_string())
+        };
+        prop_assert_eq!(policy(&one), policy(&whole));
+    }
+
+    #[test]
     fn an_act_is_told_again_as_it_was(joint in any_joint()) {
         for (_, _, part) in joint.parts() {
             for act in part.acts.keys() {
@@ -378,14 +413,10 @@ fn who_entered_the_container_is_told_from_the_workload_and_a_run_ends_when_it_en
         ]
     );
     let (include, none) = Default::default();
-    let sorted = merged.sorted(&revision, &include, &none, &Default::default());
-    let runs: Vec<_> = sorted
-        .entries
-        .iter()
-        .map(|(key, of)| (key.run.as_str(), of.len()))
-        .collect();
-    assert_eq!(runs, [("node-1/a", 1), ("node-1/b", 1)]);
-    let held: Vec<_> = sorted
+    let sifted = merged.sifted(&revision, &include, &none, &Default::default());
+    let runs: Vec<_> = sifted.entered.iter().map(|key| key.run.as_str()).collect();
+    assert_eq!(runs, ["node-1/a", "node-1/b"]);
+    let held: Vec<_> = sifted
         .quarantine
         .held
         .iter()

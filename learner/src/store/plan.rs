@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::behavior::Behavior;
 use crate::observation::Loss;
-use crate::profile::{RunProfile, Sighting};
+use crate::profile::{RunProfile, Sighting, Sightings};
 use crate::workload::{RunKey, Workload};
 
 use super::engine::{Batch, MAX_BATCH};
@@ -200,7 +200,7 @@ fn sum_up(summary: &mut Summary, report: &RunProfile, over: u64, kept: &BTreeMap
         stop: report.stop,
         late: report.late,
         lost,
-        seen: BTreeMap::new(),
+        seen: Sightings::default(),
     });
     let sightings = || {
         kept.values()

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::observation::{Loss, Moment};
-use crate::profile::RunProfile;
+use crate::profile::{RunProfile, Sightings};
 use crate::workload::{Labels, RunKey, Workload};
 
 use super::codec::{Reader, Writer};
@@ -47,7 +47,7 @@ impl Summary {
             stop: self.stop,
             late: self.late,
             lost: self.lost.clone(),
-            seen: BTreeMap::new(),
+            seen: Sightings::default(),
         }
     }
 }

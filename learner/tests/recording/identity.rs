@@ -119,7 +119,7 @@ fn run_profile() -> impl Strategy<Value = RunProfile> {
             stop,
             late,
             lost,
-            seen,
+            seen: seen.into_iter().collect(),
         })
 }
 

@@ -88,7 +88,7 @@ fn any_report() -> impl Strategy<Value = RunProfile> {
             stop,
             late,
             lost,
-            seen,
+            seen: seen.into_iter().collect(),
         })
 }
 

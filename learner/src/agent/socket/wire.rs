@@ -14,7 +14,7 @@ use crate::journal::{End, Entry};
 use crate::mention::Mention;
 use crate::observation::{Loss, Moment};
 use crate::posture::{Revision, Standing};
-use crate::profile::{Evidence, RunProfile, Sighting};
+use crate::profile::{Evidence, RunProfile, Sighting, Sightings};
 use crate::store::{Folded, Summary};
 use crate::workload::{Labels, RunKey, Workload};
 
@@ -150,7 +150,7 @@ impl Head {
             stop,
             late,
             lost,
-            seen: BTreeMap::new(),
+            seen: Sightings::default(),
         };
         (key, run)
     }
