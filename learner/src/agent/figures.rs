@@ -68,6 +68,8 @@ pub(super) struct Inner {
     pub enforced: BTreeSet<Revision>,
     /// Why nothing can be held that is not held already.
     pub unenforced: Option<String>,
+    /// Why of these not all that runs is held, where others are.
+    pub unheld: BTreeMap<Revision, String>,
     /// What was refused to them since the agent began.
     pub refused: BTreeMap<Revision, u64>,
 }
@@ -133,6 +135,14 @@ impl Figures {
         let inner = self.0.lock();
         let inner = inner.unwrap_or_else(std::sync::PoisonError::into_inner);
         inner.unenforced.clone()
+    }
+
+    /// Why of these not all that runs is held, where others are.
+    #[cfg(feature = "cluster")]
+    pub(super) fn unheld(&self) -> BTreeMap<Revision, String> {
+        let inner = self.0.lock();
+        let inner = inner.unwrap_or_else(std::sync::PoisonError::into_inner);
+        inner.unheld.clone()
     }
 
     /// Who enforces on a node of a cluster, and what goes wrong with the API server and with KubeArmor, a line

@@ -64,6 +64,10 @@ pub struct WorkloadEvidenceSpec {
     /// KubeArmor does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enforcement: Option<Enforcement>,
+    /// Why Learner's agent does not hold all of its containers on the node, where it holds others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub unheld: Option<String>,
     /// The runs that this piece tells of. A run in two pieces is one run.
     #[serde(default)]
     #[schemars(length(max = 500))]

@@ -33,6 +33,8 @@ pub struct Holding {
     pub unenforced: BTreeSet<Unenforced>,
     /// Who does, where the node's agent is to do it if KubeArmor does not.
     pub enforcement: Option<Enforcement>,
+    /// Why it does not hold all of them, where it holds those of others. What is too long is cut.
+    pub unheld: Option<String>,
 }
 
 impl Objects {
@@ -51,6 +53,8 @@ impl Objects {
         for object in &mut objects {
             object.spec.unenforced.clone_from(&holding.unenforced);
             object.spec.enforcement.clone_from(&holding.enforcement);
+            let unheld = holding.unheld.as_ref();
+            object.spec.unheld = unheld.map(|why| why.chars().take(512).collect());
         }
         let period = period(node, revision, alive);
         let content = format!("{}/{}", digest(&objects, period), objects.len());

@@ -23,7 +23,7 @@ use crate::shared::{Act, Facts, Part, RunFacts, split};
 pub const MAX_OBJECT: usize = 256 << 10;
 
 /// What the API server adds, and room for names: the rest of [`MAX_OBJECT`] is for the specification.
-const ADDED: usize = 8 << 10;
+const ADDED: usize = 12 << 10;
 
 /// An object that is no piece of evidence, or cannot be one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -118,6 +118,7 @@ pub fn pieces(
             alive: time(alive),
             unenforced: BTreeSet::new(),
             enforcement: None,
+            unheld: None,
             runs,
             acts,
         }

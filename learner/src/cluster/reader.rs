@@ -38,6 +38,8 @@ pub struct Read {
     pub unenforced: BTreeMap<Revision, BTreeSet<Unenforced>>,
     /// Who enforces on each node, as it told last; nothing of nodes whose agents are not to do it.
     pub enforcement: BTreeMap<String, Enforcement>,
+    /// Why the agent of a node that holds others does not hold all containers of a revision.
+    pub unheld: BTreeMap<(Revision, String), String>,
     /// The states of the objects of each workload; of one that the server has given none, nothing.
     pub states: BTreeMap<Workload, Vec<Option<State>>>,
 }
@@ -131,6 +133,10 @@ impl Reading {
                         Some(known) => *known = now,
                         None => _ = self.enforcing.insert(spec.node.clone(), now),
                     }
+                }
+                if let Some(why) = &spec.unheld {
+                    let of = (revision.clone(), spec.node.clone());
+                    self.read.unheld.insert(of, why.clone());
                 }
                 if !spec.unenforced.is_empty() {
                     let why = self.read.unenforced.entry(revision.clone()).or_default();

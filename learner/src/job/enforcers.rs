@@ -113,7 +113,7 @@ impl World {
             }
             Enforcers::KubeArmor | Enforcers::Learner => {
                 let lacking = |node: &str| {
-                    let why = self.lacks(node)?;
+                    let why = self.lacks(revision, node)?;
                     Some(format!("{}: {why}", node.escape_debug()))
                 };
                 let nodes: Listed = nodes.iter().filter_map(|node| lacking(node)).collect();
@@ -123,13 +123,16 @@ impl World {
         }
     }
 
-    /// Why Learner's own programs do not hold what runs on a node; nothing where they do.
-    fn lacks(&self, node: &str) -> Option<String> {
+    /// Why Learner's own programs do not hold what runs of a revision on a node; nothing where they do.
+    fn lacks(&self, revision: &Revision, node: &str) -> Option<String> {
         match self.enforcement.get(node) {
             Some(Enforcement {
                 by: EnforcedBy::Learner,
                 ..
-            }) => None,
+            }) => {
+                let why = self.unheld.get(&(revision.clone(), node.to_owned()))?;
+                Some(why.escape_debug().to_string())
+            }
             Some(Enforcement {
                 by: EnforcedBy::Kubearmor,
                 ..

@@ -272,6 +272,8 @@ struct World {
     unenforced: BTreeMap<Revision, BTreeSet<Unenforced>>,
     /// Who enforces on each node, where its agent is to do it if KubeArmor does not.
     enforcement: BTreeMap<String, Enforcement>,
+    /// Why not all of a revision is held on a node whose agent holds others.
+    unheld: BTreeMap<(Revision, String), String>,
     /// What was heard and is to be written down.
     heard: BTreeMap<Revision, Part>,
     /// What was heard by now of each revision, and is written down already.

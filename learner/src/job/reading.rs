@@ -61,6 +61,7 @@ impl World {
             unread,
             unenforced,
             enforcement,
+            unheld,
             states,
             refused,
         } = found;
@@ -73,6 +74,7 @@ impl World {
         self.missing = missing;
         self.unenforced = unenforced;
         self.enforcement = enforcement;
+        self.unheld = unheld;
         self.states = states;
         self.refused = refused;
         // Without KubeArmor there are no policies, and where Learner's agents enforce none are needed.

@@ -93,6 +93,11 @@ impl Row {
     }
 }
 
+/// What a run did.
+type Done = (Arc<Behavior>, Sighting);
+/// The place of a run in its part, and how it did something.
+type InRun = (u32, Sighting);
+
 impl Merged {
     /// Of all parts.
     ///
@@ -128,7 +133,7 @@ impl Merged {
     }
 
     fn add(&mut self, revision: &Revision, node: &str, part: &Packed) -> Result<(), BadAct> {
-        let mut runs: Vec<(RunProfile, Vec<(Arc<Behavior>, Sighting)>)> = Vec::new();
+        let mut runs: Vec<(RunProfile, Vec<Done>)> = Vec::new();
         let told = self.told.entry(revision.clone()).or_default();
         let first_key = told.keys.len();
         for run in &part.runs {
@@ -149,8 +154,7 @@ impl Merged {
             told.keys.push(key);
             runs.push((profile, Vec::new()));
         }
-        let mut rows: Vec<(&Arc<Behavior>, Vec<(u32, Sighting)>)> =
-            Vec::with_capacity(part.rows.len());
+        let mut rows: Vec<(&Arc<Behavior>, Vec<InRun>)> = Vec::with_capacity(part.rows.len());
         for packed in &part.rows {
             let (behavior, known) = packed.deed.example()?;
             let act = packed.deed.act();
@@ -207,7 +211,7 @@ impl Merged {
             }
         }
         // Each run then has its behaviours in their order.
-        rows.sort_by(|(one, _), (other, _)| one.cmp(other));
+        rows.sort_by_key(|(behavior, _)| *behavior);
         for (behavior, of_runs) in rows {
             for (place, seen) in of_runs {
                 let Some((_, did)) = runs.get_mut(place as usize) else {

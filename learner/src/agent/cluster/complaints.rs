@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::super::figures::{Figures, Reach};
 use crate::cluster::ClusterError;
 use crate::cluster::standings::BadStanding;
+use crate::posture::Revision;
 use crate::visible::visible;
 
 /// What it is about.
@@ -71,6 +72,11 @@ impl Complaints {
     /// Why nothing can be held that is not held already, where that was tried in vain.
     pub(super) fn unenforced(&self) -> Option<String> {
         self.figures.unenforced()
+    }
+
+    /// Why of these not all that runs is held, where others are.
+    pub(super) fn unheld(&self) -> BTreeMap<Revision, String> {
+        self.figures.unheld()
     }
 
     /// It goes well again.

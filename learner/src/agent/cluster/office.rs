@@ -78,6 +78,8 @@ pub(super) struct Office {
     is_to: Option<Enforcement>,
     /// Who does, as it is told.
     enforcement: Option<Enforcement>,
+    /// Why it does not hold all that runs of these, as it is told.
+    unheld: BTreeMap<Revision, String>,
     /// It is known what is there of this node.
     knows: bool,
     /// An owner could not be asked for since the pods were listed last.
@@ -108,6 +110,7 @@ impl Office {
             unenforced: BTreeMap::new(),
             is_to: None,
             enforcement: None,
+            unheld: BTreeMap::new(),
             knows: false,
             is_unsure: false,
         }
@@ -147,6 +150,7 @@ impl Office {
                 _ = running.tick() => {
                     self.telling.running(&self.running, now);
                     self.enforces();
+                    self.holds();
                 }
                 _ = sweep.tick() => self.sweep().await,
                 () = until(next, now) => self.turn().await,
@@ -265,6 +269,18 @@ impl Office {
         self.complaints.reach.enforces = Some((enforcement.by.word(), text));
         self.enforcement = Some(enforcement);
         self.open();
+    }
+
+    /// What is held is told anew where it is not as it was told.
+    fn holds(&mut self) {
+        let unheld = self.complaints.unheld();
+        let all: BTreeSet<Revision> = unheld.keys().chain(self.unheld.keys()).cloned().collect();
+        let before = std::mem::replace(&mut self.unheld, unheld);
+        for revision in all {
+            if self.unheld.get(&revision) != before.get(&revision) {
+                self.stored(&revision);
+            }
+        }
     }
 
     /// The API server tells of pods: it is there.
@@ -393,6 +409,7 @@ impl Office {
         let holding = Holding {
             unenforced: self.unenforced.get(revision).cloned().unwrap_or_default(),
             enforcement: self.enforcement.clone(),
+            unheld: self.unheld.get(revision).cloned(),
         };
         let objects = self.writer.objects(revision, alive, &part, &holding);
         let objects = objects.map_err(Failed::Cluster)?;

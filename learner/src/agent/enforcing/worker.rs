@@ -49,19 +49,6 @@ struct Held {
     of: Option<Revision>,
 }
 
-/// What could not be enforced, or let be.
-struct Unenforced {
-    /// Of whom, if of one of several.
-    of: Option<Box<Revision>>,
-    error: EnforceError,
-}
-
-impl From<EnforceError> for Unenforced {
-    fn from(error: EnforceError) -> Self {
-        Self { of: None, error }
-    }
-}
-
 pub(super) struct Worker {
     instance: String,
     clock: Clock,
@@ -232,36 +219,41 @@ impl Worker {
     /// Brings what is in force in line with where the revisions stand.
     fn enforce(&mut self) {
         let tried = self.try_to_enforce();
-        let unenforced = match &tried {
-            Ok(()) if self.released => {
-                Some("somebody ran learner release on the node: restart the agent there".to_owned())
+        let (unenforced, unheld) = match tried {
+            Ok(_) if self.released => {
+                let why = "somebody ran learner release on the node: restart the agent there";
+                (Some(why.to_owned()), BTreeMap::new())
             }
-            Err(Unenforced { of: None, error }) => Some(error.to_string()),
-            Ok(()) | Err(_) => None,
+            Ok(unheld) => (None, unheld),
+            Err(error) => (Some(error.to_string()), BTreeMap::new()),
         };
-        self.figures.set(|inner| inner.unenforced = unenforced);
-        match tried {
-            Ok(()) => self.failed = None,
-            Err(Unenforced { of, error }) => {
-                let name = of.map(|of| visible(&of.workload.to_string()));
-                let why = format!(
-                    "{}{error}",
-                    name.map_or_else(String::new, |name| format!("{name}: "))
-                );
-                if self.failed.as_ref().is_none_or(|(known, _)| *known != why) {
-                    tracing::error!("not all that stands under block is enforced: {why}");
-                }
-                self.failed = Some((why, Instant::now()));
-            }
+        let first = unheld.first_key_value();
+        let first = first.map(|(of, why)| format!("{}: {why}", visible(&of.workload.to_string())));
+        let failed = if self.released {
+            None
+        } else {
+            unenforced.clone().or(first)
+        };
+        if let Some(why) = &failed
+            && self.failed.as_ref().is_none_or(|(known, _)| known != why)
+        {
+            tracing::error!("not all that stands under block is enforced: {why}");
         }
+        self.failed = failed.map(|why| (why, Instant::now()));
+        self.figures.set(|inner| {
+            inner.unenforced = unenforced;
+            inner.unheld = unheld;
+        });
         let enforced = self.held.values().filter_map(|held| held.of.clone());
         let enforced: BTreeSet<Revision> = enforced.collect();
         self.figures.set(|inner| inner.enforced = enforced);
     }
 
-    fn try_to_enforce(&mut self) -> Result<(), Unenforced> {
+    /// Gives of which revisions that failed, and why: the others do not wait for them.
+    fn try_to_enforce(&mut self) -> Result<BTreeMap<Revision, String>, EnforceError> {
+        let mut unheld = BTreeMap::new();
         if self.released {
-            return Ok(());
+            return Ok(unheld);
         }
         let now = self.clock.moment();
         self.next_whole = self.ledger.next_whole(now);
@@ -275,9 +267,8 @@ impl Worker {
             self.at_work = Some(Instant::now());
         }
         let Some(enforcer) = &mut self.enforcer else {
-            return Ok(());
+            return Ok(unheld);
         };
-        let mut failed = None;
         for (id, (group, revision, frozen)) in &wanted {
             let hash = frozen.candidate().digest().words();
             if let Some(held) = self.held.get_mut(id)
@@ -304,10 +295,8 @@ impl Worker {
                     self.held.insert(*id, held);
                     said(revision, frozen, "is enforced from now on");
                 }
-                // The others are not to wait for it.
                 Err(error) => {
-                    let of = Some(Box::new(revision.clone()));
-                    failed = failed.or(Some(Unenforced { of, error }));
+                    unheld.insert(revision.clone(), error.to_string());
                 }
             }
         }
@@ -330,15 +319,11 @@ impl Worker {
                 );
             }
         }
-        match failed {
-            Some(failed) => Err(failed),
-            None if self.all_have_begun && !enforcer.older().is_empty() => {
-                enforcer.retire_older()?;
-                tracing::info!("what another version had enforced is replaced");
-                Ok(())
-            }
-            None => Ok(()),
+        if unheld.is_empty() && self.all_have_begun && !enforcer.older().is_empty() {
+            enforcer.retire_older()?;
+            tracing::info!("what another version had enforced is replaced");
         }
+        Ok(unheld)
     }
 
     /// Says what was refused, and what could not be told.

@@ -24,6 +24,9 @@ fn is_kept(name: &dyn Fn(&str, u32) -> String) -> bool {
     has(&found, &format!("File {} by {APP}", name("b", 4)))
 }
 
+/// The name of a repository's file, by the repository and a number.
+type Named<'a> = &'a dyn Fn(&str, u32) -> String;
+
 #[test]
 fn a_number_varies_where_it_does_in_another_directory_of_the_name() {
     let found = rules(
@@ -41,7 +44,7 @@ fn a_number_varies_where_it_does_in_another_directory_of_the_name() {
 
 #[test]
 fn a_number_stays_where_the_directory_or_the_name_is_another_or_what_others_put_there() {
-    let kept: [(&str, &dyn Fn(&str, u32) -> String); 5] = [
+    let kept: [(&str, Named<'_>); 5] = [
         ("directory", &|repository, n| {
             format!("/srv/x/{repository}/topic-{n}")
         }),

@@ -85,7 +85,7 @@ fn frozen() -> Frozen {
         window_from: Moment(0),
         blocked: Some(Moment(0)),
     };
-    Frozen::new(std::sync::Arc::new(candidate).into(), freeze)
+    Frozen::new(std::sync::Arc::new(candidate), freeze)
 }
 
 fn state(name: u64, state: u64) -> State {
