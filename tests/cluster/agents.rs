@@ -119,6 +119,16 @@ fn a_node_that_cannot_enforce_holds_the_promotion_with_its_reason() {
         shop.enforcement = by_learner();
         shop.seen("web", "i:1", true, &[]).await;
         assert_eq!(shop.promote(&[]).code, 0);
+        // It holds others, and not this one.
+        shop.unheld = Some("there is no room for its rules".to_owned());
+        shop.seen("web", "i:1", true, &[]).await;
+        let unheld = format!(
+            "held in block: 1 node does not enforce it ({}: there is no room for its rules)",
+            shop.node
+        );
+        let said = shop.promote(&[]);
+        assert!(said.out.contains(&unheld), "{said:?}");
+        shop.unheld = None;
         // It was decided, and is not done everywhere any more.
         shop.enforcement = nobody;
         shop.seen("web", "i:1", true, &[]).await;

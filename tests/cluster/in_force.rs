@@ -126,6 +126,16 @@ impl Known {
         if path.contains("watch=true") {
             let (send, lines) = unbounded_channel();
             if path.contains("workloadpostures") {
+                // What was decided since it was listed.
+                let asked = path.split(['?', '&']);
+                let mut asked = asked.filter_map(|one| one.strip_prefix("resourceVersion="));
+                let listed = asked.next().and_then(|version| version.parse::<u64>().ok());
+                if let Some(object) = &self.posture
+                    && listed.is_some_and(|listed| listed < self.version)
+                {
+                    let event = json!({"type": "MODIFIED", "object": object});
+                    let _ = send.send(event.to_string());
+                }
                 self.watches.push(send);
                 return Answer::Lines(lines);
             }
@@ -306,7 +316,7 @@ fn what_is_decided_is_in_force_on_a_node() {
         share: "1%".parse().expect("a share"),
         last: 0,
     };
-    let until = Moment(now().0 + 8_000_000);
+    let until = Moment(now().0 + 15_000_000);
     lock().decide(&Stands::Canary(none, until), &allowed);
     wait_for("it to be let be", || reads() == Some(true));
     wait_for("the canary to end", || reads() == Some(false));

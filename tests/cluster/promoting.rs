@@ -27,6 +27,8 @@ pub(crate) struct Shop<'w> {
     pub(crate) node: String,
     /// Who enforces on the node, as it tells; nothing where its agent is not to do it.
     pub(crate) enforcement: Option<Enforcement>,
+    /// Why it does not hold all of what is seen, as it tells, where it holds others.
+    pub(crate) unheld: Option<String>,
 }
 
 fn object<K: serde::de::DeserializeOwned>(value: Value) -> K {
@@ -70,6 +72,7 @@ impl<'w> Shop<'w> {
             namespace,
             node,
             enforcement: None,
+            unheld: None,
         }
     }
 
@@ -118,6 +121,7 @@ impl<'w> Shop<'w> {
         let writer = Writer::new(self.world.admin(), &self.node);
         let holding = Holding {
             enforcement: self.enforcement.clone(),
+            unheld: self.unheld.clone(),
             ..Holding::default()
         };
         let objects = writer.objects(&revision, now, &Part::of(&runs), &holding);

@@ -201,6 +201,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_held_is_told_and_cut_where_it_is_too_long() {
+        let of = |unheld: Option<&str>| {
+            let holding = Holding {
+                unheld: unheld.map(str::to_owned),
+                ..Holding::default()
+            };
+            let revision = revision();
+            let part = Part::default();
+            Objects::of(&revision, "n", Moment(0), &part, &holding).expect("objects")
+        };
+        let (held, unheld) = (of(None), of(Some("no room")));
+        assert_ne!(held.content(), unheld.content());
+        let told = |objects: &Objects| objects.objects[0].spec.unheld.clone();
+        assert_eq!(told(&held), None);
+        assert_eq!(told(&unheld).as_deref(), Some("no room"));
+        let long = told(&of(Some(&"ä".repeat(2_000)))).expect("told");
+        assert_eq!(long, "ä".repeat(512));
+    }
+
+    #[test]
     fn what_is_alive_is_told_within_a_day() {
         let changes = (0..24).filter(|hour| {
             let at = |hour: i64| content(&["/a"], 1, 5, hour * HOUR);

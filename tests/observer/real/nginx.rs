@@ -167,8 +167,8 @@ pub(crate) fn story(host: &mut Host) -> Result<(), Failed> {
     attacks(host, "/tmp/planted-later")?;
     requests(host, &running)?;
     host.start_agent()?;
-    check(host.log().contains("goes on being enforced"), || {
-        "it is not said that it was taken over".into()
+    host.wait("it to be said that it was taken over", || {
+        host.log().contains("goes on being enforced")
     })?;
     attacks(host, "/tmp/planted-later")?;
     alerted(host, &[("exec", "/tmp/planted-later", "outside")])?;
