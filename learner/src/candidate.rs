@@ -298,6 +298,18 @@ pub struct Frozen {
     judge: Judge,
 }
 
+#[cfg(test)]
+impl Candidate {
+    /// What tests of others judge by: pods of `shop` with `app: web` may read what is in `/etc/`, and nothing else.
+    pub(crate) fn reads_etc(enforcer: Dialect) -> Self {
+        let text = "kind: KubeArmorPolicy\nmetadata: {name: web, namespace: shop}\nspec:\n  selector: \
+                    {matchLabels: {app: web}}\n  file: {matchDirectories: [{dir: /etc/}]}\n  action: Allow\n";
+        let policy = from_yaml(text).expect("a policy").remove(0);
+        let (tightness, none) = (Tightness::default(), BTreeSet::new());
+        Self::freeze(&policy, enforcer, tightness, Vec::new(), none).expect("a candidate")
+    }
+}
+
 impl Frozen {
     /// From what is decided and what is kept.
     pub fn new(candidate: Arc<Candidate>, freeze: Freeze) -> Self {

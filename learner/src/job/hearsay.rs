@@ -258,9 +258,8 @@ mod tests {
     use super::*;
     use crate::behavior::{Access, Behavior, Op, Outcome};
     use crate::candidate::Candidate;
-    use crate::generalize::{Dialect, Tightness};
+    use crate::generalize::Dialect;
     use crate::path::AbsPath;
-    use crate::policy::from_yaml;
     use crate::posture::Freeze;
     use crate::profile::Sighting;
 
@@ -316,17 +315,7 @@ mod tests {
     }
 
     fn frozen(image: &str, from: i64) -> Ledger {
-        let text = "kind: KubeArmorPolicy\nmetadata: {name: web, namespace: shop}\nspec:\n  selector: \
-                    {matchLabels: {app: web}}\n  file: {matchDirectories: [{dir: /etc/}]}\n  action: Allow\n";
-        let policy = from_yaml(text).expect("a policy").remove(0);
-        let candidate = Candidate::freeze(
-            &policy,
-            Dialect::Bpf,
-            Tightness::default(),
-            Vec::default(),
-            BTreeSet::default(),
-        )
-        .expect("a candidate");
+        let candidate = Candidate::reads_etc(Dialect::Bpf);
         let mut ledger = Ledger::default();
         let freeze = Freeze {
             candidate: candidate.digest(),

@@ -92,7 +92,8 @@ impl World {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::from_yaml;
+    use crate::candidate::Candidate;
+    use crate::generalize::Dialect;
     use crate::promotion::PodFacts;
 
     const HOUR: i64 = 3_600_000_000;
@@ -105,9 +106,7 @@ mod tests {
     }
 
     fn candidate() -> Policy {
-        let text = "kind: KubeArmorPolicy\nmetadata: {name: web, namespace: shop}\nspec:\n  selector: \
-                    {matchLabels: {app: web}}\n  file: {matchDirectories: [{dir: /etc/}]}\n  action: Allow\n";
-        from_yaml(text).expect("a policy").remove(0)
+        Candidate::reads_etc(Dialect::Bpf).policy().clone()
     }
 
     /// Three nodes run it, and two have told of it: one just now, and one an hour ago.

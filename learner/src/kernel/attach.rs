@@ -1,6 +1,6 @@
 //! The programs of the object: loaded, and refused in words.
 
-use aya::programs::{BtfTracePoint, Program, ProgramError, ProgramInfo};
+use aya::programs::{BtfTracePoint, FExit, Program, ProgramError, ProgramInfo};
 use aya::{Btf, Ebpf};
 
 /// A program by its name in the object.
@@ -23,6 +23,19 @@ pub(super) fn traced<'p>(
 ) -> Result<&'p mut BtfTracePoint, String> {
     let program: &mut BtfTracePoint = find(ebpf, name)?;
     patiently(|| program.load(on, btf))?;
+    Ok(program)
+}
+
+/// Loads a program that is on the return of a function.
+pub(super) fn returning<'p>(
+    ebpf: &'p mut Ebpf,
+    btf: &Btf,
+    name: &str,
+    function: &str,
+) -> Result<&'p mut FExit, String> {
+    let program: &mut FExit = find(ebpf, name)?;
+    patiently(|| program.load(function, btf))?;
+    note(name, program.info());
     Ok(program)
 }
 

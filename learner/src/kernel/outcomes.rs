@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use aya::programs::FExit;
 use aya::{Btf, Ebpf};
 use aya_obj::btf::BtfKind;
 use learner_ebpf::doer;
 
-use super::attach::{find, note, patiently, reason, traced};
+use super::attach::{reason, returning, traced};
 use super::hook::Hook;
 
 /// The programs on the tracepoints of a process's exec and end.
@@ -98,9 +97,7 @@ impl Outcomes {
             return Ok(());
         }
         let told = |cause: String| format!("its result, by {function}: {cause}");
-        let program: &mut FExit = find(ebpf, name).map_err(told)?;
-        patiently(|| program.load(function, btf)).map_err(told)?;
-        note(name, program.info());
+        let program = returning(ebpf, btf, name, function).map_err(told)?;
         program.attach().map_err(|e| told(reason(&e)))?;
         self.attached.insert(name);
         Ok(())

@@ -4,13 +4,12 @@ use std::collections::HashMap as Known;
 use std::sync::OnceLock;
 
 use aya::maps::{Array, MapData, MapError};
-use aya::programs::FExit;
 use aya::programs::links::FdLink;
 use aya::{Btf, Ebpf};
 use learner_ebpf::again::{COUNT, VALUE_WORDS, WRITTEN};
 use learner_ebpf::{AGAIN_SET, AGAIN_SETS, cell};
 
-use super::attach::{chain, find, note, patiently, reason};
+use super::attach::{chain, reason, returning};
 
 /// The program that counts renames, and the kernel's function that it is on.
 pub(super) const RENAMED: (&str, &str) = ("renamed", "__d_move");
@@ -134,9 +133,7 @@ fn read(entry: &[u64]) -> Option<([u64; 2], Repeated)> {
 pub(super) fn count_changes(ebpf: &mut Ebpf, btf: &Btf) -> Result<FdLink, String> {
     let (name, function) = RENAMED;
     let told = |cause: String| format!("{name}, by {function}: {cause}");
-    let program: &mut FExit = find(ebpf, name).map_err(told)?;
-    patiently(|| program.load(function, btf)).map_err(told)?;
-    note(name, program.info());
+    let program = returning(ebpf, btf, name, function).map_err(told)?;
     let link = program.attach().map_err(|e| told(reason(&e)))?;
     let link = program.take_link(link).map_err(|e| told(reason(&e)))?;
     let map = ebpf.map_mut(cell::CHANGES);

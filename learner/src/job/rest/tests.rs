@@ -2,9 +2,8 @@ use super::*;
 use crate::behavior::{Access, Behavior, Op, Outcome};
 use crate::candidate::Candidate;
 use crate::cluster::{EnforcedBy, Enforcement, pieces};
-use crate::generalize::{Dialect, Tightness};
+use crate::generalize::Dialect;
 use crate::path::AbsPath;
-use crate::policy::from_yaml;
 use crate::posture::Freeze;
 use crate::profile::{RunProfile, Sighting};
 use crate::shared::{Joint, Part};
@@ -68,17 +67,7 @@ fn object(image: &str, node: &str, part: &Part) -> WorkloadEvidence {
 
 /// It is under block with a candidate that allows to read in `/etc/`.
 fn frozen() -> Frozen {
-    let text = "kind: KubeArmorPolicy\nmetadata: {name: web, namespace: shop}\nspec:\n  selector: \
-                {matchLabels: {app: web}}\n  file: {matchDirectories: [{dir: /etc/}]}\n  action: Allow\n";
-    let policy = from_yaml(text).expect("a policy").remove(0);
-    let candidate = Candidate::freeze(
-        &policy,
-        Dialect::Bpf,
-        Tightness::default(),
-        Vec::default(),
-        BTreeSet::default(),
-    )
-    .expect("a candidate");
+    let candidate = Candidate::reads_etc(Dialect::Bpf);
     let freeze = Freeze {
         candidate: candidate.digest(),
         judged_from: Some(Moment(0)),

@@ -3,9 +3,8 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::candidate::Candidate;
 use crate::cluster::standings::{Kept as Keeps, name, status};
-use crate::generalize::{Dialect, Tightness};
+use crate::generalize::Dialect;
 use crate::observation::Moment;
-use crate::policy::from_yaml;
 use crate::posture::{Freeze, Revision, Standing};
 
 fn revision(app: &str) -> Revision {
@@ -19,12 +18,7 @@ fn revision(app: &str) -> Revision {
 
 /// As a promotion job keeps it, with the app under block.
 fn object(app: &str, enforcer: Dialect) -> WorkloadPosture {
-    let text = "kind: KubeArmorPolicy\nmetadata: {name: web, namespace: shop}\nspec:\n  file: \
-                {matchDirectories: [{dir: /etc/}]}\n  action: Allow\n";
-    let policy = from_yaml(text).expect("a policy").remove(0);
-    let (tightness, none) = (Tightness::default(), BTreeSet::new());
-    let candidate = Candidate::freeze(&policy, enforcer, tightness, Vec::new(), none);
-    let candidate = candidate.expect("a candidate");
+    let candidate = Candidate::reads_etc(enforcer);
     let at = Moment(1_700_000_000_000_000);
     let standing = Standing::Block {
         since: at,

@@ -1,9 +1,6 @@
-use std::collections::BTreeSet;
-
 use super::*;
 use crate::candidate::Candidate;
-use crate::generalize::{Dialect, Tightness};
-use crate::policy::from_yaml;
+use crate::generalize::Dialect;
 use crate::posture::{Freeze, Slice, Standing};
 
 const PODS: [&str; 3] = ["uid-1", "uid-2", "uid-3"];
@@ -17,12 +14,7 @@ fn revision(image: &str) -> Revision {
 
 /// Under block since 100, with a canary until 200 that holds one pod of three.
 fn ledger(enforcer: Dialect) -> (Ledger, Slice) {
-    let text = "kind: KubeArmorPolicy\nmetadata: {name: web, namespace: shop}\nspec:\n  file: \
-                {matchDirectories: [{dir: /etc/}]}\n  action: Allow\n";
-    let policy = from_yaml(text).expect("a policy").remove(0);
-    let (tightness, none) = (Tightness::default(), BTreeSet::new());
-    let candidate = Candidate::freeze(&policy, enforcer, tightness, Vec::new(), none);
-    let candidate = candidate.expect("a candidate");
+    let candidate = Candidate::reads_etc(enforcer);
     let slice = Slice::of("1".parse().expect("a share"), PODS);
     let standing = Standing::Block {
         since: Moment(100),

@@ -1,9 +1,8 @@
 use super::*;
 use crate::behavior::{Access, Behavior, Op, Outcome};
 use crate::candidate::Candidate;
-use crate::generalize::{Dialect, Tightness};
+use crate::generalize::Dialect;
 use crate::path::AbsPath;
-use crate::policy::from_yaml;
 use crate::posture::{Freeze, Standing};
 use crate::profile::Sighting;
 
@@ -58,17 +57,7 @@ fn missed(whose: Option<&str>) -> Taken {
 
 /// Frozen at this moment.
 fn frozen(at: i64) -> Ledger {
-    let text = "kind: KubeArmorPolicy\nmetadata: {name: web, namespace: shop}\nspec:\n  selector: \
-                {matchLabels: {app: web}}\n  file: {matchDirectories: [{dir: /etc/}]}\n  action: Allow\n";
-    let policy = from_yaml(text).expect("a policy").remove(0);
-    let candidate = Candidate::freeze(
-        &policy,
-        Dialect::Bpf,
-        Tightness::default(),
-        Vec::new(),
-        BTreeSet::new(),
-    )
-    .expect("a candidate");
+    let candidate = Candidate::reads_etc(Dialect::Bpf);
     let freeze = Freeze {
         candidate: candidate.digest(),
         judged_from: Some(Moment(at)),
