@@ -71,6 +71,8 @@ pub const AGAIN_SET: u32 = 32;
 pub struct AgainKey {
     /// `struct dentry` of the file.
     pub dentry: u64,
+    /// `struct inode` of the file, which is that of the dentry.
+    pub inode: u64,
     /// `struct vfsmount` of the file.
     pub mnt: u64,
     /// `struct dentry` of the acting executable.
@@ -97,10 +99,10 @@ const _: () = assert!(size_of::<AgainKey>() == 8 * again::KEY_WORDS);
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Again {
-    /// Further opens, in the bits of [`again::COUNT`]; above them how often the entry was written, odd while
-    /// it is. Who has read the entry and counts by exchanging this word knows that it was whole.
+    /// How often the entry was written, in the bits of [`again::WRITINGS`], odd while it is; above them further opens.
+    /// Who has read the entry and counts by exchanging this word knows that it was whole.
     pub state: u64,
-    /// Last of them, `CLOCK_BOOTTIME` nanoseconds.
+    /// Last of them, by [`cell::NOW`].
     pub last: u64,
     /// Key of the behaviour in `SEEN`, which counts all opens before this entry, and those of this entry
     /// too when another one takes its place. Zeros for opens that a policy lets be.
@@ -109,6 +111,11 @@ pub struct Again {
     pub key: AgainKey,
     /// What tells the dentries from others at the same addresses.
     pub of: Both,
+    /// `struct file` of the executable when it was last compared with what is here.
+    pub image: u64,
+    /// How many programs had been executed on this machine by then. Who has the same file at its executable
+    /// without an exec since has had it all the time.
+    pub execs: u64,
 }
 
 /// What tells the two dentries of an open that was let be.
@@ -127,14 +134,11 @@ const _: () = assert!(size_of::<Again>() == 8 * again::VALUE_WORDS);
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Identity {
-    /// Bytes of its name.
-    pub len: u64,
-    /// Its name, and what lies behind it.
-    pub text: [u64; 4],
+    /// Hash of its name, which the kernel makes with the address of its directory's dentry. Who chooses names
+    /// knows no address, so two names have the same hash with a chance of 2^-32.
+    pub name: u64,
     /// Inode number of its directory.
     pub ino: u64,
-    /// Generation of that.
-    pub generation: u64,
 }
 
 /// Bits of [`AgainKey::bits`], and its sizes.
@@ -151,13 +155,23 @@ pub mod again {
     /// by its mount; whether it is in the upper layer is looked at only of one that is.
     pub const LAYERS: u64 = OVERLAY | UPPER;
     /// Words of the key.
-    pub const KEY_WORDS: usize = 9;
+    pub const KEY_WORDS: usize = 10;
     /// Words of an entry.
-    pub const VALUE_WORDS: usize = 27;
-    /// Bits of [`super::Again::state`] that count.
-    pub const COUNT: u64 = WRITTEN - 1;
-    /// One writing, in [`super::Again::state`].
-    pub const WRITTEN: u64 = 1 << 40;
+    pub const VALUE_WORDS: usize = 20;
+    /// One open, in [`super::Again::state`].
+    pub const ONE: u64 = 1 << 24;
+    /// Bits of [`super::Again::state`] that count how often the entry was written.
+    pub const WRITINGS: u64 = ONE - 1;
+
+    /// Opens that a state counts.
+    pub const fn count(state: u64) -> u64 {
+        state / ONE
+    }
+
+    /// Whether an entry of this state is not whole.
+    pub const fn is_being_written(state: u64) -> bool {
+        state & 1 != 0
+    }
 }
 
 /// Values of [`Header::op`].
@@ -339,13 +353,12 @@ pub mod field {
         DENTRY_PARENT = "dentry.d_parent",
         DENTRY_NAME = "dentry.d_name.name",
         DENTRY_INODE = "dentry.d_inode",
-        DENTRY_LEN = "dentry.d_name.len",
-        DENTRY_SHORT = "dentry.d_iname|dentry.d_shortname?",
+        DENTRY_HASH = "dentry.d_name.hash",
+        DENTRY_FLAGS = "dentry.d_flags",
         DENTRY_SB = "dentry.d_sb",
         INODE_MODE = "inode.i_mode",
         INODE_UID = "inode.i_uid",
         INODE_INO = "inode.i_ino",
-        INODE_GENERATION = "inode.i_generation",
         INODE_SB = "inode.i_sb",
         SB_FLAGS = "super_block.s_flags",
         SB_MAGIC = "super_block.s_magic",
@@ -386,29 +399,25 @@ pub mod field {
 pub mod place {
     /// The first name. No program has anything so far behind a pointer.
     pub const FIRST: u32 = 0x7000;
-    /// Names of one field: it and what lies up to so many bytes behind its beginning.
-    pub const STEP: u32 = 32;
-
-    /// What stands for `further` bytes behind the beginning of a field, less than [`STEP`].
-    pub const fn of(field: usize, further: u32) -> u32 {
-        FIRST + field as u32 * STEP + further
+    /// What stands for a field.
+    pub const fn of(field: usize) -> u32 {
+        FIRST + field as u32
     }
 
-    /// The field and the bytes behind its beginning that an offset stands for; None: it is an offset.
-    pub const fn named(offset: i16) -> Option<(usize, u32)> {
+    /// The field that an offset stands for; None: it is an offset.
+    pub const fn named(offset: i16) -> Option<usize> {
         if offset < FIRST as i16 {
             return None;
         }
-        let name = offset as u32 - FIRST;
-        let field = (name / STEP) as usize;
+        let field = (offset as u32 - FIRST) as usize;
         if field < super::field::COUNT {
-            Some((field, name % STEP))
+            Some(field)
         } else {
             None
         }
     }
 
-    const _: () = assert!(of(super::field::COUNT, 0) <= i16::MAX as u32);
+    const _: () = assert!(of(super::field::COUNT) <= i16::MAX as u32);
 }
 
 /// What a system call does, as an entry of the `SYSCALLS` map: the kind in the low byte, then four
@@ -743,6 +752,9 @@ pub mod cell {
     pub const EPOCH: &str = ".data.epoch";
     /// Renames, and removals of directories, from one on; 0: they are not counted.
     pub const CHANGES: &str = ".data.changes";
+    /// `CLOCK_BOOTTIME` nanoseconds as of a moment ago: when user space last looked, or the kernel last began a
+    /// record. To ask the clock at each open would cost more than the rest of counting it.
+    pub const NOW: &str = ".data.now";
 }
 
 /// Indices of the `SCOPING` map.

@@ -26,12 +26,16 @@ mod watched;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use learner::kernel::{Rung, Sensor, Settings};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 const SLOW: Duration = Duration::from_secs(10);
+
+/// One observer at a time: the counts of a scope are exact only if nobody else counts.
+static ALONE: Mutex<()> = Mutex::new(());
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os();
@@ -51,9 +55,21 @@ fn main() -> ExitCode {
         return real::run();
     }
     let mut arguments = Arguments::from_args();
-    // One observer at a time: the counts of a scope are exact only if nobody else counts.
-    arguments.test_threads = Some(1);
     let mut trials = Vec::new();
+    if std::env::var_os("LEARNER_IN_VM").is_some() {
+        arguments.test_threads = Some(1);
+    } else {
+        // The virtual machines first, since they take longest: the rest runs beside them.
+        arguments.test_threads = Some(2);
+        trials.push(Trial::test(
+            "real programs go from learning to block; a repeated open costs at most a third of bpftrace's",
+            vm::real_and_overhead,
+        ));
+        trials.push(Trial::test(
+            "every rung gives the same in a virtual machine",
+            vm::all_rungs,
+        ));
+    }
     for rung in rungs() {
         for (name, test) in scenarios::ALL
             .iter()
@@ -72,6 +88,7 @@ fn main() -> ExitCode {
                 continue;
             }
             trials.push(Trial::test(format!("{rung}: {name}"), move || {
+                let _alone = ALONE.lock();
                 let begun = Instant::now();
                 test(rung)?;
                 // Where it runs so slowly, it is good to know what takes the time.
@@ -81,16 +98,6 @@ fn main() -> ExitCode {
                 Ok(())
             }));
         }
-    }
-    if std::env::var_os("LEARNER_IN_VM").is_none() {
-        trials.push(Trial::test(
-            "every rung gives the same in a virtual machine",
-            vm::all_rungs,
-        ));
-        trials.push(Trial::test(
-            "real programs go from learning to block; a repeated open costs at most a third of bpftrace's",
-            vm::real_and_overhead,
-        ));
     }
     libtest_mimic::run(&arguments, trials).exit_code()
 }

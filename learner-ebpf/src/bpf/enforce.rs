@@ -261,26 +261,12 @@ enforcing!(enforce_exec, "bprm_check_security", exec);
 enforcing!(enforce_create, "path_mknod", create);
 enforcing!(enforce_mkdir, "path_mkdir", mkdir);
 enforcing!(enforce_unlink, "path_unlink", unlink);
+enforcing!(enforce_rmdir, "path_rmdir", rmdir);
 enforcing!(enforce_rename, "path_rename", rename);
 enforcing!(enforce_link, "path_link", link);
 enforcing!(enforce_symlink, "path_symlink", symlink);
 enforcing!(enforce_chmod, "path_chmod", chmod);
 enforcing!(enforce_truncate, "path_truncate", truncate);
-
-#[lsm(hook = "path_rmdir")]
-pub(crate) fn enforce_rmdir(ctx: LsmContext) -> i32 {
-    // Whoever does it: see `repeat`.
-    repeat::changed();
-    if generation(typed_task()) == 0 {
-        return 0;
-    }
-    let policy = policy();
-    if policy.is_null() {
-        return 0;
-    }
-    // SAFETY: a map value.
-    rmdir(unsafe { *policy }, Args(ctx.as_ptr() as *const u64))
-}
 
 #[inline(always)]
 fn exec(policy: Policy, args: Args) -> i32 {

@@ -16,7 +16,7 @@ const FOUND: u64 = 0xc2b2_ae3d_27d4_eb4f;
 #[derive(Clone, Copy)]
 pub(crate) struct Group {
     id: u64,
-    epoch: u32,
+    epoch: u64,
     entry: *mut u64,
 }
 
@@ -44,7 +44,8 @@ impl Group {
                 core::ptr::read_volatile(self.entry.add(1)),
             )
         };
-        if self.epoch & 1 == 0 && found >> 32 == u64::from(self.epoch) && tie == self.tie(found) {
+        // In an odd epoch nothing is kept.
+        if found >> 32 == self.epoch && tie == self.tie(found) {
             Some(found as u32)
         } else {
             None
@@ -57,7 +58,7 @@ impl Group {
         if self.epoch & 1 != 0 {
             return;
         }
-        let found = u64::from(self.epoch) << 32 | u64::from(what);
+        let found = self.epoch << 32 | u64::from(what);
         // SAFETY: as above.
         unsafe {
             core::ptr::write_volatile(self.entry, self.tie(found));

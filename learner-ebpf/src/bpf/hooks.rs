@@ -202,7 +202,8 @@ pub(crate) fn report_open(record: Record, file: u64, errno: u32) -> Option<[u64;
 #[inline(always)]
 fn file_open(args: Args) {
     let file = args.get(0);
-    let errno = args.errno(1);
+    let verdict = args.get(1) as i32;
+    let errno = || args.errno(1);
     let task = typed_task();
     let scope = scope::watched(task);
     if scope == 0 {
@@ -210,7 +211,7 @@ fn file_open(args: Args) {
     }
     outcome::opened(file, errno);
     let mut before = MaybeUninit::uninit();
-    let known = if errno == 0 {
+    let known = if verdict == 0 {
         repeat::count(file, task, scope, &mut before)
     } else {
         Known::Untold
@@ -225,7 +226,7 @@ fn file_open(args: Args) {
     let Some(record) = Record::begin(scope, op::OPEN) else {
         return;
     };
-    if let Some(seen) = report_open(record, file, errno)
+    if let Some(seen) = report_open(record, file, errno())
         && known == Known::New
     {
         // SAFETY: written for one that is new.
@@ -310,7 +311,6 @@ fn path_unlink(args: Args) {
 }
 #[inline(always)]
 fn path_rmdir(args: Args) {
-    repeat::changed();
     on_name(op::RMDIR, args, args.errno(2), false);
 }
 #[inline(always)]

@@ -180,14 +180,53 @@ pub(crate) fn offset(field: usize) -> u64 {
 static mut EPOCH: u64 = 0;
 
 #[inline(always)]
-pub(crate) fn epoch() -> u32 {
+pub(crate) fn epoch() -> u64 {
     // SAFETY: map memory that user space writes.
-    unsafe { core::ptr::read_volatile(&raw const EPOCH) as u32 }
+    unsafe { core::ptr::read_volatile(&raw const EPOCH) }
 }
 
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".data.changes")]
 pub(crate) static mut CHANGES: u64 = 0;
+
+/// Programs that were executed, from one on, where [`CHANGES`] are counted.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".bss.execs")]
+pub(crate) static mut EXECS: u64 = 0;
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".bss.own")]
+static mut OWN: u64 = 0;
+
+/// `struct mm_struct` of the observer, once it has started a thread; 0 until then. It stays as long as the observer.
+#[inline(always)]
+pub(crate) fn own_memory() -> u64 {
+    // SAFETY: map memory that is written whole.
+    unsafe { core::ptr::read_volatile(&raw const OWN) }
+}
+
+#[inline(always)]
+pub(crate) fn set_own_memory(memory: u64) {
+    // SAFETY: as above.
+    unsafe { core::ptr::write_volatile(&raw mut OWN, memory) }
+}
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".data.now")]
+static mut NOW: u64 = 0;
+
+/// See [`learner_ebpf::cell::NOW`].
+#[inline(always)]
+pub(crate) fn clock() -> u64 {
+    // SAFETY: map memory that is written whole.
+    unsafe { core::ptr::read_volatile(&raw const NOW) }
+}
+
+#[inline(always)]
+pub(crate) fn set_clock(at: u64) {
+    // SAFETY: as above; of concurrent stores any may win.
+    unsafe { core::ptr::write_volatile(&raw mut NOW, at) }
+}
 
 /// How many entries `AWAITED` has, at least.
 #[unsafe(no_mangle)]

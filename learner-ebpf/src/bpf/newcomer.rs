@@ -13,8 +13,9 @@ use aya_ebpf::programs::{BtfTracePointContext, FEntryContext};
 use learner_ebpf::{CGROUP_LEVELS, field, scoping};
 
 use super::hooks::MAX_ERRNO;
-use super::maps::{CGROUPS, NEWCOMERS, SCOPING, offset};
+use super::maps::{CGROUPS, NEWCOMERS, SCOPING, offset, set_own_memory};
 use super::read::{current_task, file_path, pointer, value};
+use super::scope;
 
 /// A process: its id, and when it was started, which no other one of the id was.
 type Process = [u64; 2];
@@ -131,6 +132,9 @@ pub(crate) fn newcomer_forked(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the tracepoint has two arguments.
     let (task, child) = unsafe { (*args, *args.add(1)) };
     let by = process(task);
+    if scope::is_observer() {
+        set_own_memory(pointer(task, field::TASK_MM));
+    }
     if by[0] != u64::from(value::<u32>(child, field::TASK_TGID)) {
         note(child, group(task), group(child), known(by));
     }

@@ -157,7 +157,7 @@ fn tell(task: u64, awaited: &Awaited, errno: u32) -> i32 {
 
 /// An open: what it created is there, or what it was asked to create if it is not.
 #[inline(always)]
-pub(crate) fn opened(file: u64, errno: u32) {
+pub(crate) fn opened(file: u64, errno: impl Fn() -> u32) {
     let Some((task, awaited)) = awaited() else {
         return;
     };
@@ -169,7 +169,7 @@ pub(crate) fn opened(file: u64, errno: u32) {
     let asked = value::<u32>(file, field::FILE_FLAGS) & O_CREAT != 0
         && file_path(file).dentry == awaited.subject;
     if created || asked {
-        tell(task, &awaited, errno);
+        tell(task, &awaited, errno());
     }
 }
 

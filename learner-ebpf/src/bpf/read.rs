@@ -52,13 +52,7 @@ pub(crate) type Typed = *const u8;
 /// A field of what `base` points at. The instruction names it: see [`learner_ebpf::place`].
 #[inline(always)]
 pub(crate) fn load<T: Copy>(base: Typed, field: usize) -> T {
-    load_behind(base, field, 0)
-}
-
-/// What lies `further` bytes behind the beginning of a field.
-#[inline(always)]
-pub(crate) fn load_behind<T: Copy>(base: Typed, field: usize, further: u32) -> T {
-    let at = place::of(field, further) as usize;
+    let at = place::of(field) as usize;
     // SAFETY: the verifier checks that there is a field of this size, and a fault reads 0.
     unsafe { core::ptr::read_volatile(base.wrapping_add(at).cast()) }
 }

@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::{
 use learner_ebpf::{HASHED_FROM, Header, PATH_MAX, Seen, field, flag, lost, segment};
 
 use super::atomic::{increment, swap};
-use super::maps::{DATA_LIMIT, EVENTS, Image, SCRATCH, SEEN, SLOTS, Scratch, sip_key};
+use super::maps::{DATA_LIMIT, EVENTS, Image, SCRATCH, SEEN, SLOTS, Scratch, set_clock, sip_key};
 use super::newcomer;
 use super::read::{Location, current_task, executable, pointer, value};
 use super::scope::lose;
@@ -65,6 +65,7 @@ impl Record {
                 bpf_get_current_uid_gid(),
             )
         };
+        set_clock(at);
         *head = Header {
             key: [0; 2],
             at,

@@ -2,9 +2,13 @@
 //!
 //! The path of a dentry on a mount stays what it was while nothing is renamed, which is counted here, and
 //! nothing is mounted or unmounted in the mount's namespace, which the kernel counts. A dentry may go and its
-//! memory be used for another one; then its name or its directory is another. A directory has one
-//! path on a mount, and is told by its inode number and generation, since a mount is of one file system;
-//! removals of directories are counted too, since not every file system has generations.
+//! memory be used for another one; then its name or its directory is another. A name is told by its hash, which is
+//! made with an address that nobody outside of the kernel knows. A directory has one path on a mount, and is told by its
+//! inode number, which no other one gets before it is removed; removals are counted too.
+//!
+//! An executable's dentry stays as long as a process runs it, and another process comes to run it only by an exec. So it
+//! is compared once after each exec on the machine, not at each open. (Who has `CAP_SYS_RESOURCE` can name any file as
+//! its executable without an exec; of it no source can be told anyhow.)
 //!
 //! What changes at the same time may count as having changed later. A path that is to be kept is walked
 //! while nothing changes at all: the kernel's locks of names and mounts tell that (`rename_lock`,
@@ -15,24 +19,22 @@
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
-use aya_ebpf::macros::fexit;
-use aya_ebpf::programs::FExitContext;
+use aya_ebpf::macros::{btf_tracepoint, fentry, fexit};
+use aya_ebpf::programs::{BtfTracePointContext, FEntryContext, FExitContext};
 use learner_ebpf::{
     AGAIN_SET, AGAIN_SETS, Again, AgainKey, Both, Identity, access, again, field, setting,
 };
 
 use super::atomic::{add, exchange, increment, swap};
 use super::hooks::S_IFMT;
-use super::maps::{AGAIN, CHANGES, SEEN, offset, sequence, setting};
+use super::maps::{AGAIN, CHANGES, EXECS, SEEN, clock, offset, own_memory, sequence, setting};
 use super::read::{
-    Location, Typed, current_task, executable, file_path, load, load_behind, pointer, read,
-    typed_task,
+    Location, Typed, current_task, executable, file_path, load, pointer, read, typed_task,
 };
 use super::record::OVERLAYFS_SUPER_MAGIC;
 
-/// What every kernel keeps of a name in the dentry itself, bytes with the NUL.
-const SHORT: u32 = 32;
+/// The file system hashes names in a way of its own.
+const DCACHE_OP_HASH: u32 = 1;
 
 /// How often the kernel's locks of names and mounts were taken; None: one is, or it cannot be told.
 #[inline(always)]
@@ -50,7 +52,7 @@ fn locks() -> Option<u64> {
 
 /// Counts a change of names, whoever makes it.
 #[inline(always)]
-pub(crate) fn changed() {
+fn changed() {
     let count = &raw mut CHANGES;
     // SAFETY: map memory, aligned to 8; the add is atomic. Where not all are counted, none is.
     unsafe {
@@ -68,6 +70,28 @@ pub(crate) fn renamed(_: FExitContext) -> i32 {
     0
 }
 
+/// Every removal of a directory that this machine makes, before it is done: a directory has nothing in it then.
+#[fentry(function = "vfs_rmdir")]
+pub(crate) fn removed(_: FEntryContext) -> i32 {
+    changed();
+    0
+}
+
+/// Every exec, when the process has its new executable and has opened nothing by it.
+#[btf_tracepoint(function = "sched_process_exec")]
+pub(crate) fn executed(_: BtfTracePointContext) -> i32 {
+    // SAFETY: map memory, aligned to 8; the add is atomic.
+    unsafe { increment(&raw mut EXECS) };
+    0
+}
+
+/// See [`Again::execs`].
+#[inline(always)]
+fn execs() -> u64 {
+    // SAFETY: map memory; counted atomically.
+    unsafe { core::ptr::read_volatile(&raw const EXECS) }
+}
+
 /// Entries that an open may have.
 const PROBES: u32 = 4;
 const SLOT_BITS: u32 = (AGAIN_SET * AGAIN_SETS).ilog2();
@@ -82,11 +106,18 @@ pub(crate) struct Standing {
     bits: u64,
 }
 
-/// An open, told by the objects that it goes through.
+/// An open, told by the objects that it goes through. What few others have in common with it is read at once, the
+/// rest when an entry is compared.
 pub(crate) struct Repeat {
-    key: AgainKey,
     file: Typed,
+    image: Typed,
+    task: Typed,
+    dentry: Typed,
+    inode: Typed,
     exe: Typed,
+    changes: u64,
+    whose: u64,
+    bits: u64,
     /// The first of the entries that it may have. How names and mounts stand is left out of it: what stood
     /// otherwise makes room for what stands now.
     slot: u32,
@@ -96,9 +127,6 @@ impl Repeat {
     /// `whose`: the scope, or the generation of the policy. None: the path has to be walked.
     #[inline(always)]
     fn of(file: u64, task: Typed, whose: u32) -> Option<Self> {
-        if offset(field::MNT_NS_EVENT) == 0 {
-            return None;
-        }
         let counter = &raw const CHANGES;
         // SAFETY: map memory; counted atomically.
         let changes = unsafe { core::ptr::read_volatile(counter) };
@@ -109,16 +137,11 @@ impl Repeat {
         let file = file as Typed;
         let dentry: Typed = load(file, field::FILE_DENTRY);
         let inode: Typed = load(file, field::FILE_INODE);
-        // What overlayfs opens for itself.
-        if inode != load::<Typed>(dentry, field::DENTRY_INODE) {
+        let memory: Typed = load(task, field::TASK_MM);
+        if memory as u64 == own_memory() {
             return None;
         }
-        let observer = setting(setting::SELF);
-        if observer != 0 && load::<u32>(task, field::TASK_TGID) == observer {
-            return None;
-        }
-        let mounts: Typed = load(load(task, field::TASK_NSPROXY), field::NSPROXY_MNT);
-        let image: Typed = load(load(task, field::TASK_MM), field::MM_EXE_FILE);
+        let image: Typed = load(memory, field::MM_EXE_FILE);
         let exe: Typed = load(image, field::FILE_DENTRY);
         let uid: u32 = load(load(task, field::TASK_CRED), field::CRED_UID);
         let tty: Typed = load(load(task, field::TASK_SIGNAL), field::SIGNAL_TTY);
@@ -132,27 +155,43 @@ impl Repeat {
         if load::<u32>(inode, field::INODE_UID) == uid {
             bits |= again::OWNER;
         }
-        let key = AgainKey {
-            dentry: dentry as u64,
-            mnt: load::<Typed>(file, field::FILE_MNT) as u64,
-            exe: exe as u64,
-            exe_mnt: load::<Typed>(image, field::FILE_MNT) as u64,
-            changes,
-            mounts: mounts as u64,
-            mount_changes: load(mounts, field::MNT_NS_EVENT),
-            whose: u64::from(whose) << 32 | u64::from(uid),
-            bits,
-        };
+        let whose = u64::from(whose) << 32 | u64::from(uid);
         // The verifier lets nobody calculate with addresses, but take one from the other.
-        let number = |address: u64| address.wrapping_sub(counter as u64);
-        let objects = number(key.dentry).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ number(key.exe);
-        let mixed = (objects ^ key.whose ^ key.bits << 8).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        let number = |address: Typed| (address as u64).wrapping_sub(counter as u64);
+        let objects = number(dentry).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ number(exe);
+        let mixed = (objects ^ whose ^ bits << 8).wrapping_mul(0xff51_afd7_ed55_8ccd);
         Some(Self {
-            key,
-            file: dentry,
+            file,
+            image,
+            task,
+            dentry,
+            inode,
             exe,
+            changes,
+            whose,
+            bits,
             slot: (mixed >> (u64::BITS - SLOT_BITS)) as u32,
         })
+    }
+
+    /// `struct mnt_namespace` of the task.
+    #[inline(always)]
+    fn mounts(&self) -> Typed {
+        load(load(self.task, field::TASK_NSPROXY), field::NSPROXY_MNT)
+    }
+
+    /// Whether it is the open of an entry, as far as addresses and counts tell. The count of changes of mounts
+    /// is one for all namespaces: no two have the same.
+    #[inline(always)]
+    fn is(&self, there: &AgainKey) -> bool {
+        there.dentry == self.dentry as u64
+            && there.exe == self.exe as u64
+            && there.whose == self.whose
+            && (there.bits ^ self.bits) & !again::LAYERS == 0
+            && there.changes == self.changes
+            && there.inode == self.inode as u64
+            && there.mnt == load::<Typed>(self.file, field::FILE_MNT) as u64
+            && there.mount_changes == load::<u64>(self.mounts(), field::MNT_NS_EVENT)
     }
 
     /// The bits of its layer; 0: it is on no overlay, or the kernel does not tell.
@@ -161,12 +200,11 @@ impl Repeat {
         if offset(field::OVL_UPPER) == 0 {
             return 0;
         }
-        let inode: Typed = load(self.file, field::DENTRY_INODE);
-        let magic: u64 = load(load(inode, field::INODE_SB), field::SB_MAGIC);
+        let magic: u64 = load(load(self.inode, field::INODE_SB), field::SB_MAGIC);
         if magic != OVERLAYFS_SUPER_MAGIC {
             return 0;
         }
-        let of_overlay = (inode as u64).wrapping_sub(offset(field::OVL_VFS_INODE));
+        let of_overlay = (self.inode as u64).wrapping_sub(offset(field::OVL_VFS_INODE));
         if read::<u64>(of_overlay.wrapping_add(offset(field::OVL_UPPER))) == 0 {
             again::OVERLAY
         } else {
@@ -180,12 +218,13 @@ impl Repeat {
         let Some(locks) = locks() else {
             return false;
         };
+        let mounts = self.mounts();
         before.write(Standing {
             locks,
-            changes: self.key.changes,
-            mounts: self.key.mounts,
-            mount_changes: self.key.mount_changes,
-            bits: self.key.bits | self.layers(),
+            changes: self.changes,
+            mounts: mounts as u64,
+            mount_changes: load(mounts, field::MNT_NS_EVENT),
+            bits: self.bits | self.layers(),
         });
         true
     }
@@ -193,13 +232,14 @@ impl Repeat {
     /// Whether it stands so still.
     #[inline(always)]
     fn stands(&self, before: &Standing) -> bool {
+        let mounts = self.mounts();
         locks() == Some(before.locks)
             // One that nothing was ever mounted in has no count of its own.
             && before.mount_changes != 0
-            && self.key.changes == before.changes
-            && self.key.mounts == before.mounts
-            && self.key.mount_changes == before.mount_changes
-            && self.key.bits == before.bits & !again::LAYERS
+            && self.changes == before.changes
+            && mounts as u64 == before.mounts
+            && load::<u64>(mounts, field::MNT_NS_EVENT) == before.mount_changes
+            && self.bits == before.bits & !again::LAYERS
             && self.layers() == before.bits & again::LAYERS
     }
 
@@ -225,7 +265,7 @@ impl Repeat {
                     &(*entry).key,
                 )
             };
-            if is_same(there, &self.key) && state & again::WRITTEN == 0 {
+            if !again::is_being_written(state) && self.is(there) {
                 let layers = there.bits & again::LAYERS;
                 if layers != 0 && layers != self.layers() {
                     return None;
@@ -236,11 +276,30 @@ impl Repeat {
         None
     }
 
+    /// Whether the dentries of the entry at these addresses are the same, and the executable's mount.
     #[inline(always)]
     fn are(&self, entry: *mut Again) -> bool {
-        // SAFETY: as above.
-        let of = unsafe { &(*entry).of };
-        is(self.file, &of.file) && is(self.exe, &of.exe)
+        // SAFETY: as above. What is written is true of whichever entry is there by now: who writes it runs the
+        // executable that it names.
+        unsafe {
+            let (of, execs) = (&(*entry).of, execs());
+            if !is(self.dentry, &of.file) {
+                return false;
+            }
+            let (image, then) = (&raw mut (*entry).image, &raw mut (*entry).execs);
+            if core::ptr::read_volatile(then) == execs
+                && core::ptr::read_volatile(image) == self.image as u64
+            {
+                return true;
+            }
+            let mnt: Typed = load(self.image, field::FILE_MNT);
+            let same = (*entry).key.exe_mnt == mnt as u64 && is(self.exe, &of.exe);
+            if same {
+                core::ptr::write_volatile(image, self.image as u64);
+                core::ptr::write_volatile(then, execs);
+            }
+            same
+        }
     }
 
     /// Counts an open that was seen before; false: its path has to be walked.
@@ -256,17 +315,18 @@ impl Repeat {
         let cell = unsafe { &raw mut (*entry).state };
         for _ in 0..4 {
             // SAFETY: as above.
-            let now = unsafe { exchange(cell, state, state + 1) };
-            if now == state {
-                // SAFETY: as above; of concurrent stores any may win.
-                unsafe {
-                    core::ptr::write_volatile(&raw mut (*entry).last, bpf_ktime_get_boot_ns());
-                }
-                return true;
-            }
-            if (now ^ state) & !again::COUNT != 0 {
+            let now = unsafe { exchange(cell, state, state.wrapping_add(again::ONE)) };
+            let difference = now ^ state;
+            if difference & again::WRITINGS != 0 {
                 // It has made room for another one.
                 return false;
+            }
+            if difference < again::ONE {
+                // SAFETY: as above; of concurrent stores any may win.
+                unsafe {
+                    core::ptr::write_volatile(&raw mut (*entry).last, clock());
+                }
+                return true;
             }
             // Somebody else counted.
             state = now;
@@ -287,10 +347,16 @@ impl Repeat {
     /// Writes an entry.
     #[inline(always)]
     fn keep(&self, seen: &[u64; 2], layers: u64) -> i32 {
+        let execs = execs();
         let mut of = Both::default();
-        if !identify(self.file, &mut of.file) || !identify(self.exe, &mut of.exe) {
+        if !identify(self.dentry, &mut of.file) || !identify(self.exe, &mut of.exe) {
             return 0;
         }
+        // What overlayfs opens for itself.
+        if self.inode != load::<Typed>(self.dentry, field::DENTRY_INODE) {
+            return 0;
+        }
+        let mounts = self.mounts();
         // One at the same addresses is of names that are gone, unless another CPU has just written it.
         let found = self.find();
         if found.is_some_and(|(entry, _)| self.are(entry)) {
@@ -299,21 +365,33 @@ impl Repeat {
         let Some((entry, state)) = found.or_else(|| self.room()) else {
             return 0;
         };
-        let writing = (state & !again::COUNT).wrapping_add(again::WRITTEN);
+        let writing = state.wrapping_add(1) & again::WRITINGS;
         // SAFETY: a map value, aligned to 8. Who has made its state odd writes it alone.
         unsafe {
             if exchange(&raw mut (*entry).state, state, writing) != state {
                 return 0;
             }
-            hand_over(entry, state & again::COUNT);
+            hand_over(entry, again::count(state));
             (*entry).seen = *seen;
             (*entry).last = 0;
-            (*entry).key = self.key;
-            (*entry).key.bits |= layers;
+            (*entry).key = AgainKey {
+                dentry: self.dentry as u64,
+                inode: self.inode as u64,
+                mnt: load::<Typed>(self.file, field::FILE_MNT) as u64,
+                exe: self.exe as u64,
+                exe_mnt: load::<Typed>(self.image, field::FILE_MNT) as u64,
+                changes: self.changes,
+                mounts: mounts as u64,
+                mount_changes: load(mounts, field::MNT_NS_EVENT),
+                whose: self.whose,
+                bits: self.bits | layers,
+            };
             (*entry).of = of;
+            (*entry).image = self.image as u64;
+            (*entry).execs = execs;
             swap(
                 &raw mut (*entry).state,
-                writing.wrapping_add(again::WRITTEN),
+                writing.wrapping_add(1) & again::WRITINGS,
             );
         }
         0
@@ -324,6 +402,8 @@ impl Repeat {
     fn room(&self) -> Option<(*mut Again, u64)> {
         let slot = self.slot;
         let set = Self::set(slot)?;
+        let mounts = self.mounts();
+        let mount_changes: u64 = load(mounts, field::MNT_NS_EVENT);
         // SAFETY: inside the set.
         let mut chosen = unsafe { set.add((slot % AGAIN_SET) as usize) };
         for probe in 0..PROBES {
@@ -331,9 +411,8 @@ impl Repeat {
             let entry = unsafe { set.add(((slot ^ probe) % AGAIN_SET) as usize) };
             // SAFETY: as above.
             let there = unsafe { &(*entry).key };
-            let is_gone = there.changes != self.key.changes
-                || (there.mounts == self.key.mounts
-                    && there.mount_changes != self.key.mount_changes);
+            let is_gone = there.changes != self.changes
+                || (there.mounts == mounts as u64 && there.mount_changes != mount_changes);
             if is_gone {
                 chosen = entry;
                 break;
@@ -341,7 +420,7 @@ impl Repeat {
         }
         // SAFETY: as above.
         let state = unsafe { core::ptr::read_volatile(&raw const (*chosen).state) };
-        (state & again::WRITTEN == 0).then_some((chosen, state))
+        (!again::is_being_written(state)).then_some((chosen, state))
     }
 }
 
@@ -403,7 +482,10 @@ pub(crate) fn was_allowed(
 /// changed since it was looked for, or if changes of its mounts are not told by the task's namespace.
 #[inline(never)]
 pub(crate) fn keep(file: u64, whose: u32, before: &Standing, seen: &[u64; 2]) -> i32 {
-    if are_of_the_namespace(file)
+    // Nothing is told as repeated before the observer can be told by its memory.
+    let is_told = setting(setting::SELF) == 0 || own_memory() != 0;
+    if is_told
+        && are_of_the_namespace(file)
         && let Some(again) = Repeat::of(file, typed_task(), whose)
         && again.stands(before)
     {
@@ -443,19 +525,6 @@ unsafe fn hand_over(entry: *mut Again, count: u64) {
 }
 
 #[inline(always)]
-fn is_same(one: &AgainKey, other: &AgainKey) -> bool {
-    one.dentry == other.dentry
-        && one.exe == other.exe
-        && one.whose == other.whose
-        && (one.bits ^ other.bits) & !again::LAYERS == 0
-        && one.changes == other.changes
-        && one.mounts == other.mounts
-        && one.mount_changes == other.mount_changes
-        && one.mnt == other.mnt
-        && one.exe_mnt == other.exe_mnt
-}
-
-#[inline(always)]
 fn directory(dentry: Typed) -> Typed {
     load(
         load::<Typed>(dentry, field::DENTRY_PARENT),
@@ -463,44 +532,23 @@ fn directory(dentry: Typed) -> Typed {
     )
 }
 
-#[inline(always)]
-fn word(dentry: Typed, index: u32) -> u64 {
-    load_behind(dentry, field::DENTRY_SHORT, index * 8)
-}
-
-/// Notes what tells a dentry; false: its name is too long for that.
+/// Notes what tells a dentry; false: its file system compares names in a way of its own, so that two names may be
+/// one and have one hash.
 #[inline(always)]
 fn identify(dentry: Typed, identity: &mut Identity) -> bool {
     let directory = directory(dentry);
-    let len: u32 = load(dentry, field::DENTRY_LEN);
-    identity.len = u64::from(len);
-    identity.text = [
-        word(dentry, 0),
-        word(dentry, 1),
-        word(dentry, 2),
-        word(dentry, 3),
-    ];
-    identity.ino = load(directory, field::INODE_INO);
-    identity.generation = u64::from(load::<u32>(directory, field::INODE_GENERATION));
-    len < SHORT && offset(field::DENTRY_SHORT) != 0
+    *identity = Identity {
+        name: u64::from(load::<u32>(dentry, field::DENTRY_HASH)),
+        ino: load(directory, field::INODE_INO),
+    };
+    load::<u32>(dentry, field::DENTRY_FLAGS) & DCACHE_OP_HASH == 0
 }
 
 /// Without a branch where none is needed: each costs more than what it could save.
 #[inline(always)]
 fn is(dentry: Typed, identity: &Identity) -> bool {
     let directory = directory(dentry);
-    let len: u32 = load(dentry, field::DENTRY_LEN);
-    let differs = |index: usize| identity.text[index] ^ word(dentry, index as u32);
-    let mut difference = identity.len ^ u64::from(len)
-        | identity.ino ^ load::<u64>(directory, field::INODE_INO)
-        | identity.generation ^ u64::from(load::<u32>(directory, field::INODE_GENERATION))
-        | differs(0);
-    // The words behind that in which the name ends are not the name's.
-    if len >= 8 {
-        difference |= differs(1);
-        if len >= 16 {
-            difference |= differs(2) | differs(3);
-        }
-    }
+    let difference = identity.name ^ u64::from(load::<u32>(dentry, field::DENTRY_HASH))
+        | identity.ino ^ load::<u64>(directory, field::INODE_INO);
     difference == 0
 }

@@ -313,6 +313,8 @@ impl Agent {
                     self.keep(reports);
                 }
                 _ = tick.tick() => {
+                    // What is repeated is told with the time of the last look.
+                    self.watching.drain();
                     let reports = self.watching.settle_ends(enforcing)?;
                     self.keep(reports);
                 }

@@ -1,6 +1,7 @@
 //! The programs of the object: loaded, and refused in words.
 
-use aya::programs::{BtfTracePoint, FExit, Program, ProgramError, ProgramInfo};
+use aya::programs::links::FdLink;
+use aya::programs::{BtfTracePoint, FEntry, FExit, Program, ProgramError, ProgramInfo};
 use aya::{Btf, Ebpf};
 
 /// A program by its name in the object.
@@ -24,6 +25,28 @@ pub(super) fn traced<'p>(
     let program: &mut BtfTracePoint = find(ebpf, name)?;
     patiently(|| program.load(on, btf))?;
     Ok(program)
+}
+
+/// Has a program on a tracepoint as long as the link lives.
+pub(super) fn trace(ebpf: &mut Ebpf, btf: &Btf, name: &str, on: &str) -> Result<FdLink, String> {
+    let told = |e: ProgramError| format!("{name}: {}", reason(&e));
+    let program = traced(ebpf, btf, name, on).map_err(|e| format!("{name}: {e}"))?;
+    let link = program.attach().map_err(told)?;
+    Ok(program.take_link(link).map_err(told)?.into())
+}
+
+/// Has a program at the entry of a function as long as the link lives.
+pub(super) fn enter(
+    ebpf: &mut Ebpf,
+    btf: &Btf,
+    name: &str,
+    function: &str,
+) -> Result<FdLink, String> {
+    let told = |e: ProgramError| format!("{name}: {}", reason(&e));
+    let program: &mut FEntry = find(ebpf, name).map_err(|e| format!("{name}: {e}"))?;
+    patiently(|| program.load(function, btf)).map_err(|e| format!("{name}: {e}"))?;
+    let link = program.attach().map_err(told)?;
+    Ok(program.take_link(link).map_err(told)?.into())
 }
 
 /// Loads a program that is on the return of a function.

@@ -25,13 +25,18 @@ impl Clock {
 
     /// The wall clock now, by this clock.
     pub fn moment(self) -> Moment {
-        use rustix::time::{ClockId, clock_gettime};
-        let time = clock_gettime(ClockId::Boottime);
-        Moment(time.tv_sec * 1_000_000 + time.tv_nsec / 1_000 + self.offset)
+        self.at(boottime())
     }
 
     /// A time of `CLOCK_BOOTTIME` in nanoseconds, as an event has it.
     pub(super) fn at(self, boottime: u64) -> Moment {
         Moment((boottime / 1_000) as i64 + self.offset)
     }
+}
+
+/// `CLOCK_BOOTTIME` now, nanoseconds.
+pub(super) fn boottime() -> u64 {
+    use rustix::time::{ClockId, clock_gettime};
+    let time = clock_gettime(ClockId::Boottime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }

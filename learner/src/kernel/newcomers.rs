@@ -2,10 +2,9 @@
 //! `learner-ebpf/src/bpf/newcomer.rs`.
 
 use aya::programs::links::FdLink;
-use aya::programs::{FEntry, ProgramError};
 use aya::{Btf, Ebpf};
 
-use super::attach::{find, patiently, reason, traced};
+use super::attach::{enter, trace};
 
 /// Each with the tracepoint that it is on. Who executes something is let go before anybody is noted.
 const TRACED: [(&str, &str); 2] = [
@@ -21,7 +20,8 @@ pub(super) fn attach(ebpf: &mut Ebpf, btf: &Btf) -> Result<Vec<(&'static str, Fd
     for (name, on) in TRACED {
         links.push((name, trace(ebpf, btf, name, on)?));
     }
-    match moved(ebpf, btf) {
+    // By fentry the old cgroup of the task is still known.
+    match enter(ebpf, btf, MOVED, "cgroup_attach_task") {
         Ok(link) => links.push((MOVED, link)),
         Err(refused) => {
             let (name, on) = ENTERED;
@@ -30,20 +30,4 @@ pub(super) fn attach(ebpf: &mut Ebpf, btf: &Btf) -> Result<Vec<(&'static str, Fd
         }
     }
     Ok(links)
-}
-
-fn trace(ebpf: &mut Ebpf, btf: &Btf, name: &str, on: &str) -> Result<FdLink, String> {
-    let told = |e: ProgramError| format!("{name}: {}", reason(&e));
-    let program = traced(ebpf, btf, name, on).map_err(|e| format!("{name}: {e}"))?;
-    let link = program.attach().map_err(told)?;
-    Ok(program.take_link(link).map_err(told)?.into())
-}
-
-/// By fentry: the old cgroup of the task is still known.
-fn moved(ebpf: &mut Ebpf, btf: &Btf) -> Result<FdLink, String> {
-    let told = |e: ProgramError| format!("{MOVED}: {}", reason(&e));
-    let program: &mut FEntry = find(ebpf, MOVED).map_err(|e| format!("{MOVED}: {e}"))?;
-    patiently(|| program.load("cgroup_attach_task", btf)).map_err(|e| format!("{MOVED}: {e}"))?;
-    let link = program.attach().map_err(told)?;
-    Ok(program.take_link(link).map_err(told)?.into())
 }

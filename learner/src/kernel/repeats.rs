@@ -6,13 +6,18 @@ use std::sync::OnceLock;
 use aya::maps::{Array, MapData, MapError};
 use aya::programs::links::FdLink;
 use aya::{Btf, Ebpf};
-use learner_ebpf::again::{COUNT, VALUE_WORDS, WRITTEN};
-use learner_ebpf::{AGAIN_SET, AGAIN_SETS, cell};
+use learner_ebpf::again::{VALUE_WORDS, count, is_being_written};
+use learner_ebpf::{AGAIN_SET, AGAIN_SETS, cell, field};
 
-use super::attach::{chain, reason, returning};
+use super::attach::{chain, enter, reason, returning, trace};
+use super::btf::Offsets;
 
 /// The program that counts renames, and the kernel's function that it is on.
-pub(super) const RENAMED: (&str, &str) = ("renamed", "__d_move");
+const RENAMED: (&str, &str) = ("renamed", "__d_move");
+/// The program that counts removals of directories, and the kernel's function that it is on.
+const REMOVED: (&str, &str) = ("removed", "vfs_rmdir");
+/// The program that counts what is executed, and the tracepoint that it is on.
+const EXECUTED: (&str, &str) = ("executed", "sched_process_exec");
 
 /// A value of the `AGAIN` map.
 pub(super) type Set = [u64; VALUE_WORDS * AGAIN_SET as usize];
@@ -119,28 +124,40 @@ fn read(entry: &[u64]) -> Option<([u64; 2], Repeated)> {
         return None;
     };
     let repeated = Repeated {
-        count: state & COUNT,
+        count: count(state),
         last,
     };
-    (state & WRITTEN == 0).then_some(([first, second], repeated))
+    (!is_being_written(state)).then_some(([first, second], repeated))
 }
 
-/// Has renames counted as long as the link lives, and removals of directories with them: what is on the
-/// hooks of these must be attached, and nothing watched yet. Linux 5.14.
+/// Has renames, removals of directories, and execs counted as long as the links live; to be called before anything is
+/// watched. Each link comes with its program's name. Linux 5.14.
 ///
 /// # Errors
 /// Why not: the path of every open is walked then.
-pub(super) fn count_changes(ebpf: &mut Ebpf, btf: &Btf) -> Result<FdLink, String> {
+pub(super) fn count_changes(
+    ebpf: &mut Ebpf,
+    btf: &Btf,
+    offsets: &Offsets,
+) -> Result<Vec<(&'static str, FdLink)>, String> {
+    if offsets[field::MNT_NS_EVENT] == 0 {
+        return Err("this kernel does not tell how often mounts have changed".into());
+    }
+    let (name, on) = EXECUTED;
+    let mut links = vec![(name, trace(ebpf, btf, name, on)?)];
+    let (name, function) = REMOVED;
+    links.push((name, enter(ebpf, btf, name, function)?));
     let (name, function) = RENAMED;
     let told = |cause: String| format!("{name}, by {function}: {cause}");
     let program = returning(ebpf, btf, name, function).map_err(told)?;
     let link = program.attach().map_err(|e| told(reason(&e)))?;
     let link = program.take_link(link).map_err(|e| told(reason(&e)))?;
+    links.push((name, link.into()));
     let map = ebpf.map_mut(cell::CHANGES);
     let map = map.ok_or_else(|| format!("the kernel object lacks the map {}", cell::CHANGES))?;
     let mut changes: Array<_, u64> = Array::try_from(map).map_err(|e| chain(&e))?;
     changes.set(0, 1, 0).map_err(|e| chain(&e))?;
-    Ok(link.into())
+    Ok(links)
 }
 
 /// Addresses of `rename_lock` and `mount_lock`, with which the kernel counts changes of names and
@@ -171,15 +188,17 @@ pub(super) fn sequences() -> [u64; 2] {
 
 #[cfg(test)]
 mod tests {
+    use learner_ebpf::again::ONE;
+
     use super::*;
 
     #[test]
     fn an_entry_counts_for_its_behaviour_unless_it_is_written() {
         let mut entry = [0; VALUE_WORDS];
-        entry[..4].copy_from_slice(&[4 * WRITTEN + 7, 90, 1, 2]);
+        entry[..4].copy_from_slice(&[7 * ONE + 4, 90, 1, 2]);
         let (seen, repeated) = read(&entry).expect("whole");
         assert_eq!((seen, repeated.count, repeated.last), ([1, 2], 7, 90));
-        entry[0] += WRITTEN;
+        entry[0] += 1;
         assert!(read(&entry).is_none());
     }
 }

@@ -15,6 +15,7 @@ use learner_ebpf::{
 use super::attach::{chain, find, note, patiently, reason, traced};
 use super::btf::{Layout, OffsetError, layout};
 use super::cgroup::GroupId;
+use super::clock::boottime;
 use super::hook::{Hook, Rung};
 use super::newcomers;
 use super::object::of_this_kernel;
@@ -106,7 +107,7 @@ pub enum Target {
 pub struct Sensor {
     programs: Ebpf,
     _newcomers: Vec<(&'static str, FdLink)>,
-    _renames: Option<FdLink>,
+    _changes: Vec<(&'static str, FdLink)>,
     /// The kernel empties it when the last descriptor is closed.
     _stages: Option<ProgramArray<MapData>>,
     events: RingBuf<MapData>,
@@ -117,6 +118,7 @@ pub struct Sensor {
     namespaces: HashMap<MapData, u64, u32>,
     scoping: Array<MapData, u32>,
     epoch: Array<MapData, u64>,
+    now: Array<MapData, u64>,
     served: Vec<Served>,
     /// Watched groups at each level.
     levels: [u32; CGROUP_LEVELS as usize],
@@ -190,16 +192,24 @@ impl Sensor {
             );
             Vec::new()
         });
-        // On the tracepoint rung a removal is seen after others can have seen it, and not everybody's.
-        let counts_removals = served
+        // By that the programs know the memory of this process (`own_memory`).
+        if std::thread::Builder::new()
+            .spawn(|| ())
+            .map(|own| own.join())
+            .is_err()
+        {
+            tracing::debug!("every open is told anew: no thread can be started");
+        }
+        let tells_repeats = served
             .iter()
-            .any(|s| s.hook == Hook::Rmdir && s.rung.is_some_and(|rung| rung != Rung::Tracepoint));
-        let renames = if counts_removals {
-            repeats::count_changes(&mut ebpf, btf)
-                .inspect_err(|cause| tracing::debug!("every open is told anew: {cause}"))
-                .ok()
+            .any(|s| s.hook == Hook::Open && s.rung.is_some_and(|rung| rung != Rung::Tracepoint));
+        let changes = if tells_repeats {
+            repeats::count_changes(&mut ebpf, btf, &offsets).unwrap_or_else(|cause| {
+                tracing::debug!("every open is told anew: {cause}");
+                Vec::new()
+            })
         } else {
-            None
+            Vec::new()
         };
         let mut map = |name: &str| {
             ebpf.take_map(name)
@@ -214,10 +224,11 @@ impl Sensor {
             namespaces: HashMap::try_from(map("NAMESPACES")?)?,
             scoping: Array::try_from(map("SCOPING")?)?,
             epoch: Array::try_from(map(cell::EPOCH)?)?,
+            now: Array::try_from(map(cell::NOW)?)?,
             _stages: stages,
             programs: ebpf,
             _newcomers: newcomers,
-            _renames: renames,
+            _changes: changes,
             served,
             levels: [0; CGROUP_LEVELS as usize],
             in_namespaces: 0,
@@ -331,8 +342,12 @@ impl Sensor {
     }
 
     /// Takes the records that are in the ring buffer now, and whether that was all of them: who
-    /// writes faster than we read must not keep us from everything else.
+    /// writes faster than we read must not keep us from everything else. Tells the programs the time, which is
+    /// that of what is repeated until the next call.
     pub(super) fn records(&mut self, mut take: impl FnMut(&[u8])) -> bool {
+        if let Err(error) = self.now.set(0, boottime(), 0) {
+            tracing::warn!(%error, "what is repeated is told with the time of what was new before");
+        }
         for _ in 0..RECORDS_AT_A_TIME {
             let Some(record) = self.events.next() else {
                 return true;

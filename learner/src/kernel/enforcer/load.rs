@@ -13,7 +13,6 @@ use super::error::EnforceError;
 use crate::kernel::attach::{chain, find, note, patiently, reason};
 use crate::kernel::btf::{Layout, layout};
 use crate::kernel::object::of_this_kernel;
-use crate::kernel::repeats::RENAMED;
 use crate::kernel::sensor::{active_lsms, types};
 use crate::kernel::{newcomers, repeats};
 
@@ -128,8 +127,12 @@ pub(super) fn load(directory: &Path) -> Result<(), EnforceError> {
             .map_err(|e| refused(name, reason(&e)))?;
         pin(FdLink::from(link), directory, name)?;
     }
-    match repeats::count_changes(&mut ebpf, btf) {
-        Ok(link) => pin(link, directory, RENAMED.0)?,
+    match repeats::count_changes(&mut ebpf, btf, &offsets) {
+        Ok(links) => {
+            for (name, link) in links {
+                pin(link, directory, name)?;
+            }
+        }
         Err(cause) => tracing::debug!("every open is looked up anew: {cause}"),
     }
     Ok(())
