@@ -17,6 +17,12 @@ pub(crate) fn run(arguments: Vec<OsString>) {
     match scenario {
         "nothing" => {}
         "read" => drop(File::open(path(0)).expect("open")),
+        "read-again-later" => {
+            for _ in 0..3 {
+                drop(File::open(path(0)).expect("open"));
+                std::thread::sleep(std::time::Duration::from_secs(2));
+            }
+        }
         "read-relative" => {
             std::env::set_current_dir(path(0)).expect("chdir");
             drop(File::open(path(1)).expect("open"));

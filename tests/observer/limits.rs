@@ -105,6 +105,28 @@ pub(crate) fn repeated(rung: Rung) -> Result<(), Failed> {
     check(count == 1000, || format!("counted {count}"))
 }
 
+/// Nothing new happens meanwhile, so it is only told by the observer's looks.
+pub(crate) fn repeated_later(rung: Rung) -> Result<(), Failed> {
+    let world = World::new();
+    let file = world.file("file");
+    let seen = act(rung, "read-again-later", &[&file])?;
+    let sightings: Vec<_> = seen
+        .profile
+        .seen
+        .iter()
+        .filter(|(behavior, _)| behavior.path.as_path() == file)
+        .map(|(_, sighting)| *sighting)
+        .collect();
+    let [sighting] = sightings[..] else {
+        return Err(format!("seen as {}", sightings.len()).into());
+    };
+    let later = sighting.last.0 - sighting.first.0;
+    check(
+        sighting.count == 3 && (1_000_000..60_000_000).contains(&later),
+        || format!("{sighting:?}"),
+    )
+}
+
 pub(crate) fn crowd(rung: Rung) -> Result<(), Failed> {
     let world = World::new();
     let lines: Vec<String> = (0..200).map(|n| format!("open r %/f{n}")).collect();

@@ -24,6 +24,10 @@ pub(crate) const ALL: &[(&str, Test)] = &[
         repeated,
     ),
     (
+        "enforced: who opens is the program that runs now",
+        by_another_program,
+    ),
+    (
         "enforced: a mount that others move is judged by where it is now",
         moved_by_others,
     ),
@@ -116,6 +120,44 @@ fn repeated(rung: Rung) -> Result<(), Failed> {
     expect("under the first policy", "r", &allowed, 0)?;
     apply(&files("{matchPaths: [{path: /nothing}]}"))?;
     expect("under another policy", "r", &allowed, EACCES)?;
+    kernel.lift(group.id)?;
+    Ok(())
+}
+
+/// Programs of one inode come and go under two names, whose memory each takes over from the other.
+fn by_another_program(rung: Rung) -> Result<(), Failed> {
+    if !enforces(rung) {
+        return Ok(());
+    }
+    let world = World::new();
+    let (file, program) = (world.file("file"), world.join("program"));
+    fs::copy("/bin/busybox", &program)?;
+    let (allowed, other) = (world.join("bin/allowed"), world.join("bin/another"));
+    fs::create_dir(world.join("bin"))?;
+    let mut attempts = Attempts::start()?;
+    let mut kernel = kernel()?;
+    let group = attempts.group.id()?;
+    let policy = files(&format!(
+        "{{matchDirectories: [{{dir: {}/}}], matchPaths: [{{path: {}, fromSource: [{{path: {}}}]}}]}}",
+        world.join("bin").display(),
+        file.display(),
+        allowed.display(),
+    ));
+    kernel.apply(group, 11, [0, 0], &under(&policy, Posture::Block).1)?;
+    let mut expect = |by: &Path, turn: usize, answer: i32| -> Result<(), Failed> {
+        for _ in 0..2 {
+            let given = attempts.attempt(&format!("cat {} {}", by.display(), file.display()))?;
+            check(given == answer, || format!("{by:?}, turn {turn}: {given}"))?;
+        }
+        Ok(())
+    };
+    for turn in 0..20 {
+        for (by, answer) in [(&allowed, 0), (&other, EACCES)] {
+            fs::hard_link(&program, by)?;
+            expect(by, turn, answer)?;
+            fs::remove_file(by)?;
+        }
+    }
     kernel.lift(group.id)?;
     Ok(())
 }

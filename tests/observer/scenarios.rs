@@ -51,6 +51,10 @@ pub(crate) const ALL: &[(&str, Test)] = &[
     ("two hundred processes at once lose nothing", limits::crowd),
     ("a repeated behaviour is one, counted", limits::repeated),
     (
+        "a repeated behaviour is told with the time of its last turn",
+        limits::repeated_later,
+    ),
+    (
         "a file under a reused inode number is a new behaviour",
         reused_inode,
     ),
