@@ -660,15 +660,46 @@ pub(crate) struct Relay {
     /// Connect by TLS
     #[arg(long, requires = "grpc")]
     pub(crate) secure: bool,
-    /// The directory with ca.crt, and with client.crt and client.key if the relay asks for them
+    /// The directory with ca.crt, and ca.key, or with '--tlsCertProvider external' client.crt and client.key
+    /// if the relay asks for them [default: /var/lib/kubearmor/tls]
     #[arg(
         id = "tls_cert_path",
         long = "tlsCertPath",
         value_name = "DIR",
-        default_value = "/var/lib/kubearmor/tls",
         requires = "secure"
     )]
-    pub(crate) tls_cert_path: PathBuf,
+    pub(crate) tls_cert_path: Option<PathBuf>,
+    /// Where the certificate comes from that the relay may ask for
+    #[arg(
+        id = "tls_cert_provider",
+        long = "tlsCertProvider",
+        value_enum,
+        default_value_t = CertProviderName::Own,
+        requires = "secure"
+    )]
+    pub(crate) tls_cert_provider: CertProviderName,
+    /// To sign it, take KubeArmor's CA from the Secret in the cluster that KubeArmor's operator keeps it in, and not from
+    /// the directory [default: true, without --tlsCertPath]
+    #[arg(
+        id = "read_ca_from_secret",
+        long = "readCAFromSecret",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        requires = "secure"
+    )]
+    pub(crate) read_ca_from_secret: Option<bool>,
+}
+
+/// Where a client's certificate comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CertProviderName {
+    /// It is made for each connection, and signed by KubeArmor's CA
+    #[value(name = "self")]
+    Own,
+    /// It is in the directory
+    External,
 }
 
 /// Keep what was recorded from being learned, for good

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use learner::agent::AgentError;
 use learner::agent::config::BadConfig;
 use learner::books::BooksError;
-use learner::cluster::ClusterError;
 use learner::cluster::standings::BadStanding;
+use learner::cluster::{ClusterError, NoAuthority};
 use learner::job::JobError;
 use learner::policy::BadPolicy;
 use learner::recording::RecordingError;
@@ -37,6 +37,9 @@ pub(crate) enum Failure {
     /// The API server of the cluster refused it, or cannot be reached.
     #[error(transparent)]
     Cluster(Box<ClusterError>),
+    /// KubeArmor's certificate authority cannot be had from the cluster.
+    #[error(transparent)]
+    Authority(#[from] NoAuthority),
     /// A promotion job of the cluster was broken off.
     #[error(transparent)]
     Job(Box<JobError>),

@@ -5,17 +5,22 @@ use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use learner::candidate::Ledger;
+use learner::cluster::authority;
 use learner::host::is_runtime;
 use learner::observation::Moment;
 use learner::posture::Revision;
 use learner::profile::Evidence;
 use learner::promotion::{Interruption, Missed};
-use learner::telemetry::{Account, Feed, Gathered, Gatherer, Heard, Relay, Tls, messages};
+use learner::telemetry::{
+    Account, CertProvider, Feed, Gathered, Gatherer, Heard, Identity, Relay, TLS_CERT_PATH, Tls,
+    messages,
+};
 use learner::workload::{RunKey, Workload};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::answer::is_dash;
-use crate::args::{self, Global};
+use crate::args::{self, CertProviderName, Global};
+use crate::cluster;
 use crate::court::now;
 use crate::failure::Failure;
 use crate::talk::{progress, visible};
@@ -110,7 +115,7 @@ fn hear(
     feed: Feed,
 ) -> Result<(Gathered, bool), Failure> {
     let address = Relay::address(Some(address));
-    let tls = args.secure.then(|| Tls::read(&args.tls_cert_path));
+    let tls = args.secure.then(|| tls(args));
     let relay = Relay {
         address: address.clone(),
         tls: tls.transpose()?,
@@ -155,6 +160,24 @@ fn hear(
     let gathered = gatherer.finish();
     say(&name, &gathered.account);
     Ok((gathered, is_whole))
+}
+
+/// The certificates, as karmor would take them; but a directory that is named is the one that is read.
+fn tls(args: &args::Relay) -> Result<Tls, Failure> {
+    let provider = match args.tls_cert_provider {
+        CertProviderName::Own => CertProvider::Own,
+        CertProviderName::External => CertProvider::External,
+    };
+    let in_secret = args.read_ca_from_secret;
+    let in_secret = in_secret.unwrap_or(args.tls_cert_path.is_none());
+    if provider == CertProvider::Own && in_secret {
+        let (ca, ca_key) = cluster::with(async |client| Ok(authority(&client).await?))?;
+        let identity = Some(Identity::Own { ca_key });
+        return Ok(Tls { ca, identity });
+    }
+    let directory = args.tls_cert_path.as_deref();
+    let directory = directory.unwrap_or(Path::new(TLS_CERT_PATH));
+    Ok(Tls::read(directory, provider)?)
 }
 
 /// Whether what a run does at a moment is judged by a frozen candidate.

@@ -517,13 +517,9 @@ fn exims_message_ids_are_one_pattern_and_not_one_for_each() {
 fn dealt(evidence: &Evidence, nodes: usize) -> Joint {
     let mut joint = Joint::default();
     for node in 0..nodes {
-        let runs: Vec<_> = evidence.runs().iter().skip(node).step_by(nodes).collect();
-        let key = runs.first().expect("a run").0;
-        joint.add(
-            &Revision::of(key),
-            &format!("node-{node}"),
-            &Part::of(&runs),
-        );
+        let runs = evidence.runs().iter().skip(node).step_by(nodes);
+        let (key, _) = runs.clone().next().expect("a run");
+        joint.add(&Revision::of(key), &format!("node-{node}"), &Part::of(runs));
     }
     joint
 }

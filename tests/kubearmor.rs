@@ -396,22 +396,36 @@ fn a_relay_that_is_not_there_is_an_error_that_names_it() {
     assert_eq!(said.code, 2);
     let error = format!("error: {address}: connecting to KubeArmor's relay failed");
     assert!(said.err.contains(&error), "{}", said.err);
-    let said = world.learner(&[
-        "import",
-        "--gRPC",
-        &address,
-        "--secure",
-        "--tlsCertPath",
-        "none",
-    ]);
-    assert_eq!(said.code, 2);
-    assert!(
-        said.err.starts_with("error: none/ca.crt: reading failed"),
-        "{}",
-        said.err
-    );
+    for more in [
+        &["--tlsCertPath", "none"][..],
+        &["--tlsCertPath", "none", "--tlsCertProvider", "external"],
+        &[
+            "--tlsCertPath=none",
+            "--readCAFromSecret",
+            "--tlsCertProvider=external",
+        ],
+    ] {
+        let args = ["import", "--gRPC", &address, "--secure"];
+        let said = world.learner(&[&args[..], more].concat());
+        assert_eq!(said.code, 2, "{more:?}");
+        assert!(
+            said.err.starts_with("error: none/ca.crt: reading failed"),
+            "{more:?}: {}",
+            said.err
+        );
+    }
     for args in [
         &["import", "--secure", "x"][..],
+        &["import", "--gRPC", &address, "--readCAFromSecret=false"],
+        &["import", "--gRPC", &address, "--tlsCertProvider", "self"],
+        &[
+            "import",
+            "--gRPC",
+            &address,
+            "--secure",
+            "--tlsCertProvider",
+            "dev",
+        ],
         &["import", "--gRPC", &address, "x", "y"],
     ] {
         assert_eq!(world.learner(args).code, 2, "{args:?}");

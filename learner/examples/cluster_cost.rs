@@ -2,6 +2,7 @@
 //!
 //!     cargo run --release -p learner --example cluster_cost -- pace 1000 100 72
 //!     cargo run --release -p learner --example cluster_cost -- write 100 100 20
+//!     cargo run --release -p learner --example cluster_cost -- again 100 100 20 100
 //!
 //! `pace NODES WORKLOADS HOURS` lets so many nodes with so many workloads each write by the rules that agents write by,
 //! in simulated time and to nobody, and prints how many objects a second that is: all agents begin at once, and
@@ -9,7 +10,11 @@
 //!
 //! `write NODES WORKLOADS NAMESPACES` writes what they have seen to the API server of KUBECONFIG, 16 requests at a time,
 //! and prints how many a second it took and how long the objects are. Each workload is one that all nodes run, has 10 runs
-//! a node, and 100 acts. The namespaces are `cost-0`, ….
+//! a node, and 100 acts. The namespaces are `cost-0`, …, and the nodes are there, with KubeArmor on each. Learner's
+//! definitions and KubeArmor's are made too, if they are not there; KubeArmor's take anything.
+//!
+//! `again NODES WORKLOADS NAMESPACES EVERY` writes what every so-many-th of these objects says once each has one more run,
+//! that has just begun. With NODES for EVERY that is one node of each workload: enough for a promotion to block.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -17,9 +22,12 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use kube::api::{Api, ObjectMeta, PostParams};
+use k8s_openapi::api::core::v1::{Namespace, Node};
+use kube::api::{Api, ApiResource, DynamicObject, ObjectMeta, PostParams};
+use kube::core::GroupVersionKind;
 use learner::behavior::{Access, Behavior, Op, Outcome};
-use learner::cluster::{Holding, Objects, Pace, Schedule, Writer, connect, pieces};
+use learner::cluster::nodes::ENFORCER;
+use learner::cluster::{Client, Holding, Objects, Pace, Schedule, Writer, connect, pieces};
 use learner::digest::Digest;
 use learner::observation::Moment;
 use learner::path::AbsPath;
@@ -27,10 +35,12 @@ use learner::posture::Revision;
 use learner::profile::{RunProfile, Sighting};
 use learner::shared::Part;
 use learner::workload::{RunKey, Workload};
+use serde_json::json;
 
 const SECOND: i64 = 1_000_000;
 const HOUR: i64 = 3_600 * SECOND;
 const AT_A_TIME: usize = 16;
+const PAUSE: Duration = Duration::from_secs(1);
 
 type Done<T = ()> = Result<T, Box<dyn Error>>;
 
@@ -40,14 +50,25 @@ fn main() -> Done {
         |at: usize| -> Done<usize> { Ok(args.get(at).ok_or("a number is missing")?.parse()?) };
     match args.first().map(String::as_str) {
         Some("pace") => pace(number(1)?, number(2)?, number(3)?),
-        Some("write") => {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
-            runtime.block_on(write(number(1)?, number(2)?, number(3)?))
-        }
-        _ => Err("pace NODES WORKLOADS HOURS, or write NODES WORKLOADS NAMESPACES".into()),
+        Some("write") => block_on(async {
+            let client = connect().await?;
+            define(&client).await?;
+            make(&client, number(1)?, number(3)?).await?;
+            write(&client, number(1)?, number(2)?, number(3)?, None).await
+        }),
+        Some("again") => block_on(async {
+            let every = Some(number(4)?);
+            write(&connect().await?, number(1)?, number(2)?, number(3)?, every).await
+        }),
+        _ => Err("pace NODES WORKLOADS HOURS, write NODES WORKLOADS NAMESPACES, or again NODES WORKLOADS NAMESPACES EVERY".into()),
     }
+}
+
+fn block_on(work: impl Future<Output = Done>) -> Done {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(work)
 }
 
 fn revision(namespace: &str, number: usize) -> Revision {
@@ -84,7 +105,7 @@ fn pace(nodes: usize, workloads: usize, hours: usize) -> Done {
     // When a node has something to write: (time, node).
     let mut due: BinaryHeap<Reverse<(i64, usize)>> = BinaryHeap::new();
     let mut by_minute: BTreeMap<i64, u64> = BTreeMap::new();
-    let nothing = Part::of(&[]);
+    let nothing = Part::default();
     // What an object says: the run that goes on, and that it is alive; and when the next run begins.
     let content = |node: usize, workload: usize, now: i64| -> Done<(Digest, i64)> {
         let restart = any(node, workload, 24 * HOUR);
@@ -172,15 +193,16 @@ fn done(op: Op, path: &str, source: &str) -> Behavior {
     }
 }
 
-/// 10 runs with 100 acts each; each run has left some out.
-fn part(revision: &Revision, node: usize, workload: usize) -> Part {
-    let runs: Vec<(RunKey, RunProfile)> = (0..10)
-        .map(|run| {
-            let began = Moment(1_700_000_000 * SECOND + run * HOUR);
+/// 10 runs with 100 acts each; each run has left some out. And one that begins now, if it is told when that is.
+fn part(revision: &Revision, node: usize, workload: usize, now: Option<Moment>) -> Part {
+    let long_ago = (0..10).map(|run| (run, Moment(1_700_000_000 * SECOND + run * HOUR)));
+    let runs: BTreeMap<RunKey, RunProfile> = long_ago
+        .chain(now.map(|now| (10, now)))
+        .map(|(run, began)| {
             let mut profile = RunProfile {
                 labels: [("app".to_owned(), revision.workload.name.clone())].into(),
                 start: Some(began),
-                stop: Some(Moment(began.0 + HOUR / 2)),
+                stop: (run < 10).then_some(Moment(began.0 + HOUR / 2)),
                 ..RunProfile::default()
             };
             let exec = done(Op::Exec, "/usr/bin/app", "/usr/bin/containerd-shim");
@@ -194,7 +216,7 @@ fn part(revision: &Revision, node: usize, workload: usize) -> Part {
                 let seen = Sighting {
                     count: 3,
                     first: began,
-                    last: Moment(began.0 + HOUR / 4),
+                    last: Moment(began.0 + if run < 10 { HOUR / 4 } else { 0 }),
                 };
                 profile.seen.insert(behavior, seen);
             }
@@ -206,7 +228,6 @@ fn part(revision: &Revision, node: usize, workload: usize) -> Part {
             (key, profile)
         })
         .collect();
-    let runs: Vec<_> = runs.iter().map(|(key, run)| (key, run)).collect();
     Part::of(&runs)
 }
 
@@ -216,36 +237,110 @@ fn words(number: usize) -> String {
     format!("{}{}", SYLLABLES[number / 10 % 10], SYLLABLES[number % 10])
 }
 
-async fn write(nodes: usize, workloads: usize, namespaces: usize) -> Done {
-    let client = connect().await?;
-    let api: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(client.clone());
-    for number in 0..namespaces {
-        let namespace = k8s_openapi::api::core::v1::Namespace {
-            metadata: ObjectMeta {
-                name: Some(format!("cost-{number}")),
-                ..ObjectMeta::default()
-            },
-            ..Default::default()
-        };
-        api.create(&PostParams::default(), &namespace).await?;
+/// Learner's resources, and KubeArmor's.
+async fn define(client: &Client) -> Done {
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(
+        "apiextensions.k8s.io",
+        "v1",
+        "CustomResourceDefinition",
+    ));
+    let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+    let ours = learner::cluster::crds().into_iter();
+    let ours = ours.map(|(_, definition)| serde_yaml::from_str(&definition));
+    let kubearmors = [
+        ("KubeArmorPolicy", "kubearmorpolicies", "Namespaced"),
+        (
+            "KubeArmorClusterPolicy",
+            "kubearmorclusterpolicies",
+            "Cluster",
+        ),
+    ];
+    let kubearmors = kubearmors.map(|(kind, plural, scope)| {
+        let anything = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+        let version = json!({
+            "name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": anything},
+        });
+        let names = json!({"kind": kind, "plural": plural, "singular": kind.to_lowercase()});
+        let group = "security.kubearmor.com";
+        serde_yaml::from_value(serde_yaml::to_value(json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": format!("{plural}.{group}")},
+            "spec": {"group": group, "names": names, "scope": scope, "versions": [version]},
+        }))?)
+    });
+    for definition in ours.chain(kubearmors) {
+        made(api.create(&PostParams::default(), &definition?).await)?;
     }
+    // They are served a moment later.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    Ok(())
+}
+
+/// The namespaces and the nodes.
+async fn make(client: &Client, nodes: usize, namespaces: usize) -> Done {
+    let named = |name: String, label: Option<(&str, &str)>| ObjectMeta {
+        name: Some(name),
+        labels: label.map(|(key, value)| [(key.to_owned(), value.to_owned())].into()),
+        ..ObjectMeta::default()
+    };
+    let api: Api<Namespace> = Api::all(client.clone());
+    for number in 0..namespaces {
+        let namespace = Namespace {
+            metadata: named(format!("cost-{number}"), None),
+            ..Namespace::default()
+        };
+        made(api.create(&PostParams::default(), &namespace).await)?;
+    }
+    let api: Api<Node> = Api::all(client.clone());
+    for number in 0..nodes {
+        let node = Node {
+            metadata: named(format!("node-{number}"), Some((ENFORCER, "bpf"))),
+            ..Node::default()
+        };
+        made(api.create(&PostParams::default(), &node).await)?;
+    }
+    Ok(())
+}
+
+/// It may be there already.
+fn made<K>(created: kube::Result<K>) -> kube::Result<()> {
+    match created {
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        created => created.map(drop),
+    }
+}
+
+/// `every`: of so many one, with one run more.
+async fn write(
+    client: &Client,
+    nodes: usize,
+    workloads: usize,
+    namespaces: usize,
+    every: Option<usize>,
+) -> Done {
     let begun = Instant::now();
-    let all = (0..nodes).flat_map(|node| (0..workloads).map(move |workload| (node, workload)));
+    let all = (0..workloads).flat_map(|workload| (0..nodes).map(move |node| (node, workload)));
+    let all = all.step_by(every.unwrap_or(1));
     let sizes: Vec<(usize, usize)> = stream::iter(all)
         .map(|(node, workload)| {
             let client = client.clone();
             async move {
                 let name = format!("node-{node}");
                 let revision = revision(&format!("cost-{}", workload % namespaces), workload);
-                let part = part(&revision, node, workload);
                 let at = Moment(now());
+                let part = part(&revision, node, workload, every.map(|_| at));
                 let bytes: usize = pieces(&revision, &name, at, &part)?
                     .iter()
                     .map(|object| serde_json::to_vec(object).map_or(0, |text| text.len()))
                     .sum();
-                let written = Writer::new(client, &name)
-                    .write(&revision, at, &part)
-                    .await?;
+                let writer = Writer::new(client, &name);
+                let written = loop {
+                    match writer.write(&revision, at, &part).await {
+                        // As an agent does, which waits longer.
+                        Err(error) if error.passes() => tokio::time::sleep(PAUSE).await,
+                        written => break written?,
+                    }
+                };
                 Ok::<_, Box<dyn Error>>((written.applied, bytes))
             }
         })

@@ -150,12 +150,12 @@ impl fmt::Display for Gap {
 }
 
 /// Estimates from the complete runs' generalised behaviours, whatever stands for one; for each run
-/// those that it showed, and of each how many things it did: so many are new where the behaviour is.
+/// those that it showed, each once, and of each how many things it did: so many are new where the behaviour is.
 ///
 /// `left_out` and `left_one_out` are handed through, sorted. The order of the arguments makes no
 /// difference.
 pub fn assess<T: Ord>(
-    complete: &[BTreeMap<T, usize>],
+    complete: &[Vec<(T, usize)>],
     mut left_out: Vec<Partial>,
     mut left_one_out: Vec<LeftOut>,
 ) -> Readiness {
@@ -163,7 +163,7 @@ pub fn assess<T: Ord>(
     left_one_out.sort_by(|a, b| a.run.cmp(&b.run));
     let runs = complete.len();
     let mut shown: BTreeMap<&T, usize> = BTreeMap::new();
-    for behavior in complete.iter().flat_map(BTreeMap::keys) {
+    for (behavior, _) in complete.iter().flatten() {
         *shown.entry(behavior).or_default() += 1;
     }
     let single = shares(complete, |behavior| shown[behavior] == 1);
@@ -195,11 +195,11 @@ pub fn assess<T: Ord>(
 
 /// Of each run, the share of what it did whose behaviour is so; greatest first, so that a sum of them
 /// does not depend on the order of the runs.
-fn shares<T: Ord>(runs: &[BTreeMap<T, usize>], is_so: impl Fn(&T) -> bool) -> Vec<f64> {
-    let share = |run: &BTreeMap<T, usize>| {
+fn shares<T>(runs: &[Vec<(T, usize)>], is_so: impl Fn(&T) -> bool) -> Vec<f64> {
+    let share = |run: &Vec<(T, usize)>| {
         let so = run.iter().filter(|(behavior, _)| is_so(behavior));
         let so: usize = so.map(|(_, count)| count).sum();
-        match run.values().sum() {
+        match run.iter().map(|(_, count)| count).sum() {
             0usize => 0.0,
             all => so as f64 / all as f64,
         }

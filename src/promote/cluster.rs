@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use learner::cluster::Client;
-use learner::job::{self, Hearsay, Strategy, Terms};
+use learner::job::{Hearsay, Round, Strategy, Terms};
 use learner::promotion::Criteria;
 use learner::quarantine::Include;
 use learner::workload::{Labels, RunKey};
@@ -66,9 +66,10 @@ async fn all(client: &Client, args: &Promote, terms: &Terms<'_>) -> Result<Verdi
     let mut saying = Saying::begin(args);
     let mut any = false;
     let mut failed = None;
+    let round = Round::new(client, terms);
     for namespace in namespaces {
         let mut rulings = Vec::new();
-        let outcome = job::pass(client, &namespace, terms, now(), &mut rulings).await;
+        let outcome = round.pass(&namespace, now(), &mut rulings).await;
         for ruling in rulings {
             any = true;
             saying.say(&ruling.review, ruling.after.as_ref(), ruling.canary)?;

@@ -3,13 +3,18 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
 use learner::cluster::read;
 use learner::observation::Loss;
 use learner::profile::{HEARSAY, unheard};
 use learner::shared::{Merged, RunFacts};
 use serde_json::json;
+use tokio::net::TcpStream;
 
 use crate::agent::{made, until_told};
+use crate::authority::Authority;
 use crate::node::{Container, Driver, Node, alone};
 use crate::pods::Made;
 
@@ -90,6 +95,78 @@ fn what_kubearmor_denies_is_an_alert_of_that_workload_and_of_no_other() {
         );
         let policy = world.learner(&["recommend", "-n", shop.namespace(), "--cluster", "-o", "-"]);
         assert!(!policy.out.contains("/etc/shadow"), "{policy:?}");
+    });
+}
+
+/// The authority as KubeArmor's operator keeps it.
+fn kept(authority: &Authority) -> Secret {
+    let data = [
+        ("tls.crt", authority.pem()),
+        ("tls.key", authority.key_pem()),
+    ];
+    let data = data.map(|(field, pem)| (field.to_owned(), ByteString(pem)));
+    Secret {
+        metadata: ObjectMeta {
+            name: Some("kubearmor-ca".to_owned()),
+            labels: Some([("kubearmor-app".to_owned(), "kubearmor-ca".to_owned())].into()),
+            ..ObjectMeta::default()
+        },
+        data: Some(data.into()),
+        type_: Some("kubernetes.io/tls".to_owned()),
+        ..Secret::default()
+    }
+}
+
+#[test]
+fn a_relay_by_tls_is_heard_by_the_authority_that_the_cluster_keeps() {
+    let Some(world) = world() else { return };
+    world.run(async |world| {
+        let shop = Shop::new(world, &["web"]).await;
+        shop.under_audit(&["web"], &["web"]).await;
+        let authority = Authority::new();
+        let acceptor = authority.acceptor("127.0.0.1", authority.der());
+        let accept = move |socket: TcpStream| {
+            let acceptor = acceptor.clone();
+            async move { acceptor.accept(socket).await.ok() }
+        };
+        let server = Server::over(&[Manner::OnlyAlerts], tale(&shop, "i:1"), accept).await;
+        let address = server.address.to_string();
+        let args = ["--gRPC", &address, "--for", "1500ms", "--secure"];
+        let secure = async || shop.promote_beside("admin", &args).await;
+
+        let said = secure().await;
+        assert_eq!(said.code, 2, "{said:?}");
+        let none = "no Secret in the cluster is labelled kubearmor-app=kubearmor-ca";
+        assert!(said.err.contains(none), "{said:?}");
+        let said = shop.promote_beside("limited", &args).await;
+        assert_eq!(said.code, 2, "{said:?}");
+        let right = "a Role or ClusterRole has to give the verb 'list' on 'secrets'";
+        assert!(said.err.contains(right), "{said:?}");
+
+        let secrets: Api<Secret> = Api::namespaced(world.admin(), shop.namespace());
+        let how = PostParams::default();
+        secrets.create(&how, &kept(&authority)).await.expect("kept");
+        let said = secure().await;
+        assert_eq!(said.code, 1, "{said:?}");
+        assert!(
+            said.out.contains("web/web: held in audit: 1 alert since"),
+            "{said:?}"
+        );
+
+        // Anybody may have labelled the other.
+        let mut other = kept(&Authority::new());
+        other.metadata.name = Some("another".to_owned());
+        secrets.create(&how, &other).await.expect("kept");
+        let said = secure().await;
+        assert_eq!(said.code, 2, "{said:?}");
+        let named = format!("{0}/another, {0}/kubearmor-ca", shop.namespace());
+        assert!(said.err.contains(&named), "{said:?}");
+
+        // The server is shared with other tests.
+        for name in ["another", "kubearmor-ca"] {
+            let gone = secrets.delete(name, &DeleteParams::default()).await;
+            gone.expect("gone");
+        }
     });
 }
 

@@ -7,6 +7,8 @@
 mod agent;
 mod agents;
 mod applying;
+#[path = "../../learner/tests/relay/authority.rs"]
+mod authority;
 mod deciding;
 mod definitions;
 mod deploying;

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
@@ -109,22 +111,21 @@ impl<'w> Shop<'w> {
         }
         let last = runs.len() - 1;
         let read = done(Op::Open(Access::Read), "/etc/web.conf", "/usr/bin/web");
-        let mut told = Vec::new();
+        let mut told = BTreeMap::new();
         for (number, (name, at)) in runs.into_iter().enumerate() {
             let more = if number == last { more } else { &[] };
             let behaviors = [read.clone()].into_iter().chain(more.iter().cloned());
             let (key, mut run) = whole(&revision, name, at, behaviors);
             run.labels = [("app".to_owned(), app.to_owned())].into();
-            told.push((key, run));
+            told.insert(key, run);
         }
-        let runs: Vec<_> = told.iter().map(|(key, run)| (key, run)).collect();
         let writer = Writer::new(self.world.admin(), &self.node);
         let holding = Holding {
             enforcement: self.enforcement.clone(),
             unheld: self.unheld.clone(),
             ..Holding::default()
         };
-        let objects = writer.objects(&revision, now, &Part::of(&runs), &holding);
+        let objects = writer.objects(&revision, now, &Part::of(&told), &holding);
         let written = writer.put(&objects.expect("objects")).await;
         written.unwrap_or_else(|error| panic!("{error}"));
     }

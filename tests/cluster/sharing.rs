@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt as _};
 use learner::behavior::{Access, Behavior, Op, Outcome};
@@ -46,22 +48,18 @@ pub(crate) fn part(revision: &Revision, run: &str, reads: &[String]) -> Part {
         .iter()
         .map(|path| done(Op::Open(Access::Read), path, "/usr/bin/web"));
     let (key, profile) = whole(revision, run, Moment(AT), reads);
-    Part::of(&[(&key, &profile)])
+    Part::of([(&key, &profile)])
 }
 
 /// What a node has seen: whole runs that read a file and did these, one after another.
 pub(crate) fn many_runs(revision: &Revision, runs: &[&str], more: &[Behavior]) -> Part {
     let read = done(Op::Open(Access::Read), "/etc/web.conf", "/usr/bin/web");
-    let runs: Vec<_> = runs
-        .iter()
-        .zip((0..).map(|number| Moment(AT + number * 10_000_000)))
-        .map(|(run, at)| {
-            let done = more.iter().chain([&read]).cloned();
-            whole(revision, run, at, done)
-        })
-        .collect();
-    let runs: Vec<_> = runs.iter().map(|(key, run)| (key, run)).collect();
-    Part::of(&runs)
+    let began = (0..).map(|number| Moment(AT + number * 10_000_000));
+    let runs = runs.iter().zip(began).map(|(run, at)| {
+        let done = more.iter().chain([&read]).cloned();
+        whole(revision, run, at, done)
+    });
+    Part::of(&runs.collect::<BTreeMap<_, _>>())
 }
 
 /// A run that began then, was watched whole, and did these.

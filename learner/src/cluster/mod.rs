@@ -4,6 +4,7 @@
 //! ([`WorkloadEvidence`]), by server-side apply; whoever makes policies reads those of all nodes. Nothing
 //! is kept anywhere else, and raw evidence stays on its node.
 
+mod authority;
 mod crd;
 mod error;
 mod evidence;
@@ -32,6 +33,7 @@ mod writer;
 
 pub use kube::Client;
 
+pub use authority::{NoAuthority, authority};
 pub use crd::{API_VERSION, GROUP, VERSION, crds};
 pub use error::{ClusterError, Doing};
 pub use evidence::{

@@ -186,7 +186,7 @@ mod tests {
             image: revision.image.clone(),
             run: "a".to_owned(),
         };
-        let part = Part::of(&[(&key, &run)]);
+        let part = Part::of([(&key, &run)]);
         let holding = Holding::default();
         let objects = Objects::of(&revision, "n", Moment(alive), &part, &holding);
         objects.expect("objects").content().to_owned()

@@ -102,7 +102,7 @@ impl Packing {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
     use crate::behavior::{Access, Behavior, Op, Outcome};
@@ -113,6 +113,25 @@ mod tests {
     use crate::shared::Part;
     use crate::workload::RunKey;
 
+    fn read(path: &str) -> (Behavior, Sighting) {
+        let behavior = Behavior {
+            op: Op::Open(Access::Read),
+            path: AbsPath::try_from(path).expect("absolute"),
+            source: AbsPath::try_from("/usr/bin/web").ok(),
+            uid: None,
+            owner: Some(true),
+            upper: None,
+            tty: None,
+            result: Outcome::Ok,
+        };
+        let seen = Sighting {
+            count: 2,
+            first: Moment(3),
+            last: Moment(4),
+        };
+        (behavior, seen)
+    }
+
     /// What a node tells of two runs, of which the second did more.
     fn object(node: &str) -> WorkloadEvidence {
         let revision = Revision {
@@ -120,42 +139,23 @@ mod tests {
             image: "web:1".to_owned(),
         };
         let paths = ["/etc/a", "/proc/77/stat", "/srv/b", "/usr/bin/web"];
-        let runs: Vec<(RunKey, RunProfile)> = [("a", 2), ("b", 4)]
-            .into_iter()
-            .map(|(name, count)| {
-                let mut run = RunProfile {
-                    labels: [("app".to_owned(), "web".to_owned())].into(),
-                    start: Some(Moment(1)),
-                    ..RunProfile::default()
-                };
-                for path in &paths[..count] {
-                    let behavior = Behavior {
-                        op: Op::Open(Access::Read),
-                        path: AbsPath::try_from(*path).expect("absolute"),
-                        source: AbsPath::try_from("/usr/bin/web").ok(),
-                        uid: None,
-                        owner: Some(true),
-                        upper: None,
-                        tty: None,
-                        result: Outcome::Ok,
-                    };
-                    let seen = Sighting {
-                        count: 2,
-                        first: Moment(3),
-                        last: Moment(4),
-                    };
-                    run.seen.insert(behavior, seen);
-                }
-                let key = RunKey {
-                    workload: revision.workload.clone(),
-                    image: revision.image.clone(),
-                    run: name.to_owned(),
-                };
-                (key, run)
-            })
-            .collect();
-        let runs: Vec<_> = runs.iter().map(|(key, run)| (key, run)).collect();
-        let pieces = pieces(&revision, node, Moment(9), &Part::of(&runs));
+        let run = |name: &str, count: usize| {
+            let mut run = RunProfile {
+                labels: [("app".to_owned(), "web".to_owned())].into(),
+                start: Some(Moment(1)),
+                ..RunProfile::default()
+            };
+            run.seen
+                .extend(paths[..count].iter().map(|path| read(path)));
+            let key = RunKey {
+                workload: revision.workload.clone(),
+                image: revision.image.clone(),
+                run: name.to_owned(),
+            };
+            (key, run)
+        };
+        let part = Part::of(&BTreeMap::from([run("a", 2), run("b", 4)]));
+        let pieces = pieces(&revision, node, Moment(9), &part);
         pieces.expect("pieces").remove(0)
     }
 

@@ -1,15 +1,15 @@
 //! Lists as the API server has them in its memory: all at once, so each object is taken as it comes.
 
-use futures_util::AsyncReadExt as _;
+use futures_util::{AsyncRead, AsyncReadExt as _};
 use kube::Client;
 use kube::api::ListParams;
 use kube::core::Request;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::error::{ClusterError, Doing};
 
 /// So much is read at a time, bytes.
-const CHUNK: usize = 64 << 10;
+const CHUNK: u64 = 64 << 10;
 
 /// What of each object is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,124 +42,170 @@ pub(super) async fn each_in_memory<K: DeserializeOwned>(
     let request = request.map_err(kube::Error::BuildRequest).map_err(failed)?;
     let body = client.request_stream(request).await.map_err(failed)?;
     futures_util::pin_mut!(body);
-    let mut chunk = vec![0; CHUNK];
-    let mut items = Items::default();
+    each_item(body, CHUNK, &mut take).await.map_err(failed)
+}
+
+/// Takes each item of a list that is read so much at a time.
+async fn each_item<K: DeserializeOwned>(
+    body: impl AsyncRead + Unpin,
+    chunk: u64,
+    take: &mut impl FnMut(K),
+) -> kube::Result<()> {
+    let mut text = Text {
+        body,
+        chunk,
+        read: Vec::new(),
+        at: 0,
+    };
+    let mut is_list = false;
+    text.expect(b'{').await?;
     loop {
-        let read = body.read(&mut chunk).await;
-        let count = read.map_err(|error| failed(kube::Error::Service(error.into())))?;
-        if count == 0 {
+        let field: String = text.value().await?;
+        text.expect(b':').await?;
+        if field == "items" {
+            is_list = true;
+            text.expect(b'[').await?;
+            let mut is_over = text.next_is(b']').await?;
+            while !is_over {
+                take(text.value().await?);
+                is_over = !text.next_is(b',').await?;
+                if is_over {
+                    text.expect(b']').await?;
+                }
+            }
+        } else {
+            text.value::<IgnoredAny>().await?;
+        }
+        if !text.next_is(b',').await? {
             break;
         }
-        for item in items.push(&chunk[..count]) {
-            take(
-                serde_json::from_slice(&item)
-                    .map_err(|error| failed(kube::Error::SerdeError(error)))?,
-            );
-        }
     }
-    items
-        .end()
-        .map_err(|error| failed(kube::Error::SerdeError(error)))
+    text.expect(b'}').await?;
+    match is_list {
+        true => Ok(()),
+        false => Err(bad("it is no list")),
+    }
 }
 
-/// Cuts a list into its items: the objects in an array that is a field of the list itself.
-#[derive(Debug, Default)]
-struct Items {
-    /// The brackets that are open.
-    open: Vec<u8>,
-    in_text: bool,
-    is_escaped: bool,
-    item: Vec<u8>,
-    /// The list, without its items.
-    rest: Vec<u8>,
+/// JSON as it comes. No more of it is kept than a value and what came together with its end.
+struct Text<R> {
+    body: R,
+    chunk: u64,
+    /// What was read and is not taken yet begins at `at`.
+    read: Vec<u8>,
+    at: usize,
 }
 
-/// What is open where an item begins and ends.
-const AROUND: &[u8] = b"{[";
-
-impl Items {
-    /// The items that end in these bytes, which go on where those before them ended.
-    fn push(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
-        let mut ended = Vec::new();
-        for byte in bytes.iter().copied() {
-            let is_between = self.open == AROUND && !self.in_text;
-            let is_within = self.open.len() > AROUND.len() && self.open.starts_with(AROUND);
-            if self.in_text {
-                match byte {
-                    _ if self.is_escaped => self.is_escaped = false,
-                    b'\\' => self.is_escaped = true,
-                    b'"' => self.in_text = false,
-                    _ => {}
+impl<R: AsyncRead + Unpin> Text<R> {
+    /// The value that begins here. It has to be one that says itself where it ends, and so no number.
+    async fn value<T: DeserializeOwned>(&mut self) -> kube::Result<T> {
+        loop {
+            let rest = &self.read[self.at..];
+            let mut values = serde_json::Deserializer::from_slice(rest).into_iter();
+            match values.next() {
+                Some(Ok(value)) => {
+                    self.at += values.byte_offset();
+                    return Ok(value);
                 }
-            } else {
-                match byte {
-                    b'"' => self.in_text = true,
-                    b'{' | b'[' => self.open.push(byte),
-                    b'}' | b']' => _ = self.open.pop(),
-                    _ => {}
-                }
-            }
-            if is_within || (is_between && byte == b'{') {
-                self.item.push(byte);
-                if self.open == AROUND && !self.in_text {
-                    ended.push(std::mem::take(&mut self.item));
-                }
-            } else if !(is_between && byte == b',') {
-                self.rest.push(byte);
+                Some(Err(error)) if !error.is_eof() => return Err(kube::Error::SerdeError(error)),
+                Some(Err(_)) | None => self.read_on().await?,
             }
         }
-        ended
     }
 
-    /// Nothing more comes.
-    fn end(self) -> Result<(), serde_json::Error> {
-        // A list that breaks off is no JSON.
-        let rest: serde_json::Value = serde_json::from_slice(&self.rest)?;
-        match rest.get("items").is_some_and(serde_json::Value::is_array) {
+    /// Whether this byte comes next; then it is taken.
+    async fn next_is(&mut self, wanted: u8) -> kube::Result<bool> {
+        loop {
+            let mut rest = self.read[self.at..].iter();
+            match rest.position(|byte| !byte.is_ascii_whitespace()) {
+                Some(after) => {
+                    self.at += after;
+                    let is_it = self.read[self.at] == wanted;
+                    self.at += usize::from(is_it);
+                    return Ok(is_it);
+                }
+                None => self.read_on().await?,
+            }
+        }
+    }
+
+    async fn expect(&mut self, wanted: u8) -> kube::Result<()> {
+        match self.next_is(wanted).await? {
             true => Ok(()),
-            false => Err(serde::de::Error::custom("it is no list")),
+            false => Err(bad("it is no list")),
         }
     }
+
+    /// What breaks off is no JSON.
+    async fn read_on(&mut self) -> kube::Result<()> {
+        self.read.drain(..self.at);
+        self.at = 0;
+        let before = self.read.len();
+        let mut chunk = (&mut self.body).take(self.chunk);
+        let read = chunk.read_to_end(&mut self.read).await;
+        read.map_err(|error| kube::Error::Service(error.into()))?;
+        match self.read.len() == before {
+            true => Err(bad("it breaks off")),
+            false => Ok(()),
+        }
+    }
+}
+
+fn bad(why: &str) -> kube::Error {
+    kube::Error::SerdeError(serde::de::Error::custom(why))
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::io::Cursor;
+    use serde_json::{Value, json};
+
     use super::*;
 
-    /// The items of a text that comes in pieces of so many bytes.
-    fn cut(text: &str, by: usize) -> Result<Vec<String>, String> {
-        let mut items = Items::default();
+    /// The items of a text that is read so many bytes at a time.
+    async fn cut(text: &str, by: usize) -> Result<Vec<Value>, String> {
         let mut found = Vec::new();
-        for chunk in text.as_bytes().chunks(by) {
-            found.extend(items.push(chunk));
-        }
-        items.end().map_err(|error| error.to_string())?;
-        let text = |item| String::from_utf8(item).expect("text");
-        Ok(found.into_iter().map(text).collect())
+        let body = Cursor::new(text);
+        let all = each_item(body, by as u64, &mut |item| found.push(item)).await;
+        all.map_err(|error| error.to_string())?;
+        Ok(found)
     }
 
-    #[test]
-    fn items_are_cut_wherever_the_chunks_end() {
+    #[tokio::test]
+    async fn items_are_cut_wherever_the_chunks_end() {
         let one = r#"{"a":"}],{\"\\","b":[{"c":[]}, {}]}"#;
         let two = r#"{"é":"\\"}"#;
         let list = format!(
-            r#"{{"kind":"List","metadata":{{"x":[1],"continue":"["}},"items":[{one}, {two} ,{{}}]}}"#
+            r#"{{"kind":"List","metadata":{{"x":[1],"continue":"["}},"items":[{one}, {two} ,{{}}], "z": {{}} }}"#
         );
+        let all = [
+            json!({"a": "}],{\"\\", "b": [{"c": []}, {}]}),
+            json!({"é": "\\"}),
+            json!({}),
+        ];
         for by in 1..=list.len() {
-            let found = cut(&list, by).expect("a list");
-            assert_eq!(found, [one, two, "{}"], "{by}");
+            let found = cut(&list, by).await.expect("a list");
+            assert_eq!(found, all, "{by}");
         }
-        assert_eq!(cut(r#"{"items":[]}"#, 3), Ok(Vec::new()));
+        assert_eq!(cut(r#"{"items":[]}"#, 3).await, Ok(Vec::new()));
     }
 
-    #[test]
-    fn what_breaks_off_or_is_no_list_is_no_list() {
+    #[tokio::test]
+    async fn what_breaks_off_or_is_no_list_is_no_list() {
         let list = r#"{"metadata":{},"items":[{"a":1},{"b":2}]}"#;
         for end in 0..list.len() {
-            assert!(cut(&list[..end], 7).is_err(), "{end}");
+            assert!(cut(&list[..end], 7).await.is_err(), "{end}");
         }
-        for text in ["{}", "[]", r#"{"items":null}"#, r#"{"kind":"Status"}"#] {
-            assert!(cut(text, 7).is_err(), "{text}");
+        for text in [
+            "{}",
+            "[]",
+            r#"{"items":null}"#,
+            r#"{"kind":"Status"}"#,
+            r#"{"items":[{}{}]}"#,
+            r#"{"items":[{},]}"#,
+            r#"{"items":[{}]]"#,
+        ] {
+            assert!(cut(text, 7).await.is_err(), "{text}");
         }
     }
 }

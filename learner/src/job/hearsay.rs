@@ -12,8 +12,7 @@ use crate::observation::{Loss, Moment};
 use crate::posture::{Revision, Standing};
 use crate::profile::{Evidence, RunProfile};
 use crate::promotion::{Interruption, Missed, Reason, keep_gaps};
-use crate::recommend::latest_image;
-use crate::shared::{BadAct, Joint, Merged, Part};
+use crate::shared::{Joint, Part};
 use crate::visible::visible;
 use crate::workload::{RunKey, Workload};
 
@@ -36,20 +35,21 @@ pub(super) struct Known {
 }
 
 impl Known {
-    pub(super) fn of(joint: &Joint) -> Result<Self, BadAct> {
-        let mut images = BTreeMap::new();
-        for workload in joint.workloads() {
-            let merged = Merged::of_workload(joint, workload)?;
-            let keys = merged.evidence().runs().keys();
-            let keys = keys.filter(|key| key.workload == *workload);
-            let of_it: BTreeSet<String> = keys.map(|key| key.image.clone()).collect();
-            let latest = latest_image(workload, merged.evidence());
-            let latest = latest.or(of_it.first().map(String::as_str));
-            if let Some(latest) = latest.map(str::to_owned) {
-                images.insert(workload.clone(), (of_it, latest));
-            }
+    pub(super) fn of(joint: &Joint) -> Self {
+        let mut all: BTreeMap<&Workload, BTreeSet<String>> = BTreeMap::new();
+        let told = joint.revisions();
+        for revision in told.filter(|revision| joint.nodes(revision).next().is_some()) {
+            let images = all.entry(&revision.workload).or_default();
+            images.insert(revision.image.clone());
         }
-        Ok(Self { images })
+        let images = all.into_iter().filter_map(|(workload, images)| {
+            let latest = joint.began(workload).max().map(|(_, image)| image);
+            let latest = latest.or(images.first().map(String::as_str))?.to_owned();
+            Some((workload.clone(), (images, latest)))
+        });
+        Self {
+            images: images.collect(),
+        }
     }
 
     /// Whose it is. KubeArmor may know an owner by another kind than the API server, and a bare pod by its
@@ -154,7 +154,7 @@ pub(super) fn parts(evidence: &Evidence) -> BTreeMap<Revision, Part> {
         runs.entry(Revision::of(key)).or_default().push((key, run));
     }
     let parts = runs.into_iter();
-    parts.map(|(of, runs)| (of, Part::of(&runs))).collect()
+    parts.map(|(of, runs)| (of, Part::of(runs))).collect()
 }
 
 /// Adds what was heard to what the nodes have told; gives what is to be written of it: of each revision of
@@ -164,11 +164,11 @@ pub(super) fn join(
     namespace: &str,
     heard: &Hearsay,
     ledger: &Ledger,
-) -> Result<BTreeMap<Revision, Part>, JobError> {
+) -> BTreeMap<Revision, Part> {
     if heard.evidence.runs().is_empty() && heard.unheard.is_empty() {
-        return Ok(BTreeMap::new());
+        return BTreeMap::new();
     }
-    let (kept, strangers) = attributed(namespace, heard, &Known::of(joint)?, ledger);
+    let (kept, strangers) = attributed(namespace, heard, &Known::of(joint), ledger);
     for (workload, runs) in strangers {
         tracing::warn!(
             "{}: KubeArmor tells of {runs} runs of it, and no node does: its alerts count for nothing",
@@ -184,7 +184,7 @@ pub(super) fn join(
             new.insert(revision, all);
         }
     }
-    Ok(new)
+    new
 }
 
 /// What there is by [`TELLER`], of every revision.
@@ -305,13 +305,13 @@ mod tests {
         for (image, at) in [(DIGEST, 1), ("web:2", 2)] {
             let key = key("shop/Deployment/web", image, "a");
             let run = run([seen("/etc/x", Outcome::Ok, at, at)]);
-            joint.add(&Revision::of(&key), "node", &Part::of(&[(&key, &run)]));
+            joint.add(&Revision::of(&key), "node", &Part::of([(&key, &run)]));
         }
         joint
     }
 
     fn known() -> Known {
-        Known::of(&joint()).expect("evidence")
+        Known::of(&joint())
     }
 
     fn frozen(image: &str, from: i64) -> Ledger {
@@ -411,10 +411,10 @@ mod tests {
             Some("shop/Deployment/odd"),
         ] {
             let mut joint = joint.clone();
-            let new = join(&mut joint, "shop", &heard(whose), &ledger).expect("joined");
+            let new = join(&mut joint, "shop", &heard(whose), &ledger);
             let images: Vec<&str> = new.keys().map(|of| of.image.as_str()).collect();
             assert_eq!(images, ["web:2"], "{whose:?}");
-            let again = join(&mut joint, "shop", &heard(whose), &ledger).expect("joined");
+            let again = join(&mut joint, "shop", &heard(whose), &ledger);
             assert!(again.is_empty(), "{whose:?}");
         }
         let mut joint = joint;
@@ -424,6 +424,6 @@ mod tests {
             &heard(Some("other/Deployment/web")),
             &ledger,
         );
-        assert!(new.expect("joined").is_empty());
+        assert!(new.is_empty());
     }
 }

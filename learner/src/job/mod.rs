@@ -1,4 +1,4 @@
-//! The promotion job of a cluster: one pass over a namespace.
+//! The promotion job of a cluster: passes over namespaces.
 //!
 //! What is decided is written down first, as the status of `WorkloadPosture`, and then done: the
 //! namespace's annotation, the policies of workloads under block. Each pass does what is not done yet, so
@@ -17,7 +17,10 @@ mod silence;
 mod sitting;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::OnceCell;
 
 pub use error::JobError;
 pub use hearsay::{Hearsay, TELLER};
@@ -34,7 +37,7 @@ use crate::cluster::news::News;
 use crate::cluster::policies::Policies;
 use crate::cluster::standings::{self, BadStanding, Kept, Standings};
 use crate::cluster::{
-    BadPiece, Client, ClusterError, Enforcement, State, Unenforced, say_left_out,
+    BadPiece, Client, ClusterError, Enforcement, State, Unenforced, nodes, say_left_out,
 };
 use crate::generalize::{Dialect, Tightness};
 use crate::journal::{Actor, Entry};
@@ -93,34 +96,125 @@ pub struct Terms<'a> {
     pub holder: &'a str,
 }
 
-/// One pass over a namespace, as the only one there. `rulings` gets what was decided and written down,
-/// also where the pass is broken off after that.
-///
-/// # Errors
-/// [`JobError`]. What was decided before it is done by the next pass.
-pub async fn pass(
-    client: &Client,
-    namespace: &str,
-    terms: &Terms<'_>,
-    now: Moment,
-    rulings: &mut Vec<Ruling>,
-) -> Result<(), JobError> {
-    if terms.dry_run {
-        let mut world = World::read(client, namespace, terms.heard).await?;
-        world.say();
-        world.note_blindness(terms.strategy, now);
-        rulings.extend(world.rule(terms, now)?);
-        return Ok(());
-    }
-    let clock = Clock {
-        told: now,
-        at: tokio::time::Instant::now(),
-    };
-    let mut lease = take(client, namespace, terms.holder, &clock).await?;
-    let outcome = whole(client, namespace, terms, &clock, &mut lease, rulings).await;
-    lease.release().await;
-    outcome
+/// Passes over namespaces, one after the other. Of the nodes the first one asks, for all.
+pub struct Round<'a> {
+    client: &'a Client,
+    terms: &'a Terms<'a>,
+    nodes: OnceCell<Arc<Nodes>>,
 }
+
+impl<'a> Round<'a> {
+    /// Of no pass yet.
+    pub fn new(client: &'a Client, terms: &'a Terms<'a>) -> Self {
+        Self {
+            client,
+            terms,
+            nodes: OnceCell::new(),
+        }
+    }
+
+    /// One pass over a namespace, as the only one there. `rulings` gets what was decided and written down,
+    /// also where the pass is broken off after that.
+    ///
+    /// # Errors
+    /// [`JobError`]. What was decided before it is done by the next pass.
+    pub async fn pass(
+        &self,
+        namespace: &str,
+        now: Moment,
+        rulings: &mut Vec<Ruling>,
+    ) -> Result<(), JobError> {
+        let Self { client, terms, .. } = *self;
+        if terms.dry_run {
+            let mut world = World::read(self, namespace).await?;
+            world.say();
+            world.note_blindness(terms.strategy, now);
+            rulings.extend(world.rule(terms, now)?);
+            return Ok(());
+        }
+        let clock = Clock {
+            told: now,
+            at: tokio::time::Instant::now(),
+        };
+        let mut lease = take(client, namespace, terms.holder, &clock).await?;
+        let outcome = self.whole(namespace, &clock, &mut lease, rulings).await;
+        lease.release().await;
+        outcome
+    }
+
+    async fn whole(
+        &self,
+        namespace: &str,
+        clock: &Clock,
+        lease: &mut Lease,
+        rulings: &mut Vec<Ruling>,
+    ) -> Result<(), JobError> {
+        let Self { client, terms, .. } = *self;
+        if let Some(note) = lease.note().filter(|_| terms.may_rest) {
+            let found = quick::world(self, namespace, &note, clock.now()).await?;
+            if let Some((mut world, decided)) = found {
+                world.say();
+                lease.renew(clock.now()).await?;
+                let mut at_rest: Vec<Resting> = world.resting.values().cloned().collect();
+                let mut all: Vec<Ruling> = world.rulings_at_rest().collect();
+                for mut ruling in decided {
+                    at_rest.extend(world.at_rest(&ruling, clock.now()));
+                    world.write(client, &mut ruling).await?;
+                    all.push(ruling);
+                }
+                all.sort_by(|one, other| one.review.revision.cmp(&other.review.revision));
+                rulings.extend(all);
+                leave(lease, at_rest);
+                return Ok(());
+            }
+        }
+        // Only now: what another job has decided meanwhile is read too.
+        let mut world = World::read(self, namespace).await?;
+        world.say();
+        world.note_blindness(terms.strategy, clock.now());
+        let mut decided = world.rule(terms, clock.now())?;
+        for ruling in &mut decided {
+            world.ask(client, ruling).await?;
+        }
+        // One that the server does not take holds the others too.
+        if terms.strategy == Strategy::Namespace && !world.is_block() {
+            together(&mut decided);
+        }
+        let mut watch = Watch { clock, lease };
+        let news = News::new(client.clone(), terms.holder);
+        let mut untold = Ok(());
+        let mut at_rest = Vec::new();
+        for mut ruling in decided {
+            at_rest.extend(world.at_rest(&ruling, clock.now()));
+            if ruling.after.is_some() {
+                watch.renew().await?;
+            }
+            world.write(client, &mut ruling).await?;
+            if let Some(entry) = &ruling.entry {
+                untold = untold.and(tell(&news, entry).await);
+            }
+            rulings.push(ruling);
+        }
+        watch.renew().await?;
+        let kept = world.keep_heard(client).await;
+        watch.renew().await?;
+        world.reconcile(client, terms.strategy, &mut watch).await?;
+        // What was decided is done, also where it cannot be told of, and where what was heard cannot be kept.
+        kept?;
+        untold?;
+        leave(watch.lease, at_rest);
+        Ok(())
+    }
+
+    /// The nodes, each with what KubeArmor enforces by there.
+    async fn nodes(&self) -> Result<Arc<Nodes>, ClusterError> {
+        let asked = async || Ok(Arc::new(nodes::enforcers(self.client).await?));
+        self.nodes.get_or_try_init(asked).await.cloned()
+    }
+}
+
+/// The nodes by their names, each with what its label says that KubeArmor enforces by there.
+type Nodes = BTreeMap<String, Option<String>>;
 
 /// The present, from one that was told.
 struct Clock {
@@ -149,70 +243,6 @@ async fn take(
             taken => return taken,
         }
     }
-}
-
-async fn whole(
-    client: &Client,
-    namespace: &str,
-    terms: &Terms<'_>,
-    clock: &Clock,
-    lease: &mut Lease,
-    rulings: &mut Vec<Ruling>,
-) -> Result<(), JobError> {
-    if let Some(note) = lease.note().filter(|_| terms.may_rest) {
-        let found = quick::world(client, namespace, terms, &note, clock.now()).await?;
-        if let Some((mut world, decided)) = found {
-            world.say();
-            lease.renew(clock.now()).await?;
-            let mut at_rest: Vec<Resting> = world.resting.values().cloned().collect();
-            let mut all: Vec<Ruling> = world.rulings_at_rest().collect();
-            for mut ruling in decided {
-                at_rest.extend(world.at_rest(&ruling, clock.now()));
-                world.write(client, &mut ruling).await?;
-                all.push(ruling);
-            }
-            all.sort_by(|one, other| one.review.revision.cmp(&other.review.revision));
-            rulings.extend(all);
-            leave(lease, at_rest);
-            return Ok(());
-        }
-    }
-    // Only now: what another job has decided meanwhile is read too.
-    let mut world = World::read(client, namespace, terms.heard).await?;
-    world.say();
-    world.note_blindness(terms.strategy, clock.now());
-    let mut decided = world.rule(terms, clock.now())?;
-    for ruling in &mut decided {
-        world.ask(client, ruling).await?;
-    }
-    // One that the server does not take holds the others too.
-    if terms.strategy == Strategy::Namespace && !world.is_block() {
-        together(&mut decided);
-    }
-    let mut watch = Watch { clock, lease };
-    let news = News::new(client.clone(), terms.holder);
-    let mut untold = Ok(());
-    let mut at_rest = Vec::new();
-    for mut ruling in decided {
-        at_rest.extend(world.at_rest(&ruling, clock.now()));
-        if ruling.after.is_some() {
-            watch.renew().await?;
-        }
-        world.write(client, &mut ruling).await?;
-        if let Some(entry) = &ruling.entry {
-            untold = untold.and(tell(&news, entry).await);
-        }
-        rulings.push(ruling);
-    }
-    watch.renew().await?;
-    let kept = world.keep_heard(client).await;
-    watch.renew().await?;
-    world.reconcile(client, terms.strategy, &mut watch).await?;
-    // What was decided is done, also where it cannot be told of, and where what was heard cannot be kept.
-    kept?;
-    untold?;
-    leave(watch.lease, at_rest);
-    Ok(())
 }
 
 /// What the next pass is to know.
@@ -261,7 +291,7 @@ struct World {
     no_policies: Option<ClusterError>,
     annotated: Annotated,
     pods: Vec<PodFacts>,
-    nodes: BTreeMap<String, Option<String>>,
+    nodes: Arc<Nodes>,
     /// When each node last told of each workload.
     told: BTreeMap<(Workload, String), Moment>,
     /// Evidence that cannot be read, by workload.
@@ -351,7 +381,7 @@ impl World {
         for revision in self.revisions() {
             let merged = self.merged(&revision.workload)?;
             if let Some(review) = self.review(&revision, &merged, terms, &near, now) {
-                let calm = Calm::of(&revision.workload, merged.evidence());
+                let calm = Some(Calm::of(&revision, &self.joint));
                 let ruling = self.ruling(review, terms, now);
                 rulings.push(Ruling { calm, ..ruling });
             }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::{StreamExt as _, stream};
 
 use super::rest::{Look, Rest, Resting, standing};
-use super::{JobError, Ruling, Terms, World};
+use super::{JobError, Round, Ruling, World};
 use crate::cluster::{Client, ClusterError, Reading, State, WorkloadEvidence, one, states};
 use crate::job::enforcers::is_by_agents;
 use crate::observation::Moment;
@@ -21,16 +21,16 @@ const AT_A_TIME: usize = 8;
 
 /// The world, as far as there is anything new in it, if a look at that is enough.
 pub(super) async fn world(
-    client: &Client,
+    round: &Round<'_>,
     namespace: &str,
-    terms: &Terms<'_>,
     note: &str,
     now: Moment,
 ) -> Result<Option<(World, Vec<Ruling>)>, JobError> {
     let Some(rest) = Rest::read(note) else {
         return Ok(None);
     };
-    let mut world = World::without_evidence(client, namespace).await?;
+    let Round { client, terms, .. } = *round;
+    let mut world = World::without_evidence(round, namespace).await?;
     let now_there = match states(client, namespace).await {
         Ok(Some(now_there)) => now_there,
         Ok(None) => return Ok(None),

@@ -2,32 +2,28 @@
 
 use std::collections::BTreeMap;
 
-use super::{Hearsay, JobError, World, hearsay};
+use super::{Hearsay, JobError, Round, World, hearsay};
 use crate::cluster::policies::Policies;
 use crate::cluster::standings::{Readable, Standings};
-use crate::cluster::{Client, Read, namespace, nodes, podfacts, read};
-use crate::recommend::latest_image;
-use crate::shared::{BadAct, Joint, Merged};
+use crate::cluster::{Read, namespace, podfacts, read};
+use crate::shared::{Joint, Merged};
 use crate::workload::Workload;
 
 impl World {
     /// All of it.
-    pub(super) async fn read(
-        client: &Client,
-        namespace: &str,
-        heard: &Hearsay,
-    ) -> Result<Self, JobError> {
-        let found = read(client, Some(namespace)).await?;
-        let mut world = Self::without_evidence(client, namespace).await?;
-        world.tell(found, heard)?;
+    pub(super) async fn read(round: &Round<'_>, namespace: &str) -> Result<Self, JobError> {
+        let found = read(round.client, Some(namespace)).await?;
+        let mut world = Self::without_evidence(round, namespace).await?;
+        world.tell(found, round.terms.heard)?;
         Ok(world)
     }
 
     /// All but what the nodes have told.
     pub(super) async fn without_evidence(
-        client: &Client,
+        round: &Round<'_>,
         namespace: &str,
     ) -> Result<Self, JobError> {
+        let client = round.client;
         let standings = Standings::read(client, Some(namespace)).await?;
         let Readable {
             ledger,
@@ -42,7 +38,7 @@ impl World {
             standings,
             annotated: namespace::told(client, namespace).await?,
             pods: podfacts::facts(client, namespace).await?,
-            nodes: nodes::enforcers(client).await?,
+            nodes: round.nodes().await?,
             ..Self::default()
         };
         match Policies::read(client, Some(namespace)).await {
@@ -65,8 +61,8 @@ impl World {
             states,
             refused,
         } = found;
-        self.heard = hearsay::join(&mut joint, &self.namespace, heard, &self.ledger)?;
-        self.latest = latest(&joint)?;
+        self.heard = hearsay::join(&mut joint, &self.namespace, heard, &self.ledger);
+        self.latest = latest(&joint);
         self.told_by_enforcer = hearsay::all_told(&joint);
         self.joint = joint;
         self.told = told;
@@ -91,13 +87,11 @@ impl World {
 }
 
 /// The image of the latest run of each workload of which anything was seen to succeed.
-fn latest(joint: &Joint) -> Result<BTreeMap<Workload, String>, BadAct> {
-    let mut latest = BTreeMap::new();
-    for workload in joint.workloads() {
-        let merged = Merged::of_workload(joint, workload)?;
-        if let Some(image) = latest_image(workload, merged.evidence()) {
-            latest.insert(workload.clone(), image.to_owned());
-        }
-    }
-    Ok(latest)
+fn latest(joint: &Joint) -> BTreeMap<Workload, String> {
+    let workloads = joint.workloads().into_iter();
+    let latest = workloads.filter_map(|workload| {
+        let (_, image) = joint.began(workload).max()?;
+        Some((workload.clone(), image.to_owned()))
+    });
+    latest.collect()
 }

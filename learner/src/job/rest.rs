@@ -18,9 +18,7 @@ use crate::digest::Digest;
 use crate::mention::Mention;
 use crate::observation::Moment;
 use crate::posture::{Revision, Standing};
-use crate::profile::Evidence;
-use crate::recommend::{latest_image, latest_of};
-use crate::shared::Merged;
+use crate::shared::{Joint, Merged};
 use crate::workload::Workload;
 
 /// What it is written by. A note of another format or version is none.
@@ -66,13 +64,13 @@ pub(super) struct Calm {
 }
 
 impl Calm {
-    /// By all that was told of a workload.
-    pub(super) fn of(workload: &Workload, evidence: &Evidence) -> Option<Self> {
-        let image = latest_image(workload, evidence)?;
-        let others = latest_of(workload, evidence, |other| other != image);
-        // When it began may not be known: then long ago.
-        let others = others.map(|(_, began)| began.unwrap_or(Moment(i64::MIN)));
-        Some(Self { others })
+    /// By all that was told of a workload, of whose latest image this is.
+    pub(super) fn of(revision: &Revision, joint: &Joint) -> Self {
+        let began = joint.began(&revision.workload);
+        let others = began.filter(|(_, image)| *image != revision.image);
+        Self {
+            others: others.map(|(began, _)| began).max(),
+        }
     }
 }
 
@@ -126,10 +124,10 @@ impl Resting {
             return None;
         }
         let merged = Merged::of(&read.joint).ok()?;
-        let latest = latest_of(&self.workload, merged.evidence(), |_| true);
-        let is_latest = latest.is_some_and(|(_, began)| {
+        let latest = read.joint.began(&self.workload).max();
+        let is_latest = latest.is_some_and(|(began, _)| {
             let others = self.others;
-            others.is_none_or(|others| began.is_some_and(|began| began > others))
+            others.is_none_or(|others| began > others)
         });
         let is_allowed = merged.deeds(&revision).into_iter().all(|behavior| {
             behavior.is_learnable() && frozen.judge().judge(behavior) == Fate::Allowed

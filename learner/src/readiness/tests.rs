@@ -25,7 +25,7 @@ fn runs(of: &[&[u32]]) -> Vec<BTreeSet<u32>> {
 }
 
 /// Of each behaviour, one thing done.
-fn once_each(runs: &[BTreeSet<u32>]) -> Vec<BTreeMap<u32, usize>> {
+fn once_each(runs: &[BTreeSet<u32>]) -> Vec<Vec<(u32, usize)>> {
     let each = |run: &BTreeSet<u32>| run.iter().map(|behavior| (*behavior, 1)).collect();
     runs.iter().map(each).collect()
 }
@@ -132,7 +132,7 @@ fn partial_runs_are_named_with_every_reason() {
         ..RunProfile::default()
     };
     assert_eq!(Partial::of(&key("a"), &whole), None);
-    let none: [BTreeMap<u32, usize>; 0] = [];
+    let none: [Vec<(u32, usize)>; 0] = [];
     let readiness = assess(&none, vec![partial.clone()], Vec::new());
     assert_eq!(
         (readiness.runs, &readiness.left_out[..]),

@@ -23,15 +23,14 @@ use crate::generalize::{
     self, Dialect, Generalized, Known, LeftOut, Loss, Options, Seen, Tightness, Why,
 };
 use crate::mention::Tombstones;
-use crate::observation::Moment;
 use crate::path::AbsPath;
 use crate::policy::crd::{MAX_DEPTH, MAX_ENTRIES, MAX_KEY_BYTES};
 use crate::policy::{CONTAINER_LABEL, Metadata, Policy, Reason, names};
 use crate::posture::Revision;
-use crate::profile::{Evidence, Sighting};
+use crate::profile::Evidence;
 use crate::quarantine::{self, Include, Quarantine};
 use crate::readiness::Readiness;
-use crate::shared::{Merged, Row};
+use crate::shared::{Merged, Row, Showed};
 use crate::workload::{RunKey, Workload};
 
 /// From so many complete runs on, in which nothing was written, a rule may be read-only while the
@@ -123,26 +122,79 @@ pub struct NewInRun {
     pub new: usize,
 }
 
-/// A behaviour that may be learned from, as the run showed it.
+/// A behaviour that may be learned from.
 struct Learned<'a> {
-    run: u32,
     behavior: &'a Behavior,
-    sighting: Sighting,
+    /// It started those runs.
     entry: bool,
     /// What a node has settled of its paths.
     known: Option<&'a Known>,
-    /// Distinct behaviours of the run that it stands for.
-    weight: usize,
+    shown: Shown<'a>,
 }
 
-impl<'a> Learned<'a> {
-    fn seen(&self) -> Seen<'_> {
+impl Learned<'_> {
+    /// As any of the runs showed it.
+    fn first(&self) -> Option<Showing<'_>> {
+        let showed = self.shown.all().first()?;
+        Some(Showing {
+            run: 0,
+            learned: self,
+            showed,
+        })
+    }
+}
+
+/// How runs showed a behaviour.
+enum Shown<'a> {
+    One(Showed),
+    /// All of a node.
+    Many(&'a [Showed]),
+}
+
+impl Shown<'_> {
+    fn all(&self) -> &[Showed] {
+        match self {
+            Self::One(showed) => std::slice::from_ref(showed),
+            Self::Many(all) => all,
+        }
+    }
+}
+
+/// Where it stands that a run showed something. Of many nodes there are millions.
+#[derive(Clone, Copy)]
+struct Place {
+    run: u32,
+    /// In [`Lesson::learned`].
+    learned: u32,
+    /// In [`Learned::shown`].
+    shown: u32,
+}
+
+/// What a run showed.
+#[derive(Clone, Copy)]
+struct Showing<'l> {
+    run: u32,
+    learned: &'l Learned<'l>,
+    showed: &'l Showed,
+}
+
+impl<'l> Showing<'l> {
+    fn behavior(&self) -> &'l Behavior {
+        self.learned.behavior
+    }
+
+    /// Distinct behaviours of the run that it stands for.
+    fn weight(&self) -> usize {
+        self.showed.weight as usize
+    }
+
+    fn seen(&self) -> Seen<'l> {
         Seen {
             run: self.run,
-            behavior: self.behavior,
-            sighting: &self.sighting,
-            entry: self.entry,
-            known: self.known,
+            behavior: self.learned.behavior,
+            sighting: &self.showed.seen,
+            entry: self.learned.entry,
+            known: self.learned.known,
         }
     }
 }
@@ -159,8 +211,9 @@ fn accepts(criteria: &Criteria) -> impl Fn(&RunKey, &Behavior) -> bool {
 /// What is learned from, of all runs of the subject.
 struct Lesson<'a> {
     subject: subject::Subject<'a>,
-    /// In the order of the runs.
     learned: Vec<Learned<'a>>,
+    /// In the order of the runs.
+    places: Vec<Place>,
     quarantine: Quarantine,
 }
 
@@ -189,20 +242,29 @@ impl<'a> Lesson<'a> {
             entries,
             quarantine,
         } = sorted;
-        let mut all = Vec::new();
-        for ((key, _), number) in subject.runs.iter().zip(0..) {
+        let (mut all, mut places) = (Vec::new(), Vec::new());
+        for ((key, _), run) in subject.runs.iter().zip(0..) {
             let entries = entries.get(key);
             let of_run = learned.get(key).into_iter().flatten();
-            all.extend(of_run.map(|(behavior, sighting)| Learned {
-                run: number,
-                behavior,
-                sighting: *sighting,
-                entry: entries.is_some_and(|entries| entries.contains(behavior)),
-                known: None,
-                weight: 1,
-            }));
+            for ((behavior, sighting), number) in of_run.zip(place(all.len())..) {
+                places.push(Place {
+                    run,
+                    learned: number,
+                    shown: 0,
+                });
+                all.push(Learned {
+                    behavior,
+                    entry: entries.is_some_and(|entries| entries.contains(behavior)),
+                    known: None,
+                    shown: Shown::One(Showed {
+                        key: run,
+                        weight: 1,
+                        seen: *sighting,
+                    }),
+                });
+            }
         }
-        Self::learned(subject, all, quarantine)
+        Self::learned(subject, all, places, quarantine)
     }
 
     fn of_merged(
@@ -233,19 +295,25 @@ impl<'a> Lesson<'a> {
         );
         let numbers_of: Vec<Option<u32>> =
             keys.iter().map(|key| numbers.get(key).copied()).collect();
-        let mut all = Vec::new();
+        let (mut all, mut places) = (Vec::new(), Vec::new());
         for row in learned.into_iter().map(|number: usize| rows[number]) {
-            for showed in &row.runs {
-                if let Some(run) = numbers_of.get(showed.key as usize).copied().flatten() {
-                    all.push(Learned {
-                        run,
-                        behavior: &row.behavior,
-                        sighting: showed.seen,
-                        entry: row.entry,
-                        known: Some(&row.known),
-                        weight: showed.weight as usize,
-                    });
-                }
+            let learned = place(all.len());
+            let before = places.len();
+            for (showed, shown) in row.runs.iter().zip(0..) {
+                let run = numbers_of.get(showed.key as usize).copied().flatten();
+                places.extend(run.map(|run| Place {
+                    run,
+                    learned,
+                    shown,
+                }));
+            }
+            if places.len() > before {
+                all.push(Learned {
+                    behavior: &row.behavior,
+                    entry: row.entry,
+                    known: Some(&row.known),
+                    shown: Shown::Many(&row.runs),
+                });
             }
         }
         let unjudged = merged
@@ -254,16 +322,17 @@ impl<'a> Lesson<'a> {
             .filter(|(key, _)| numbers.contains_key(key))
             .map(|(key, unjudged)| (key.clone(), unjudged.clone()))
             .collect();
-        Self::learned(subject, all, Quarantine { held, unjudged })
+        Self::learned(subject, all, places, Quarantine { held, unjudged })
     }
 
     fn learned(
         subject: subject::Subject<'a>,
-        mut learned: Vec<Learned<'a>>,
+        learned: Vec<Learned<'a>>,
+        mut places: Vec<Place>,
         quarantine: Quarantine,
     ) -> Result<Self, Refusal> {
-        learned.sort_by_key(|one| one.run);
-        if learned.is_empty() {
+        places.sort_by_key(|place| place.run);
+        if places.is_empty() {
             return Err(if quarantine.held.is_empty() {
                 Refusal::NothingSeen
             } else {
@@ -273,17 +342,31 @@ impl<'a> Lesson<'a> {
         Ok(Self {
             subject,
             learned,
+            places,
             quarantine,
         })
+    }
+
+    fn at(&self, place: &Place) -> Showing<'_> {
+        let learned = &self.learned[place.learned as usize];
+        Showing {
+            run: place.run,
+            learned,
+            showed: &learned.shown.all()[place.shown as usize],
+        }
+    }
+
+    /// What all runs showed, run by run.
+    fn shown(&self) -> impl Iterator<Item = Showing<'_>> {
+        self.places.iter().map(|place| self.at(place))
     }
 
     /// Rules from all runs but this one.
     fn rules(&self, without: Option<u32>, criteria: &Criteria) -> Result<Generalized, Refusal> {
         let seen: Vec<Seen<'_>> = self
-            .learned
-            .iter()
-            .filter(|learned| Some(learned.run) != without)
-            .map(Learned::seen)
+            .shown()
+            .filter(|showing| Some(showing.run) != without)
+            .map(|showing| showing.seen())
             .collect();
         let complete = (0..)
             .zip(&self.subject.runs)
@@ -308,10 +391,11 @@ impl<'a> Lesson<'a> {
         Policy::new(metadata, render::spec(workload, selector, &rules.rules))
     }
 
-    fn of_run(&self, number: u32) -> impl Iterator<Item = &Learned<'a>> {
-        let from = self.learned.partition_point(|one| one.run < number);
-        let of_it = self.learned[from..].iter();
-        of_it.take_while(move |one| one.run == number)
+    fn of_run(&self, number: u32) -> impl Iterator<Item = Showing<'_>> {
+        let from = self.places.partition_point(|place| place.run < number);
+        let of_it = self.places[from..].iter();
+        let of_it = of_it.take_while(move |place| place.run == number);
+        of_it.map(|place| self.at(place))
     }
 }
 
@@ -514,14 +598,9 @@ pub fn latest_image<'a>(workload: &Workload, evidence: &'a Evidence) -> Option<&
     subject::newest(workload, evidence).map(|(key, _)| key.image.as_str())
 }
 
-/// The image of the latest such run among those of some images, and when that began, if it is known.
-pub(crate) fn latest_of<'a>(
-    workload: &Workload,
-    evidence: &'a Evidence,
-    is_one: impl Fn(&str) -> bool,
-) -> Option<(&'a str, Option<Moment>)> {
-    let newest = subject::newest_of(workload, evidence, is_one);
-    newest.map(|(key, run)| (key.image.as_str(), subject::began(run)))
+/// A place in a list that memory has room for.
+fn place(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 /// Runs in the order in which they began.

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use super::{Criteria, Learned, Lesson, NewInRun, Note, in_order};
+use indexmap::IndexSet;
+
+use super::{Criteria, Learned, Lesson, NewInRun, Note, Showing, in_order, place};
 use crate::behavior::{Access, Behavior, Op, Outcome};
 use crate::candidate::{Fate, Judge};
 use crate::generalize::{Chosen, Dialect, Generalized, Known, Need, Support};
@@ -33,14 +35,15 @@ pub(super) fn denied(
     let mut operations = BTreeSet::new();
     // Many runs and nodes share a behaviour, which is judged once.
     let mut fates: HashMap<*const Behavior, Option<String>> = HashMap::new();
-    for learned in &lesson.learned {
-        let fate = fates.entry(std::ptr::from_ref(learned.behavior));
-        let Some(why) = fate.or_insert_with(|| denies(&held, learned.behavior)) else {
+    for showing in lesson.learned.iter().filter_map(Learned::first) {
+        let behavior = showing.behavior();
+        let fate = fates.entry(std::ptr::from_ref(behavior));
+        let Some(why) = fate.or_insert_with(|| denies(&held, behavior)) else {
             continue;
         };
-        let needs = rules.needs_of(&learned.seen());
+        let needs = rules.needs_of(&showing.seen());
         if !needs.iter().any(|need| left_out.contains(need)) {
-            operations.insert(format!("{}: {why}", learned.behavior));
+            operations.insert(format!("{behavior}: {why}"));
         }
     }
     (!operations.is_empty()).then(|| Note::NotAllowed {
@@ -101,14 +104,11 @@ pub(super) fn forgotten(
 /// What each run added to those that began before it.
 pub(super) fn convergence(lesson: &Lesson<'_>, rules: &Generalized) -> Vec<NewInRun> {
     let mut units = Units::of(rules);
-    let mut known: BTreeSet<Unit> = BTreeSet::new();
+    let mut known: BTreeSet<Numbered> = BTreeSet::new();
     in_order(lesson)
         .into_iter()
         .map(|(number, key)| {
-            let of_run = units.of_run(lesson, number).into_iter();
-            let shown: BTreeSet<Unit> = of_run
-                .flat_map(|(units, _)| units.iter().cloned().collect::<Vec<_>>())
-                .collect();
+            let shown = units.shown_in(lesson, number);
             let behaviors = shown.len();
             let before = known.len();
             known.extend(shown);
@@ -123,7 +123,7 @@ pub(super) fn convergence(lesson: &Lesson<'_>, rules: &Generalized) -> Vec<NewIn
 
 /// What counts as one behaviour: all that a rule allows, since another name that it allows is nothing
 /// new.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Unit {
     /// What the rule at this place allows.
     Rule(usize),
@@ -133,17 +133,26 @@ enum Unit {
     NotAsked(Need),
 }
 
+/// A unit, by the number that it got when it was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Numbered {
+    number: u32,
+    is_asked: bool,
+}
+
 /// By which rule each need is allowed: of several, by the one that most runs had a use for.
 struct Units<'a> {
     rules: &'a Generalized,
     allowed_by: BTreeMap<&'a Need, usize>,
     left_out: BTreeSet<&'a Need>,
+    /// All that were found.
+    found: IndexSet<Unit>,
     /// What is the same in each run, by behaviour, what is settled of it, and whether it started the run.
     known: HashMap<(*const Behavior, Option<*const Known>, bool), Needed>,
 }
 
-/// The units that an operation needs.
-type Needed = Rc<BTreeSet<Unit>>;
+/// The units that an operation needs, in the order of the units.
+type Needed = Rc<[Numbered]>;
 
 impl<'a> Units<'a> {
     fn of(rules: &'a Generalized) -> Self {
@@ -163,62 +172,91 @@ impl<'a> Units<'a> {
             rules,
             allowed_by,
             left_out: rules.left_out.iter().map(|left| &left.need).collect(),
+            found: IndexSet::new(),
             known: HashMap::new(),
         }
     }
 
     /// For the distinct operations of the run what each needs (an exec needs two rules), and how many need it.
-    fn of_run(&mut self, lesson: &Lesson<'a>, number: u32) -> Vec<(Needed, usize)> {
+    fn of_run(&mut self, lesson: &Lesson<'_>, number: u32) -> Vec<(Needed, usize)> {
         let of_run = lesson.of_run(number);
         of_run
-            .map(|learned| (self.needed(learned), learned.weight))
+            .map(|showing| (self.needed(showing), showing.weight()))
             .collect()
     }
 
-    fn needed(&mut self, learned: &Learned<'a>) -> Needed {
-        let settled = learned.known.map(std::ptr::from_ref);
-        let key = (std::ptr::from_ref(learned.behavior), settled, learned.entry);
+    /// What the run showed.
+    fn shown_in(&mut self, lesson: &Lesson<'_>, number: u32) -> BTreeSet<Numbered> {
+        let operations = self.of_run(lesson, number);
+        let units = operations.iter().flat_map(|(needed, _)| &**needed);
+        units.copied().collect()
+    }
+
+    fn needed(&mut self, showing: Showing<'_>) -> Needed {
+        let Learned {
+            behavior,
+            entry,
+            known,
+            ..
+        } = *showing.learned;
+        let settled = known.map(std::ptr::from_ref);
+        let key = (std::ptr::from_ref(behavior), settled, entry);
         if let Some(known) = self.known.get(&key) {
             return known.clone();
         }
         let unit = |need: Need| match self.allowed_by.get(&need) {
             Some(rule) => Unit::Rule(*rule),
-            None if self.left_out.contains(&need) => Unit::LeftOut(learned.run, need),
+            None if self.left_out.contains(&need) => Unit::LeftOut(showing.run, need),
             None => Unit::NotAsked(need),
         };
-        let needs = self.rules.needs_of(&learned.seen());
-        let units: Needed = Rc::new(needs.into_iter().map(unit).collect());
+        let needs = self.rules.needs_of(&showing.seen());
+        let units: BTreeSet<Unit> = needs.into_iter().map(unit).collect();
         // What was left out is another one in each run.
-        if !units.iter().any(|unit| matches!(unit, Unit::LeftOut(..))) {
-            self.known.insert(key, units.clone());
+        let is_same = !units.iter().any(|unit| matches!(unit, Unit::LeftOut(..)));
+        let numbered = units.into_iter().map(|unit| {
+            let is_asked = !matches!(unit, Unit::NotAsked(_));
+            let (number, _) = self.found.insert_full(unit);
+            Numbered {
+                number: place(number),
+                is_asked,
+            }
+        });
+        let needed: Needed = numbered.collect();
+        if is_same {
+            self.known.insert(key, needed.clone());
         }
-        units
+        needed
     }
 }
 
-/// Of each run the behaviours, each with the operations that count for it. An operation is denied if
+/// Of each of so many runs the behaviours, each with the operations that count for it. An operation is denied if
 /// one of the things that it needs is, so it counts for the one that the fewest runs showed.
-fn counted(runs: &[Vec<(Needed, usize)>]) -> Vec<BTreeMap<&Unit, usize>> {
-    let mut in_runs: BTreeMap<&Unit, usize> = BTreeMap::new();
-    for run in runs {
-        let units = run.iter().flat_map(|(needed, _)| &**needed);
+fn counted(
+    runs: usize,
+    mut of_run: impl FnMut(usize) -> Vec<(Needed, usize)>,
+) -> Vec<Vec<(u32, usize)>> {
+    let mut in_runs: BTreeMap<u32, usize> = BTreeMap::new();
+    for run in 0..runs {
+        let operations = of_run(run);
+        let units = operations.iter().flat_map(|(needed, _)| &**needed);
         for unit in units.collect::<BTreeSet<_>>() {
-            *in_runs.entry(unit).or_default() += 1;
+            *in_runs.entry(unit.number).or_default() += 1;
         }
     }
-    let rarest = |unit: &&Unit| (matches!(unit, Unit::NotAsked(_)), in_runs[*unit]);
-    runs.iter()
-        .map(|run| {
-            let units = run.iter().flat_map(|(needed, _)| &**needed);
-            let mut units: BTreeMap<&Unit, usize> = units.map(|unit| (unit, 0)).collect();
-            for (needed, times) in run {
-                if let Some(unit) = needed.iter().min_by_key(rarest) {
-                    *units.entry(unit).or_default() += times;
-                }
+    let rarest = |unit: &&Numbered| (!unit.is_asked, in_runs[&unit.number]);
+    // All operations of all runs at a time would be as much again as the evidence.
+    let counted = (0..runs).map(|run| {
+        let operations = of_run(run);
+        let units = operations.iter().flat_map(|(needed, _)| &**needed);
+        let mut units: BTreeMap<u32, usize> = units.map(|unit| (unit.number, 0)).collect();
+        for (needed, times) in &operations {
+            if let Some(unit) = needed.iter().min_by_key(rarest) {
+                *units.entry(unit.number).or_default() += times;
             }
-            units
-        })
-        .collect()
+        }
+        units.into_iter().collect()
+    });
+    counted.collect()
 }
 
 /// What the complete runs say about the next one, each of them held against the policy that the
@@ -233,10 +271,10 @@ pub(super) fn readiness(
     let partial = runs().filter_map(|(_, (key, run))| Partial::of(key, run));
     let complete: Vec<_> = runs().filter(|(_, (_, run))| !run.is_partial()).collect();
     let mut units = Units::of(rules);
-    let operations: Vec<Vec<(Needed, usize)>> = complete
-        .iter()
-        .map(|(number, _)| units.of_run(lesson, *number))
-        .collect();
+    let counted = counted(complete.len(), |run| {
+        let (number, _) = complete[run];
+        units.of_run(lesson, number)
+    });
     let most = criteria.leave_out.min(complete.len());
     let every = complete.len().div_ceil(most.max(1)).max(1);
     let left_one_out = complete
@@ -247,16 +285,16 @@ pub(super) fn readiness(
             let others = lesson.rules(Some(*number), criteria).ok()?;
             let policy = lesson.policy(workload, &others);
             let held = Judge::of(&policy, criteria.enforcer);
-            let is_denied = |learned: &&Learned<'_>| denies(&held, learned.behavior).is_some();
+            let is_denied = |one: &Showing<'_>| denies(&held, one.behavior()).is_some();
             let of_run = || lesson.of_run(*number);
             Some(LeftOut {
                 run: (*key).clone(),
-                denied: of_run().filter(is_denied).map(|l| l.weight).sum(),
-                of: of_run().map(|learned| learned.weight).sum(),
+                denied: of_run().filter(is_denied).map(|one| one.weight()).sum(),
+                of: of_run().map(|one| one.weight()).sum(),
             })
         })
         .collect();
-    readiness::assess(&counted(&operations), partial.collect(), left_one_out)
+    readiness::assess(&counted, partial.collect(), left_one_out)
 }
 
 #[cfg(test)]
@@ -265,18 +303,21 @@ mod tests {
 
     #[test]
     fn an_operation_counts_once_and_for_what_the_fewest_runs_showed() {
-        let op = |rules: &[usize]| -> (Needed, usize) {
-            let units = rules.iter().map(|rule| Unit::Rule(*rule));
-            (Rc::new(units.collect()), 1)
+        let op = |rules: &[u32]| -> (Needed, usize) {
+            let units = rules.iter().map(|rule| Numbered {
+                number: *rule,
+                is_asked: true,
+            });
+            (units.collect(), 1)
         };
         let runs = [
             vec![op(&[1, 2]), op(&[1])],
             vec![op(&[1])],
             vec![op(&[1, 3])],
         ];
-        let weights: Vec<Vec<usize>> = counted(&runs)
+        let weights: Vec<Vec<usize>> = counted(runs.len(), |run| runs[run].clone())
             .iter()
-            .map(|run| run.values().copied().collect())
+            .map(|run| run.iter().map(|(_, times)| *times).collect())
             .collect();
         assert_eq!(weights, [vec![1, 1], vec![1], vec![0, 1]]);
     }

@@ -77,18 +77,8 @@ fn of<'a>(workload: &Workload, evidence: &'a Evidence) -> impl Iterator<Item = R
 
 /// The run that began last, of those in which something succeeded.
 pub(super) fn newest<'a>(workload: &Workload, evidence: &'a Evidence) -> Option<Run<'a>> {
-    newest_of(workload, evidence, |_| true)
-}
-
-/// The same, of some images.
-pub(super) fn newest_of<'a>(
-    workload: &Workload,
-    evidence: &'a Evidence,
-    is_one: impl Fn(&str) -> bool,
-) -> Option<Run<'a>> {
     let learnable = |(_, run): &Run<'_>| run.seen.keys().any(Behavior::is_learnable);
-    let of = of(workload, evidence).filter(|(key, _)| is_one(&key.image));
-    latest(of.filter(learnable))
+    latest(of(workload, evidence).filter(learnable))
 }
 
 fn runs_of_latest_image<'a>(

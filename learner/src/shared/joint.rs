@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::packed::{Packed, Pool};
 use super::part::Part;
-use crate::observation::Loss;
+use crate::observation::{Loss, Moment};
 use crate::posture::Revision;
 use crate::workload::{Labels, Workload};
 
@@ -111,6 +111,27 @@ impl Joint {
         let parts = self.parts.get(revision).into_iter().flatten();
         let told = parts.filter(|(_, part)| !part.runs.is_empty());
         told.map(|(node, _)| node.as_str())
+    }
+
+    /// When the latest run of each image of a workload began, of those that were watched and in which something
+    /// succeeded; where that is not known, long ago. The greatest of these is of the
+    /// [`latest_image`](crate::recommend::latest_image) of the evidence.
+    pub(crate) fn began<'j>(
+        &'j self,
+        workload: &'j Workload,
+    ) -> impl Iterator<Item = (Moment, &'j str)> {
+        let of_it = self.parts.iter();
+        let of_it = of_it.filter(|(revision, _)| revision.workload == *workload);
+        of_it.filter_map(|(revision, parts)| {
+            let began = parts.values().filter_map(Packed::began).max();
+            Some((began?, revision.image.as_str()))
+        })
+    }
+
+    pub(super) fn by_revision(
+        &self,
+    ) -> impl Iterator<Item = (&Revision, &BTreeMap<String, Packed>)> {
+        self.parts.iter()
     }
 
     pub(super) fn packed(&self) -> impl Iterator<Item = (&Revision, &str, &Packed)> {

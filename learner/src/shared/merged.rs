@@ -10,7 +10,6 @@ use crate::behavior::Behavior;
 use crate::candidate::Ledger;
 use crate::generalize::Known;
 use crate::mention::Tombstones;
-use crate::observation::Moment;
 use crate::posture::Revision;
 use crate::profile::{Evidence, RunProfile, Sighting, Sightings};
 use crate::quarantine::{self, Include, Opinion, Quarantine, Reason, Sighted, Unjudged, Whose};
@@ -19,8 +18,7 @@ use crate::workload::{RunKey, Workload};
 /// What all nodes have seen, in the form that a policy is made of.
 ///
 /// A run is named `<node>/<run>`. Where the name that was seen is not told, the paths are examples of
-/// their shape. Which events fell to which run is not told either: all but one a run are counted for the
-/// first of them, and each run has them from its own beginning to its own end.
+/// their shape.
 #[derive(Clone, Debug, Default)]
 pub struct Merged {
     evidence: Evidence,
@@ -111,21 +109,25 @@ impl Merged {
         Ok(merged)
     }
 
-    /// Of the parts of one workload; of the other containers of its owner only that there are runs. That is all
+    /// Of the parts of one workload; of each of the other containers of its owner a run, and nothing of that. That is all
     /// that a review of the workload, or a recommendation for it, asks for.
     ///
     /// # Errors
     /// As [`Merged::of`].
     pub fn of_workload(joint: &Joint, workload: &Workload) -> Result<Self, BadAct> {
         let mut merged = Self::default();
-        for (revision, node, part) in joint.packed() {
+        for (revision, parts) in joint.by_revision() {
             if revision.workload == *workload {
-                merged.add(revision, node, part)?;
+                for (node, part) in parts {
+                    merged.add(revision, node, part)?;
+                }
             } else if revision.workload.is_beside(workload) {
-                for run in &part.runs {
-                    let profile = RunProfile::default();
+                let mut runs = parts
+                    .iter()
+                    .flat_map(|(node, part)| part.runs.iter().map(move |run| (node, run)));
+                if let Some((node, run)) = runs.next() {
                     let key = run_key(revision, node, &run.name);
-                    merged.evidence.insert(key, profile);
+                    merged.evidence.insert(key, RunProfile::default());
                 }
             }
         }
@@ -160,28 +162,13 @@ impl Merged {
             let act = packed.deed.act();
             let (mut watched, mut heard) = (Vec::new(), Vec::new());
             let mut of_runs = Vec::with_capacity(packed.runs.len());
-            let mut left = packed.seen.count;
-            let others = packed.runs.len().saturating_sub(1) as u64;
             for (at, (place, weight)) in packed.runs.iter().enumerate() {
-                let count = if at == 0 {
-                    left.saturating_sub(others).max(1)
-                } else {
-                    1
-                };
-                left = left.saturating_sub(count);
                 let number = *place as usize;
                 let (Some(run), Some((profile, _))) = (part.runs.get(number), runs.get(number))
                 else {
                     continue;
                 };
-                let began = run.facts.as_ref().and_then(|facts| facts.first);
-                let ended = run.facts.as_ref().and_then(|facts| facts.stop);
-                let seen = Sighting {
-                    count,
-                    first: packed.seen.first.max(began.unwrap_or(Moment(i64::MIN))),
-                    last: packed.seen.last.min(ended.unwrap_or(Moment(i64::MAX))),
-                }
-                .in_order();
+                let seen = packed.seen_in(at, run);
                 of_runs.push((*place, seen));
                 let showed = Showed {
                     key: u32::try_from(first_key + number).unwrap_or(u32::MAX),

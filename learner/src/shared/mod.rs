@@ -18,7 +18,7 @@ pub use act::{Act, BadAct};
 pub use age::{Kept, superseded};
 pub use joint::Joint;
 pub use merged::Merged;
-pub(crate) use merged::{Row, Sifted};
+pub(crate) use merged::{Row, Showed, Sifted};
 pub use packed::{Deed, Packed, PackedRow, PackedRun, Pool};
 pub use part::{Facts, MAX_ACTS, MAX_RUNS, OLDER, Part, RunFacts};
 pub use split::split;

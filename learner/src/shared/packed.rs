@@ -7,7 +7,8 @@ use super::act::{Act, BadAct};
 use super::part::{Facts, Part, RunFacts};
 use crate::behavior::Behavior;
 use crate::generalize::Known;
-use crate::profile::Sighting;
+use crate::observation::Moment;
+use crate::profile::{HEARSAY, Sighting};
 use crate::quarantine::Opinion;
 use crate::workload::Labels;
 
@@ -77,7 +78,65 @@ pub struct PackedRow {
     pub runs: Showed,
 }
 
+impl PackedRun {
+    /// Whether an enforcer tells of it, and nobody has watched it.
+    fn is_hearsay(&self) -> bool {
+        let facts = self.facts.iter();
+        let mut lost = facts.flat_map(|facts| facts.lost.keys());
+        lost.any(|reason| reason.as_str() == HEARSAY)
+    }
+}
+
+impl PackedRow {
+    /// How the run did it that is at this place among those which showed it. Which events fell to which run is not told:
+    /// all but one a run are counted for the first of them, and each run has them from its own beginning to its own end.
+    pub(super) fn seen_in(&self, at: usize, run: &PackedRun) -> Sighting {
+        let Sighting { count, first, last } = self.seen;
+        let others = self.runs.len().saturating_sub(1) as u64;
+        let began = run.facts.as_ref().and_then(|facts| facts.first);
+        let ended = run.facts.as_ref().and_then(|facts| facts.stop);
+        Sighting {
+            count: match at {
+                0 => count.saturating_sub(others).max(1),
+                _ => 1,
+            },
+            first: first.max(began.unwrap_or(Moment(i64::MIN))),
+            last: last.min(ended.unwrap_or(Moment(i64::MAX))),
+        }
+        .in_order()
+    }
+}
+
 impl Packed {
+    /// When the latest of its runs began, of those that were watched and in which something succeeded; where that is not
+    /// known, long ago.
+    pub(super) fn began(&self) -> Option<Moment> {
+        let start = |run: &PackedRun| run.facts.as_ref().and_then(|facts| facts.start);
+        let starts: Vec<Option<Moment>> = self.runs.iter().map(start).collect();
+        // What was seen first, of those whose start was not.
+        let mut first: Vec<Option<Moment>> = vec![None; starts.len()];
+        let mut has_succeeded = vec![false; starts.len()];
+        for row in &self.rows {
+            for (at, (place, _)) in row.runs.iter().enumerate() {
+                let number = *place as usize;
+                let Some(run) = self.runs.get(number) else {
+                    continue;
+                };
+                has_succeeded[number] |= !row.deed.act.denied;
+                if starts[number].is_none() {
+                    let seen = row.seen_in(at, run).first;
+                    let known = first[number].get_or_insert(seen);
+                    *known = seen.min(*known);
+                }
+            }
+        }
+        let began = starts.into_iter().zip(first);
+        let runs = self.runs.iter().zip(has_succeeded).zip(began);
+        runs.filter(|((run, has_succeeded), _)| *has_succeeded && !run.is_hearsay())
+            .map(|(_, (start, first))| start.or(first).unwrap_or(Moment(i64::MIN)))
+            .max()
+    }
+
     /// Of runs and rows, if they are in their order, each is there once, and rows name runs that are there.
     pub fn new(runs: Vec<PackedRun>, rows: Vec<PackedRow>) -> Option<Self> {
         let in_order = runs.windows(2).all(|two| two[0].name < two[1].name)

@@ -156,8 +156,8 @@ impl Part {
     /// Of the runs of one revision. Names are replaced by their class only where no run elsewhere can
     /// show that they stay the same: those that vary by their class alone, and those that these runs
     /// have different ones of. The order of the runs makes no difference.
-    pub fn of(runs: &[(&RunKey, &RunProfile)]) -> Self {
-        let mut heard: Vec<Heard<'_>> = Vec::with_capacity(runs.len());
+    pub fn of<'r>(runs: impl IntoIterator<Item = (&'r RunKey, &'r RunProfile)>) -> Self {
+        let mut heard: Vec<Heard<'_>> = Vec::new();
         for (key, run) in runs {
             let told = testimony(run);
             heard.push(Heard {

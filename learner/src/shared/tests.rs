@@ -10,7 +10,7 @@ use crate::path::AbsPath;
 use crate::posture::Revision;
 use crate::profile::{RunProfile, Sighting};
 use crate::quarantine::Whose;
-use crate::recommend::{Criteria, recommend_merged};
+use crate::recommend::{Criteria, latest_image, recommend_merged};
 use crate::workload::{RunKey, Workload};
 
 fn workload() -> Workload {
@@ -81,8 +81,7 @@ fn whole(began: i64, reads: &[&str]) -> RunProfile {
 
 fn part(runs: &[(&str, RunProfile)]) -> Part {
     let keys: Vec<RunKey> = runs.iter().map(|(name, _)| key(name)).collect();
-    let runs: Vec<_> = keys.iter().zip(runs.iter().map(|(_, run)| run)).collect();
-    Part::of(&runs)
+    Part::of(keys.iter().zip(runs.iter().map(|(_, run)| run)))
 }
 
 fn told(part: &Part) -> Vec<String> {
@@ -296,6 +295,29 @@ fn any_run() -> impl Strategy<Value = RunProfile> {
     })
 }
 
+/// A run of which the beginning may not be known, in which nothing may have succeeded, or of which an enforcer tells.
+fn any_odd_run() -> impl Strategy<Value = RunProfile> {
+    let odd = (any::<bool>(), any::<bool>(), any::<bool>());
+    (any_run(), odd).prop_map(|(mut run, (is_begun, is_refused, is_heard))| {
+        run.start = run.start.filter(|_| is_begun);
+        if is_refused {
+            let seen = run.seen.iter().map(|(behavior, seen)| {
+                let result = Outcome::Failed("EACCES".to_owned());
+                let behavior = Behavior {
+                    result,
+                    ..behavior.clone()
+                };
+                (behavior, *seen)
+            });
+            run.seen = seen.collect();
+        }
+        if is_heard {
+            run.lose(Loss::from(crate::profile::HEARSAY), 1);
+        }
+        run
+    })
+}
+
 /// What some nodes have told, each of some runs.
 fn any_joint() -> impl Strategy<Value = Joint> {
     let runs = prop::collection::btree_map("[a-d]", any_run(), 1..4);
@@ -367,6 +389,20 @@ proptest! {
     }
 
     #[test]
+    fn the_latest_image_is_that_of_the_evidence(
+        runs in prop::collection::vec(("[1-3]", "[x-z]", any_odd_run()), 0..8),
+    ) {
+        let mut joint = Joint::default();
+        for ((image, node, run), number) in runs.into_iter().zip(0..) {
+            joint.add(&revision(&image), &node, &part(&[(&format!("run-{number}"), run)]));
+        }
+        let merged = Merged::of(&joint).expect("acts");
+        let workload = workload();
+        let latest = joint.began(&workload).max().map(|(_, image)| image);
+        prop_assert_eq!(latest, latest_image(&workload, merged.evidence()));
+    }
+
+    #[test]
     fn an_act_is_told_again_as_it_was(joint in any_joint()) {
         for (_, _, part) in joint.parts() {
             for act in part.acts.keys() {
@@ -394,7 +430,7 @@ fn who_entered_the_container_is_told_from_the_workload_and_a_run_ends_when_it_en
     let second = whole(later * 3, &["/etc/app.conf"]);
     let (one, two) = (key("a"), key("b"));
     let mut joint = Joint::default();
-    let part = Part::of(&[(&one, &first), (&two, &second)]);
+    let part = Part::of([(&one, &first), (&two, &second)]);
     joint.add(&revision("web@1"), "node-1", &part);
     let merged = Merged::of(&joint).expect("acts");
     let revision = revision("web@1");

@@ -22,6 +22,7 @@ mod message;
 mod outcome;
 mod place;
 mod relay;
+mod tls;
 mod whose;
 
 #[cfg(test)]
@@ -33,7 +34,8 @@ pub use event::{Beside, Channel, Deed, Event, Gap, Throttle, Whose};
 pub use gather::{Gathered, Gatherer, MAX_HELD, MAX_INTERRUPTIONS, MAX_RUNS};
 pub use lines::{MAX_LINE, messages};
 pub use message::{Message, Owner};
-pub use relay::{Feed, Followed, Heard, Relay, RelayError, Tls};
+pub use relay::{Feed, Followed, Heard, Relay, RelayError};
+pub use tls::{CertProvider, Identity, TLS_CERT_PATH, Tls};
 
 /// Loss reason of every run that KubeArmor's telemetry tells of: what it never shows. Its count is 1,
 /// and means at least one.

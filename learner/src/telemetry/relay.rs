@@ -1,8 +1,7 @@
 //! KubeArmor's relay, over gRPC: its alerts and telemetry as they come.
 
-use std::fmt;
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -10,13 +9,14 @@ use http::uri::PathAndQuery;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tonic::client::Grpc;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 
 use super::MAX_LINE;
 use super::feeder::{Alert, Log, NonceMessage, ReplyMessage, RequestMessage, method};
 use super::message::Message;
+use super::tls::Tls;
 use crate::observation::Moment;
 use crate::promotion::{Interruption, Missed};
 use crate::visible::visible;
@@ -51,50 +51,6 @@ pub enum Feed {
     Alerts,
     /// Telemetry too, as `WatchLogs` gives it.
     All,
-}
-
-/// Certificates, as PEM.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Tls {
-    /// Whom the relay's certificate must be signed by.
-    pub ca: Vec<u8>,
-    /// Certificate and key to be known by, if the relay asks for one.
-    pub identity: Option<(Vec<u8>, Vec<u8>)>,
-}
-
-impl Tls {
-    /// The certificates in a directory, by the names that karmor has for them: `ca.crt`, and if the first of
-    /// them is there `client.crt` and `client.key`.
-    ///
-    /// # Errors
-    /// [`RelayError::Certificate`] names the file.
-    pub fn read(directory: &Path) -> Result<Self, RelayError> {
-        let failed = |path: &Path, cause: std::io::Error| RelayError::Certificate {
-            path: path.to_owned(),
-            cause: cause.to_string(),
-        };
-        let read = |name| {
-            let path = directory.join(name);
-            std::fs::read(&path).map_err(|cause| failed(&path, cause))
-        };
-        let certificate = directory.join("client.crt");
-        let has_one = certificate.try_exists();
-        let has_one = has_one.map_err(|cause| failed(&certificate, cause))?;
-        Ok(Self {
-            ca: read("ca.crt")?,
-            identity: match has_one {
-                true => Some((read("client.crt")?, read("client.key")?)),
-                false => None,
-            },
-        })
-    }
-}
-
-/// The key is not shown.
-impl fmt::Debug for Tls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tls").finish_non_exhaustive()
-    }
 }
 
 /// What is heard.
@@ -134,6 +90,12 @@ pub enum RelayError {
         /// The file.
         path: PathBuf,
         /// The system's answer.
+        cause: String,
+    },
+    /// A client's certificate cannot be made.
+    #[error("making a certificate for KubeArmor's relay failed: {cause}")]
+    Signing {
+        /// What is wrong with the CA's.
         cause: String,
     },
     /// Nobody is there, or not with these certificates.
@@ -265,10 +227,7 @@ impl Relay {
             address: address(),
             cause: said(&status),
         };
-        let endpoint = self.endpoint().map_err(|cause| RelayError::Address {
-            address: address(),
-            cause,
-        })?;
+        let endpoint = self.endpoint()?;
         let channel = endpoint.connect().await.map_err(|error| {
             let cause = reasons(&error);
             RelayError::Connect {
@@ -307,23 +266,22 @@ impl Relay {
         })
     }
 
-    fn endpoint(&self) -> Result<Endpoint, String> {
+    fn endpoint(&self) -> Result<Endpoint, RelayError> {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
-        let words = |error: tonic::transport::Error| reasons(&error);
+        let failed = |error: tonic::transport::Error| RelayError::Address {
+            address: visible(&self.address),
+            cause: reasons(&error),
+        };
         let endpoint = Endpoint::from_shared(format!("{scheme}://{}", self.address))
-            .map_err(words)?
+            .map_err(failed)?
             .connect_timeout(CONNECT)
             .tcp_keepalive(Some(IDLE))
             .tcp_keepalive_interval(Some(IDLE / 3))
             .tcp_keepalive_retries(Some(3));
-        let Some(Tls { ca, identity }) = &self.tls else {
-            return Ok(endpoint);
-        };
-        let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca));
-        if let Some((certificate, key)) = identity {
-            tls = tls.identity(Identity::from_pem(certificate, key));
+        match &self.tls {
+            Some(tls) => endpoint.tls_config(tls.config()?).map_err(failed),
+            None => Ok(endpoint),
         }
-        endpoint.tls_config(tls).map_err(words)
     }
 }
 

@@ -1,5 +1,6 @@
 //! KubeArmor's relay is listened to, whatever it does.
 
+mod authority;
 mod server;
 mod tls;
 

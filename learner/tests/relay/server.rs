@@ -217,9 +217,10 @@ impl Server {
         })
     }
 
-    /// As [`Server::with`], over what is made of each connection, if anything.
+    /// As [`Server::telling`], over what is made of each connection, if anything.
     pub(crate) async fn over<S, F>(
         manners: &'static [Manner],
+        tale: Tale,
         accept: impl Fn(TcpStream) -> F + Send + 'static,
     ) -> Self
     where
@@ -227,7 +228,7 @@ impl Server {
         F: Future<Output = Option<S>> + Send,
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        Self::on(listener, manners, Tale::default(), accept)
+        Self::on(listener, manners, tale, accept)
     }
 
     fn on<S, F>(

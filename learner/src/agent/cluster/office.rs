@@ -404,8 +404,7 @@ impl Office {
             .with(|store| store.load(|key| revision.has(key)))
             .map_err(Failed::Store)?;
         let alive = self.alive(revision, &evidence);
-        let runs: Vec<_> = evidence.runs().iter().collect();
-        let part = Part::of(&runs);
+        let part = Part::of(evidence.runs());
         let holding = Holding {
             unenforced: self.unenforced.get(revision).cloned().unwrap_or_default(),
             enforcement: self.enforcement.clone(),

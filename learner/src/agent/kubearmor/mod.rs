@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::config::BadConfig;
-use crate::telemetry::{Feed, Relay, RelayError, Tls};
+use crate::telemetry::{CertProvider, Feed, Relay, RelayError, TLS_CERT_PATH, Tls};
 
 pub(super) use ear::Ear;
 
@@ -26,8 +26,10 @@ pub struct KubeArmor {
     pub grpc: Option<String>,
     /// By TLS.
     pub secure: bool,
-    /// The directory with `ca.crt`, and with `client.crt` and `client.key` if the relay asks for them.
+    /// The directory with `ca.crt`, and with what [`Tls::read`] says.
     pub tls_cert_path: PathBuf,
+    /// Where the certificate comes from that the relay may ask for.
+    pub tls_cert_provider: CertProvider,
 }
 
 impl Default for KubeArmor {
@@ -35,7 +37,8 @@ impl Default for KubeArmor {
         Self {
             grpc: None,
             secure: false,
-            tls_cert_path: "/var/lib/kubearmor/tls".into(),
+            tls_cert_path: TLS_CERT_PATH.into(),
+            tls_cert_provider: CertProvider::External,
         }
     }
 }
@@ -51,7 +54,8 @@ impl KubeArmor {
     }
 
     fn relay(&self) -> Result<Relay, RelayError> {
-        let tls = self.secure.then(|| Tls::read(&self.tls_cert_path));
+        let read = || Tls::read(&self.tls_cert_path, self.tls_cert_provider);
+        let tls = self.secure.then(read);
         Ok(Relay {
             address: Relay::address(self.grpc.as_deref()),
             tls: tls.transpose()?,

@@ -29,7 +29,7 @@ fn behavior(op: Op, path: &[u8]) -> Behavior {
 /// Runs that did everything there is, each with so many files of its own.
 fn part(runs: usize, files: usize) -> Part {
     let to = AbsPath::new(&b"/srv/\xff\n{pid}"[..]).expect("absolute");
-    let all: Vec<(RunKey, RunProfile)> = (0..runs)
+    let all: BTreeMap<RunKey, RunProfile> = (0..runs)
         .map(|number| {
             let mut run = RunProfile {
                 labels: [("app".to_owned(), "web".to_owned())].into(),
@@ -69,8 +69,7 @@ fn part(runs: usize, files: usize) -> Part {
             (key, run)
         })
         .collect();
-    let runs: Vec<_> = all.iter().map(|(key, run)| (key, run)).collect();
-    Part::of(&runs)
+    Part::of(&all)
 }
 
 fn read_back(pieces: &[WorkloadEvidence]) -> Part {
