@@ -1,16 +1,23 @@
-//! One operation against a policy of 250 rules, as it is judged for every line of a recording.
+//! One operation against a policy, as it is judged for every line of a recording: against one of 250
+//! rules that are for all programs, and every operation of a dataset against the policy that was learned
+//! from it, most of whose rules are for one program.
 //!
-//! `cargo bench -p learner --bench meaning` prints the time of one judgement.
+//! `cargo bench -p learner --bench meaning` prints the time of one judgement, and of the dataset how many
+//! there are in a second.
 
 use std::hint::black_box;
+use std::path::Path;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use learner::behavior::{Access, Behavior, Op, Outcome};
+use learner::generalize::Dialect;
 use learner::path::AbsPath;
 use learner::policy::meaning::{Enforced, Enforcer, Operation, Posture, Postures};
 use learner::policy::{
     Action, Directory, FileRules, Metadata, PathRule, Policy, ProcessRules, Spec,
 };
+use learner::profile::Evidence;
+use learner::recommend::{Criteria, recommend};
 
 fn path(text: &str) -> AbsPath {
     AbsPath::try_from(text).expect("absolute")
@@ -102,5 +109,43 @@ fn meaning(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, meaning);
+const DATASET: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../datasets/git-mirror.parquet"
+);
+
+fn dataset(criterion: &mut Criterion) {
+    let mut evidence = Evidence::default();
+    learner::recording::read(Path::new(DATASET), &mut |line| evidence.fold(line)).expect("read");
+    let (first, _) = evidence.runs().first_key_value().expect("a run");
+    let runs = evidence.runs().values();
+    let behaviors: Vec<&Behavior> = runs
+        .flat_map(|run| run.seen.keys())
+        .filter(|behavior| behavior.is_learnable())
+        .collect();
+    let mut group = criterion.benchmark_group("judge git-mirror");
+    group.throughput(Throughput::Elements(behaviors.len() as u64));
+    for (dialect, enforcer) in [
+        (Dialect::Bpf, Enforcer::Bpf),
+        (Dialect::AppArmor, Enforcer::AppArmor),
+    ] {
+        let criteria = Criteria {
+            enforcer: dialect,
+            leave_out: 0,
+            ..Criteria::default()
+        };
+        let made = recommend(&first.workload, &evidence, &criteria).expect("a policy");
+        let enforced = Enforced::new(enforcer, &[made.policy], Postures::all(Posture::Block));
+        group.bench_function(enforcer.to_string(), |b| {
+            b.iter(|| {
+                for behavior in &behaviors {
+                    black_box(enforced.judge(&Operation::from(black_box(*behavior))));
+                }
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, meaning, dataset);
 criterion_main!(benches);

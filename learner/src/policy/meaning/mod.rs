@@ -43,6 +43,24 @@ enum Engine {
     AppArmor(apparmor::Container),
 }
 
+/// Who acts, as the enforcer knows it: looked up once for all hooks of an operation. None where it is not
+/// known who acts.
+#[derive(Clone, Copy)]
+enum Actor<'e> {
+    Bpf(&'e bpf::Container, Option<bpf::Source<'e>>),
+    AppArmor(&'e apparmor::Container, Option<&'e apparmor::Profile>),
+}
+
+impl Actor<'_> {
+    /// What becomes of one call of a hook.
+    fn ask(self, hook: Hook<'_>, tty: Option<bool>) -> Judgement {
+        match self {
+            Self::Bpf(container, source) => container.ask(hook, source, tty),
+            Self::AppArmor(container, profile) => container.ask(hook, profile),
+        }
+    }
+}
+
 impl Enforced {
     /// Applies the policies in this order: where two of them write the same key, the later one
     /// wins. All of them count as selecting the container.
@@ -92,9 +110,13 @@ impl Enforced {
 
     /// What becomes of one call of a hook.
     pub fn hook(&self, call: &HookCall<'_>) -> Judgement {
+        self.actor(call.source).ask(call.hook, call.tty)
+    }
+
+    fn actor(&self, source: Program<'_>) -> Actor<'_> {
         match &self.engine {
-            Engine::Bpf(container) => container.hook(call),
-            Engine::AppArmor(container) => container.hook(call),
+            Engine::Bpf(container) => Actor::Bpf(container, container.source(source)),
+            Engine::AppArmor(container) => Actor::AppArmor(container, container.profile(source)),
         }
     }
 

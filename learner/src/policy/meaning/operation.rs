@@ -1,9 +1,9 @@
 //! An operation of a workload, and the hooks that the kernel calls for it.
 
-use super::hook::{FileHook, Hook, HookCall, Program};
+use super::hook::{FileHook, Hook, Program};
 use super::judgement::{Fact, Judgement, Why};
 use super::overlay::Inner;
-use super::{Enforced, Engine};
+use super::{Actor, Enforced};
 use crate::behavior::{Access, Behavior, Op};
 use crate::path::AbsPath;
 
@@ -75,21 +75,16 @@ impl<'a> Operation<'a> {
 
     pub(super) fn judge(&self, enforced: &Enforced) -> Judgement {
         let path = self.path.as_bytes();
-        let at = |hook, path: &[u8], owner| {
-            enforced.hook(&HookCall {
-                hook: Hook::File { hook, path, owner },
-                source: self.program(),
-                tty: self.tty,
-            })
-        };
+        let actor = enforced.actor(self.program());
+        let at = |hook, path: &[u8], owner| actor.ask(Hook::File { hook, path, owner }, self.tty);
         let own = |hook| at(hook, path, self.owner);
         let judgement = match self.op {
-            Op::Exec => match &enforced.engine {
+            Op::Exec => match actor {
                 // AppArmor asks about an exec once.
-                Engine::AppArmor(_) => self.exec(enforced),
-                Engine::Bpf(_) => own(FileHook::Open(Access::Read))
+                Actor::AppArmor(..) => self.exec(actor),
+                Actor::Bpf(..) => own(FileHook::Open(Access::Read))
                     .then(|| self.inner_open(enforced, Access::Read))
-                    .then(|| self.exec(enforced)),
+                    .then(|| self.exec(actor)),
             },
             Op::Open(Access::Read) => {
                 own(FileHook::Open(Access::Read)).then(|| self.inner_open(enforced, Access::Read))
@@ -117,16 +112,13 @@ impl<'a> Operation<'a> {
         judgement.then(|| enforced.overlay_asks_for_capabilities())
     }
 
-    fn exec(&self, enforced: &Enforced) -> Judgement {
-        enforced.hook(&HookCall {
-            hook: Hook::Exec {
-                path: self.path.as_bytes(),
-                owner: self.owner,
-                arguments: None,
-            },
-            source: self.program(),
-            tty: self.tty,
-        })
+    fn exec(&self, actor: Actor<'_>) -> Judgement {
+        let hook = Hook::Exec {
+            path: self.path.as_bytes(),
+            owner: self.owner,
+            arguments: None,
+        };
+        actor.ask(hook, self.tty)
     }
 
     fn program(&self) -> Program<'a> {

@@ -1,10 +1,11 @@
 //! AppArmor's patterns, and lines that are found by them.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, LazyLock};
 
 use regex::bytes::Regex;
 
+use super::baseline;
 use crate::policy::meaning::judgement::Rule;
 
 /// Permissions of a line.
@@ -58,7 +59,54 @@ pub(super) struct Lines {
     paths: HashMap<Box<[u8]>, Vec<usize>>,
     /// What begins so; whether anything may follow, or only what has no slash.
     beginnings: HashMap<Box<[u8]>, Vec<(usize, bool)>>,
-    patterns: Vec<(Regex, usize)>,
+    /// How long the beginnings are.
+    lengths: BTreeSet<usize>,
+    patterns: Vec<(Arc<Pattern>, usize)>,
+}
+
+/// A pattern that can be matched.
+#[derive(Debug)]
+struct Pattern {
+    /// What every match begins with. Few patterns are left to be tried once it is compared.
+    beginning: Box<[u8]>,
+    regex: Regex,
+}
+
+impl Pattern {
+    /// None if AppArmor would refuse it.
+    fn new(text: &str) -> Option<Self> {
+        let beginning = text.split(SYNTAX).next().unwrap_or_default();
+        Some(Self {
+            beginning: beginning.as_bytes().into(),
+            regex: compile(text)?,
+        })
+    }
+
+    fn is_match(&self, path: &[u8]) -> bool {
+        path.starts_with(&self.beginning) && self.regex.is_match(path)
+    }
+}
+
+/// Patterns by their text, each compiled once: the profiles of a container have most of them in common,
+/// and all profiles have those of [`baseline`].
+#[derive(Default)]
+pub(super) struct Patterns(HashMap<String, Option<Arc<Pattern>>>);
+
+impl Patterns {
+    fn get(&mut self, text: String) -> Option<Arc<Pattern>> {
+        static BASELINE: LazyLock<HashMap<&str, Arc<Pattern>>> = LazyLock::new(|| {
+            let lines = baseline::ALLOWED.iter().chain(baseline::DENIED);
+            lines
+                .filter_map(|(text, _)| Some((*text, Arc::new(Pattern::new(text)?))))
+                .collect()
+        });
+        if let Some(pattern) = BASELINE.get(&*text) {
+            return Some(pattern.clone());
+        }
+        let compiled = self.0.entry(text);
+        let compiled = compiled.or_insert_with_key(|text| Pattern::new(text).map(Arc::new));
+        compiled.clone()
+    }
 }
 
 /// What comes after the text of a rule for a directory (appArmorTemplate.go, `$suffix`).
@@ -83,24 +131,30 @@ impl Suffix {
 
 impl Lines {
     /// False if AppArmor would refuse the profile for it.
-    pub(super) fn add(&mut self, text: &str, suffix: Suffix, line: Line) -> bool {
+    pub(super) fn add(
+        &mut self,
+        text: &str,
+        suffix: Suffix,
+        line: Line,
+        patterns: &mut Patterns,
+    ) -> bool {
         let index = self.lines.len();
-        if is_literal(text) {
-            let text: Box<[u8]> = text.as_bytes().into();
-            match suffix {
-                Suffix::None => self.paths.entry(text).or_default().push(index),
-                Suffix::Children => self
-                    .beginnings
-                    .entry(text)
-                    .or_default()
-                    .push((index, false)),
-                Suffix::All => self.beginnings.entry(text).or_default().push((index, true)),
-            }
-        } else {
-            let Some(pattern) = compile(&format!("{text}{}", suffix.as_str())) else {
+        if !is_literal(text) {
+            let Some(pattern) = patterns.get(format!("{text}{}", suffix.as_str())) else {
                 return false;
             };
             self.patterns.push((pattern, index));
+        } else if suffix == Suffix::None {
+            let path = text.as_bytes().into();
+            self.paths.entry(path).or_default().push(index);
+        } else {
+            let all = suffix == Suffix::All;
+            let beginning = text.as_bytes().into();
+            self.beginnings
+                .entry(beginning)
+                .or_default()
+                .push((index, all));
+            self.lengths.insert(text.len());
         }
         self.lines.push(line);
         true
@@ -111,13 +165,11 @@ impl Lines {
         for index in self.paths.get(path).into_iter().flatten() {
             found(&self.lines[*index]);
         }
-        if !self.beginnings.is_empty() {
-            // Rules for directories end in a slash; one without begins longer names too.
-            for end in 1..=path.len() {
-                for (index, all) in self.beginnings.get(&path[..end]).into_iter().flatten() {
-                    if *all || !path[end..].contains(&b'/') {
-                        found(&self.lines[*index]);
-                    }
+        // Rules for directories end in a slash; one without begins longer names too.
+        for end in self.lengths.range(..=path.len()).copied() {
+            for (index, all) in self.beginnings.get(&path[..end]).into_iter().flatten() {
+                if *all || !path[end..].contains(&b'/') {
+                    found(&self.lines[*index]);
                 }
             }
         }
@@ -129,9 +181,12 @@ impl Lines {
     }
 }
 
-/// Has none of the characters that patterns are made of.
+/// The characters that patterns are made of.
+const SYNTAX: [char; 8] = ['*', '?', '[', ']', '{', '}', '\\', '^'];
+
+/// Has none of [`SYNTAX`].
 pub(super) fn is_literal(text: &str) -> bool {
-    !text.contains(['*', '?', '[', ']', '{', '}', '\\', '^'])
+    !text.contains(SYNTAX)
 }
 
 /// `?` and `*` within a component, `**` across them, `[…]`, `{a,b}` and `\` (apparmor.d(5)). A
@@ -210,7 +265,7 @@ mod tests {
     use super::*;
 
     fn matches(pattern: &str, path: &str) -> bool {
-        compile(pattern)
+        Pattern::new(pattern)
             .expect("a pattern")
             .is_match(path.as_bytes())
     }

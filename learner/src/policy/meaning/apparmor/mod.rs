@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use super::enforcer::{Class, Posture, Postures};
-use super::hook::{FileHook, Hook, HookCall, Program};
+use super::hook::{FileHook, Hook, Program};
 use super::judgement::{Because, Fact, Judgement, Rule, Verdict, Why};
 use crate::behavior::Access;
 use crate::policy::document::Policy;
@@ -21,7 +21,8 @@ mod glob;
 mod profile;
 
 use glob::{Who, bit};
-use profile::{Profile, Profiles};
+pub(super) use profile::Profile;
+use profile::Profiles;
 
 /// What the enforcer holds for a container.
 pub(super) struct Container {
@@ -37,21 +38,29 @@ impl Container {
         }
     }
 
-    pub(super) fn hook(&self, call: &HookCall<'_>) -> Judgement {
+    /// The profile that a program runs in. None if it is not known which program.
+    pub(super) fn profile(&self, program: Program<'_>) -> Option<&Profile> {
+        let container = &self.profiles.container;
+        match program {
+            Program::Path(path) => {
+                let own = self.profiles.programs.get(path);
+                Some(own.unwrap_or(container))
+            }
+            Program::Nameless => Some(container),
+            Program::Unknown => None,
+        }
+    }
+
+    pub(super) fn ask(&self, hook: Hook<'_>, profile: Option<&Profile>) -> Judgement {
         if let Some(what) = self.profiles.unreadable {
             return Judgement::unknown(Why::NotMeasured(what));
         }
-        let container = &self.profiles.container;
-        match call.source {
-            Program::Path(path) => {
-                let own = self.profiles.programs.get(path);
-                self.decide(call, own.unwrap_or(container))
-            }
-            Program::Nameless => self.decide(call, container),
-            Program::Unknown => {
-                let mut judgement = self.decide(call, container);
+        match profile {
+            Some(profile) => self.decide(hook, profile),
+            None => {
+                let mut judgement = self.decide(hook, &self.profiles.container);
                 for profile in self.profiles.programs.values() {
-                    judgement = judgement.or(self.decide(call, profile), Fact::Source);
+                    judgement = judgement.or(self.decide(hook, profile), Fact::Source);
                     if judgement.verdict == Verdict::Unknown {
                         break;
                     }
@@ -61,8 +70,8 @@ impl Container {
         }
     }
 
-    fn decide(&self, call: &HookCall<'_>, profile: &Profile) -> Judgement {
-        match call.hook {
+    fn decide(&self, hook: Hook<'_>, profile: &Profile) -> Judgement {
+        match hook {
             Hook::Exec { path, owner, .. } => {
                 self.path(profile, Class::Process, path, bit::EXEC, owner)
             }

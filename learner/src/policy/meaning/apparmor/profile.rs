@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::baseline;
-use super::glob::{Line, Lines, Suffix, Who, permissions};
+use super::glob::{Line, Lines, Patterns, Suffix, Who, permissions};
 use crate::policy::document::{Effect, Kind, Policy, Source};
 use crate::policy::meaning::enforcer::{Class, Posture, Postures};
 use crate::policy::meaning::judgement::Rule;
@@ -47,7 +47,7 @@ impl Default for Section {
 }
 
 /// One profile, as the kernel has it.
-pub(super) struct Profile {
+pub(in crate::policy::meaning) struct Profile {
     pub(super) file: bool,
     pub(super) capability: bool,
     pub(super) lines: Lines,
@@ -308,12 +308,15 @@ impl<'p> Builder<'p> {
         }
         let sources: Vec<&String> = self.programs.keys().collect();
         let mut readable = true;
-        let container = self.container.profile(None, &sources, &mut readable);
+        let mut patterns = Patterns::default();
+        let container = self
+            .container
+            .profile(None, &sources, &mut patterns, &mut readable);
         let programs = self
             .programs
             .iter()
             .map(|(source, section)| {
-                let profile = section.profile(Some(source), &[], &mut readable);
+                let profile = section.profile(Some(source), &[], &mut patterns, &mut readable);
                 (source.as_bytes().into(), profile)
             })
             .collect();
@@ -383,7 +386,13 @@ fn inherit(into: &mut Configs, global: &Configs, own: &Configs) {
 impl Section {
     /// `source`: the program whose profile it is; `sources`: those that have one, for the
     /// container's own.
-    fn profile(&self, source: Option<&str>, sources: &[&String], readable: &mut bool) -> Profile {
+    fn profile(
+        &self,
+        source: Option<&str>,
+        sources: &[&String],
+        patterns: &mut Patterns,
+        readable: &mut bool,
+    ) -> Profile {
         let mut lines = Lines::default();
         let mut add = |text: &str, suffix, deny, who, letters: &str, rule: Option<&Arc<Rule>>| {
             let line = Line {
@@ -392,7 +401,7 @@ impl Section {
                 permissions: permissions(letters),
                 rule: rule.cloned(),
             };
-            *readable &= lines.add(text, suffix, line);
+            *readable &= lines.add(text, suffix, line, patterns);
         };
         if let Some(source) = source {
             add(source, Suffix::None, false, Who::Anyone, "rx", None);

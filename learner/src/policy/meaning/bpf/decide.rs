@@ -259,14 +259,7 @@ impl Container {
         source: Program<'_>,
         tty: Option<bool>,
     ) -> Option<Judgement> {
-        let source = match source {
-            Program::Path(path) => {
-                let path = self.seen(path).unwrap_or_default();
-                self.map.source(path)
-            }
-            Program::Nameless => Source::Nameless,
-            Program::Unknown => return None,
-        };
+        let source = self.source(source)?;
         // Only a recursive rule for the root is met whatever follows, if nothing below it is.
         let root = |table: &'_ super::map::Table| {
             let entry = table.get(&b"/"[..])?;

@@ -9,7 +9,7 @@ use crate::policy::meaning::enforcer::Class;
 
 /// Who acts.
 #[derive(Clone, Copy)]
-pub(super) enum Source<'m> {
+pub(in crate::policy::meaning) enum Source<'m> {
     /// A program that rules name, with its entries.
     Named(&'m Table),
     /// A program that no rule names.
@@ -89,12 +89,9 @@ fn directory<'m>(
     };
     let mut recursive = None;
     let mut last = None;
-    for (index, byte) in path.iter().enumerate().take(looked_at) {
-        if *byte != b'/' {
-            continue;
-        }
+    for entry in table.above(&path[..path.len().min(looked_at)]) {
         last = None;
-        let Some(entry) = table.get(&path[..=index]) else {
+        let Some(entry) = entry else {
             break;
         };
         let mask = half.mask(entry);

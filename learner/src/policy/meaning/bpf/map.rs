@@ -11,7 +11,7 @@ use crate::policy::meaning::judgement::Rule;
 
 /// Masks of one key, with the rules they come from.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Entry {
+pub(in crate::policy::meaning) struct Entry {
     /// For programs; for sockets and capabilities the only one.
     pub(super) process: u16,
     /// For files.
@@ -20,8 +20,79 @@ pub(super) struct Entry {
     pub(super) file_rule: Option<Arc<Rule>>,
 }
 
-/// Entries of one source, by path.
-pub(super) type Table = HashMap<Box<[u8]>, Entry, BuildHasherDefault<KeyHasher>>;
+/// By the bytes of a key, or of a name in it.
+type ByKey<T> = HashMap<Box<[u8]>, T, BuildHasherDefault<KeyHasher>>;
+
+/// Entries of one source.
+#[derive(Debug)]
+pub(in crate::policy::meaning) struct Table {
+    /// By path.
+    entries: ByKey<Entry>,
+    /// Those whose key ends in a slash once more, as a path is walked: name after name. The first one is
+    /// where walks start.
+    directories: Vec<Directory>,
+}
+
+/// What is known of a prefix that ends in a slash.
+#[derive(Debug, Default)]
+struct Directory {
+    /// If the prefix is a key.
+    entry: Option<Entry>,
+    /// Where in the table the directories below are, by name.
+    below: ByKey<usize>,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self {
+            entries: ByKey::default(),
+            directories: vec![Directory::default()],
+        }
+    }
+}
+
+impl Table {
+    fn insert(&mut self, key: Box<[u8]>, entry: Entry) {
+        if let Some(names) = key.strip_suffix(b"/") {
+            let mut at = 0;
+            for name in names.split(|byte| *byte == b'/') {
+                at = self.below_or_new(at, name);
+            }
+            self.directories[at].entry = Some(entry.clone());
+        }
+        self.entries.insert(key, entry);
+    }
+
+    fn below_or_new(&mut self, at: usize, name: &[u8]) -> usize {
+        if let Some(below) = self.directories[at].below.get(name) {
+            return *below;
+        }
+        let new = self.directories.len();
+        self.directories[at].below.insert(name.into(), new);
+        self.directories.push(Directory::default());
+        new
+    }
+
+    pub(super) fn get(&self, key: &[u8]) -> Option<&Entry> {
+        self.entries.get(key)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &Entry)> {
+        self.entries.iter().map(|(key, entry)| (&**key, entry))
+    }
+
+    /// What [`Table::get`] has of each prefix of a path that ends in a slash, from the root on.
+    pub(super) fn above<'m>(&'m self, path: &[u8]) -> impl Iterator<Item = Option<&'m Entry>> {
+        let mut walked = self.directories.first();
+        let mut start = 0;
+        memchr::memchr_iter(b'/', path).map(move |slash| {
+            let at = walked.and_then(|walked| walked.below.get(&path[start..slash]));
+            walked = at.map(|at| &self.directories[*at]);
+            start = slash + 1;
+            walked?.entry.as_ref()
+        })
+    }
+}
 
 /// All entries of a container.
 #[derive(Debug, Default)]
@@ -29,7 +100,7 @@ pub(super) struct RuleMap {
     /// Entries without a source.
     pub(super) global: Table,
     /// Entries with one.
-    sources: HashMap<Box<[u8]>, Table, BuildHasherDefault<KeyHasher>>,
+    sources: ByKey<Table>,
     /// Which arguments a program may have, by path and source; not limited by the rule map.
     pub(super) arguments: Arguments,
     pub(super) bounds: Bounds,
@@ -94,7 +165,7 @@ impl RuleMap {
 
 /// xxh3 of the bytes of a key: paths are short, and looked up several times an operation.
 #[derive(Default)]
-pub(super) struct KeyHasher(u64);
+pub(in crate::policy::meaning) struct KeyHasher(u64);
 
 impl Hasher for KeyHasher {
     fn write(&mut self, bytes: &[u8]) {

@@ -2,7 +2,7 @@
 
 use super::budget::Budget;
 use super::enforcer::{Class, Posture, Postures};
-use super::hook::{Hook, HookCall, Program};
+use super::hook::{Hook, Program};
 use super::judgement::{Fact, Judgement, Verdict};
 use crate::path::AbsPath;
 use crate::policy::document::Policy;
@@ -18,7 +18,7 @@ mod tree;
 
 pub(crate) use number::CAPABILITIES;
 
-use find::Source;
+pub(super) use find::Source;
 use map::RuleMap;
 
 /// Bits of a rule's mask (KubeArmor/BPF/shared.h and bpflsm/rulesHandling.go). Those for processes
@@ -124,30 +124,43 @@ impl Container {
         self.postures[class as usize]
     }
 
-    pub(super) fn hook(&self, call: &HookCall<'_>) -> Judgement {
-        let class = match call.hook {
+    /// Who acts, as the rule map has it. None if that is not known.
+    pub(super) fn source(&self, program: Program<'_>) -> Option<Source<'_>> {
+        match program {
+            Program::Path(path) => {
+                // A source that is the root directory does not exist.
+                let path = self.seen(path).unwrap_or_default();
+                Some(self.map.source(path))
+            }
+            Program::Nameless => Some(Source::Nameless),
+            Program::Unknown => None,
+        }
+    }
+
+    pub(super) fn ask(
+        &self,
+        hook: Hook<'_>,
+        source: Option<Source<'_>>,
+        tty: Option<bool>,
+    ) -> Judgement {
+        match source {
+            Some(source) => self.decide(hook, source, tty),
+            None => self.decide_for_any(hook, tty),
+        }
+    }
+
+    /// The answer that is the same whoever acts, if there is one.
+    fn decide_for_any(&self, hook: Hook<'_>, tty: Option<bool>) -> Judgement {
+        let class = match hook {
             Hook::Exec { .. } => Class::Process,
             Hook::File { .. } => Class::File,
             Hook::Socket { .. } => Class::Network,
             Hook::Capable { .. } => Class::Capabilities,
         };
-        match call.source {
-            Program::Path(path) => {
-                // A source that is the root directory does not exist.
-                let path = self.seen(path).unwrap_or_default();
-                self.decide(call, self.map.source(path))
-            }
-            Program::Nameless => self.decide(call, Source::Nameless),
-            Program::Unknown => self.decide_for_any(call, class),
-        }
-    }
-
-    /// The answer that is the same whoever acts, if there is one.
-    fn decide_for_any(&self, call: &HookCall<'_>, class: Class) -> Judgement {
-        let mut judgement = self.decide(call, Source::Other);
+        let mut judgement = self.decide(hook, Source::Other, tty);
         let named = self.map.sources_of(class).map(Source::Named);
         for source in named.chain([Source::Nameless]) {
-            judgement = judgement.or(self.decide(call, source), Fact::Source);
+            judgement = judgement.or(self.decide(hook, source, tty), Fact::Source);
             if judgement.verdict == Verdict::Unknown {
                 break;
             }
@@ -155,8 +168,8 @@ impl Container {
         judgement
     }
 
-    fn decide(&self, call: &HookCall<'_>, source: Source<'_>) -> Judgement {
-        match call.hook {
+    fn decide(&self, hook: Hook<'_>, source: Source<'_>, tty: Option<bool>) -> Judgement {
+        match hook {
             Hook::Exec {
                 path,
                 owner,
@@ -166,7 +179,7 @@ impl Container {
                     path,
                     owner,
                     arguments,
-                    tty: call.tty,
+                    tty,
                 };
                 self.exec(&exec, source)
             }
@@ -175,11 +188,11 @@ impl Container {
                     hook,
                     path,
                     owner,
-                    tty: call.tty,
+                    tty,
                 };
                 self.file(&file, source)
             }
-            Hook::Socket { kind, protocol } => self.socket(kind, protocol, call.tty, source),
+            Hook::Socket { kind, protocol } => self.socket(kind, protocol, tty, source),
             Hook::Capable { capability } => self.capable(capability, source),
         }
     }

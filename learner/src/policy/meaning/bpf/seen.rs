@@ -14,8 +14,9 @@ pub(super) fn path<'p>(path: &'p [u8], mounts: &[AbsPath]) -> Option<&'p [u8]> {
     if path.is_empty() {
         return None;
     }
-    let depth = path.iter().filter(|byte| **byte == b'/').count();
-    if mounts.is_empty() && depth <= MAX_DEPTH {
+    let is_shallow =
+        || path.len() <= MAX_DEPTH || memchr::memchr_iter(b'/', path).count() <= MAX_DEPTH;
+    if mounts.is_empty() && is_shallow() {
         return Some(&path[..path.len().min(MAX_KEY_BYTES)]);
     }
     let mut steps = MAX_DEPTH;

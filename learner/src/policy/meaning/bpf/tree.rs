@@ -37,7 +37,7 @@ pub(super) fn grow(map: &RuleMap) -> Tree {
 }
 
 fn sorted(table: &Table) -> Vec<(&[u8], &Entry)> {
-    let mut entries: Vec<_> = table.iter().map(|(key, entry)| (&**key, entry)).collect();
+    let mut entries: Vec<_> = table.iter().collect();
     entries.sort_by_key(|(key, _)| *key);
     entries
 }
