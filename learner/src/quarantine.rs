@@ -23,6 +23,9 @@ use crate::workload::{RunKey, Workload};
 /// script and its interpreter arrive as two.
 const ENTRY_SPAN: i64 = 1_000_000;
 
+/// The service manager, where distributions have it.
+const SYSTEMD: [&[u8]; 2] = [b"/usr/lib/systemd/systemd", b"/lib/systemd/systemd"];
+
 /// What a person has allowed to be learned: held behaviours that are covered are learned.
 ///
 /// An exec that is named makes the program the workload's own: what it does, and what it starts, is
@@ -316,7 +319,7 @@ impl<'l> Terms<'l> {
 }
 
 /// The execs by which the workload was started: the run's earliest, others by the same parent
-/// within a second, and those by which such a program was replaced later, since it keeps its parent.
+/// within a second, or at any time if that is systemd, which starts in a unit what the unit's file names; and those by which such a program was replaced later, since it keeps its parent.
 /// A process whose parent has ended and that executes a program has another parent, and is none.
 ///
 /// Their source is who started the run, the observer or the container runtime, and no part of the
@@ -615,8 +618,11 @@ impl<'a> Ancestry<'a> {
         }
         let (first, began) = execs(run).min_by_key(|(exec, seen)| (seen.first, *exec))?;
         let until = Moment(began.first.0.saturating_add(ENTRY_SPAN));
-        let is_first =
-            |exec: &Behavior, seen: &Sighting| exec.source == first.source && seen.first <= until;
+        // What systemd starts in a unit it starts by that unit's file: a reload, or what is done before a stop.
+        let of_a_unit = first.source.as_ref().is_some_and(is_systemd);
+        let is_first = |exec: &Behavior, seen: &Sighting| {
+            exec.source == first.source && (seen.first <= until || of_a_unit)
+        };
 
         // A process that replaces its program keeps its parent, so the parent is not all that may
         // have executed it. Who did has also opened it: the kernel opens it in that one's name.
@@ -733,6 +739,11 @@ impl<'a> Ancestry<'a> {
                     && seen.last.0 <= exec.last.0.saturating_add(ENTRY_SPAN)
             })
     }
+}
+
+/// By its path: a name alone could be any program's.
+fn is_systemd(path: &AbsPath) -> bool {
+    SYSTEMD.contains(&path.as_bytes())
 }
 
 /// By its name, as ELF loaders are called: `ld-linux-x86-64.so.2`, `ld-musl-x86_64.so.1`, `ld64.so.2`.

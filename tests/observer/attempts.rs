@@ -64,10 +64,14 @@ fn attempt(line: &str) -> std::io::Result<()> {
             .output()
             .map(drop),
         // The first is busybox by whatever name.
-        "cat" => match Command::new(path).arg0("cat").arg(to()).output()?.status {
-            status if status.success() => Ok(()),
-            _ => Err(std::io::Error::from_raw_os_error(libc::EACCES)),
-        },
+        "cat" => {
+            let mut cat = Command::new(path);
+            let output = cat.arg0("cat").arg(to()).stdin(Stdio::inherit()).output()?;
+            match output.status.success() {
+                true => Ok(()),
+                false => Err(std::io::Error::from_raw_os_error(libc::EACCES)),
+            }
+        }
         "create" => nix::sys::stat::mknod(
             path,
             nix::sys::stat::SFlag::S_IFREG,

@@ -346,6 +346,28 @@ fn a_script_and_its_interpreter_are_both_entries_and_what_their_parent_starts_la
 /// A shim forks, a runtime sets the container up and becomes the entrypoint: the kernel opens that and its
 /// loader in the runtime's name.
 #[test]
+fn what_systemd_starts_in_a_unit_is_the_units_whenever_it_does() {
+    let systemd = "/usr/lib/systemd/systemd";
+    let unit = |manager: &str, by: &str| {
+        let mut run = whole(&[
+            exec(manager, "/usr/sbin/nginx"),
+            read("/usr/sbin/nginx", "/etc/nginx/nginx.conf"),
+        ]);
+        let much_later = once(3_600_000_000);
+        run.seen.insert(exec(by, "/bin/kill"), much_later);
+        run.seen
+            .insert(read("/bin/kill", "/etc/locale"), much_later);
+        run
+    };
+    let held = |run: RunProfile| sorted(&[run], &[]).1;
+    assert!(held(unit(systemd, systemd)).is_empty());
+    // Whoever else comes, and whatever else is called so.
+    assert_eq!(held(unit(systemd, "/bin/bash")).len(), 2);
+    assert_eq!(held(unit("/tmp/systemd", "/tmp/systemd")).len(), 2);
+    assert_eq!(held(unit("/usr/bin/runc", "/usr/bin/runc")).len(), 2);
+}
+
+#[test]
 fn what_a_runtime_opens_to_become_the_entrypoint_is_of_the_start_and_what_it_opens_later_is_not() {
     let (shim, loader) = ("/usr/bin/shim", "/lib64/ld-linux-x86-64.so.2");
     let mut run = RunProfile {
