@@ -319,7 +319,8 @@ impl<'l> Terms<'l> {
 }
 
 /// The execs by which the workload was started: the run's earliest, others by the same parent
-/// within a second, or at any time if that is systemd, which starts in a unit what the unit's file names; and those by which such a program was replaced later, since it keeps its parent.
+/// within a second, or at any time if that is systemd, which starts in a unit what the unit's file names; and
+/// those by which such a program was replaced later, since it keeps its parent.
 /// A process whose parent has ended and that executes a program has another parent, and is none.
 ///
 /// Their source is who started the run, the observer or the container runtime, and no part of the

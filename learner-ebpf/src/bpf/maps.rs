@@ -189,7 +189,7 @@ pub(crate) fn epoch() -> u64 {
 #[unsafe(link_section = ".data.changes")]
 pub(crate) static mut CHANGES: u64 = 0;
 
-/// Programs that were executed, from one on, where [`CHANGES`] are counted.
+/// Programs that were executed, where [`CHANGES`] are counted.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".bss.execs")]
 pub(crate) static mut EXECS: u64 = 0;

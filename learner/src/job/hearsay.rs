@@ -43,7 +43,7 @@ impl Known {
             images.insert(revision.image.clone());
         }
         let images = all.into_iter().filter_map(|(workload, images)| {
-            let latest = joint.began(workload).max().map(|(_, image)| image);
+            let latest = joint.latest_image(workload);
             let latest = latest.or(images.first().map(String::as_str))?.to_owned();
             Some((workload.clone(), (images, latest)))
         });

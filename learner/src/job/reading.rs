@@ -90,7 +90,7 @@ impl World {
 fn latest(joint: &Joint) -> BTreeMap<Workload, String> {
     let workloads = joint.workloads().into_iter();
     let latest = workloads.filter_map(|workload| {
-        let (_, image) = joint.began(workload).max()?;
+        let image = joint.latest_image(workload)?;
         Some((workload.clone(), image.to_owned()))
     });
     latest.collect()

@@ -49,6 +49,19 @@ pub(super) fn enter(
     Ok(program.take_link(link).map_err(told)?.into())
 }
 
+/// Has a program on the return of a function as long as the link lives.
+pub(super) fn leave(
+    ebpf: &mut Ebpf,
+    btf: &Btf,
+    name: &str,
+    function: &str,
+) -> Result<FdLink, String> {
+    let told = |e: ProgramError| format!("{name}: {}", reason(&e));
+    let program = returning(ebpf, btf, name, function).map_err(|e| format!("{name}: {e}"))?;
+    let link = program.attach().map_err(told)?;
+    Ok(program.take_link(link).map_err(told)?.into())
+}
+
 /// Loads a program that is on the return of a function.
 pub(super) fn returning<'p>(
     ebpf: &'p mut Ebpf,

@@ -9,7 +9,7 @@ use aya::{Btf, Ebpf};
 use learner_ebpf::again::{VALUE_WORDS, count, is_being_written};
 use learner_ebpf::{AGAIN_SET, AGAIN_SETS, cell, field};
 
-use super::attach::{chain, enter, reason, returning, trace};
+use super::attach::{chain, enter, leave, trace};
 use super::btf::Offsets;
 
 /// The program that counts renames, and the kernel's function that it is on.
@@ -148,11 +148,7 @@ pub(super) fn count_changes(
     let (name, function) = REMOVED;
     links.push((name, enter(ebpf, btf, name, function)?));
     let (name, function) = RENAMED;
-    let told = |cause: String| format!("{name}, by {function}: {cause}");
-    let program = returning(ebpf, btf, name, function).map_err(told)?;
-    let link = program.attach().map_err(|e| told(reason(&e)))?;
-    let link = program.take_link(link).map_err(|e| told(reason(&e)))?;
-    links.push((name, link.into()));
+    links.push((name, leave(ebpf, btf, name, function)?));
     let map = ebpf.map_mut(cell::CHANGES);
     let map = map.ok_or_else(|| format!("the kernel object lacks the map {}", cell::CHANGES))?;
     let mut changes: Array<_, u64> = Array::try_from(map).map_err(|e| chain(&e))?;

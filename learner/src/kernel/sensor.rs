@@ -192,18 +192,18 @@ impl Sensor {
             );
             Vec::new()
         });
-        // By that the programs know the memory of this process (`own_memory`).
-        if std::thread::Builder::new()
-            .spawn(|| ())
-            .map(|own| own.join())
-            .is_err()
-        {
-            tracing::debug!("every open is told anew: no thread can be started");
-        }
         let tells_repeats = served
             .iter()
             .any(|s| s.hook == Hook::Open && s.rung.is_some_and(|rung| rung != Rung::Tracepoint));
         let changes = if tells_repeats {
+            // By that the programs know the memory of this process (`own_memory`).
+            if std::thread::Builder::new()
+                .spawn(|| ())
+                .map(|own| own.join())
+                .is_err()
+            {
+                tracing::debug!("every open is told anew: no thread can be started");
+            }
             repeats::count_changes(&mut ebpf, btf, &offsets).unwrap_or_else(|cause| {
                 tracing::debug!("every open is told anew: {cause}");
                 Vec::new()

@@ -113,9 +113,13 @@ impl Joint {
         told.map(|(node, _)| node.as_str())
     }
 
+    /// The [`latest_image`](crate::recommend::latest_image) of the evidence, without making it.
+    pub(crate) fn latest_image<'j>(&'j self, workload: &'j Workload) -> Option<&'j str> {
+        self.began(workload).max().map(|(_, image)| image)
+    }
+
     /// When the latest run of each image of a workload began, of those that were watched and in which something
-    /// succeeded; where that is not known, long ago. The greatest of these is of the
-    /// [`latest_image`](crate::recommend::latest_image) of the evidence.
+    /// succeeded; where that is not known, long ago.
     pub(crate) fn began<'j>(
         &'j self,
         workload: &'j Workload,

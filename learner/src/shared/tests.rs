@@ -398,7 +398,7 @@ proptest! {
         }
         let merged = Merged::of(&joint).expect("acts");
         let workload = workload();
-        let latest = joint.began(&workload).max().map(|(_, image)| image);
+        let latest = joint.latest_image(&workload);
         prop_assert_eq!(latest, latest_image(&workload, merged.evidence()));
     }
 
