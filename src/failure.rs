@@ -63,6 +63,9 @@ pub(crate) enum Failure {
     /// The observer could not be set up.
     #[error("observing cannot be set up: {0}")]
     Runtime(#[source] io::Error),
+    /// Interrupted before there was an answer.
+    #[error("interrupted before anything was compared")]
+    NotCompared,
     /// A file of ours.
     #[error("{}: {doing} failed: {source}", path.display())]
     File {

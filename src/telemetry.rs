@@ -130,6 +130,7 @@ fn hear(
     let mut is_whole = true;
     runtime.block_on(async {
         let mut terminated = signal(SignalKind::terminate()).map_err(Failure::Runtime)?;
+        let mut interrupted = signal(SignalKind::interrupt()).map_err(Failure::Runtime)?;
         let limit = async {
             match args.limit {
                 Some(limit) => tokio::time::sleep(limit).await,
@@ -138,7 +139,7 @@ fn hear(
         };
         let until = async {
             tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
+                _ = interrupted.recv() => {}
                 _ = terminated.recv() => {}
                 () = limit => {}
             }

@@ -15,6 +15,7 @@ use learner::profile::Evidence;
 use learner::promotion::At;
 use learner::recommend::Criteria;
 use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{compared, criteria, nothing_in, shown, verdict};
 use crate::Verdict;
@@ -65,18 +66,24 @@ fn print(text: &str) -> Result<(), Failure> {
     answer.end()
 }
 
-/// Each time that the answer is another one, until Ctrl-C. What cannot be had is said, and tried again.
+/// Each time that the answer is another one, until Ctrl-C, which ends with the verdict of the latest. What cannot be
+/// had is said, and tried again.
 async fn watch(
     client: &Client,
     args: &args::Diff,
     suggested: &[Policy],
 ) -> Result<Verdict, Failure> {
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::Runtime)?;
     let mut last = String::new();
-    let mut known = Verdict::Done;
+    let mut known = None;
     loop {
-        match once(client, args, suggested).await {
+        let compared = tokio::select! {
+            compared = once(client, args, suggested) => compared,
+            _ = interrupt.recv() => break,
+        };
+        match compared {
             Ok((text, verdict)) => {
-                known = verdict;
+                known = Some(verdict);
                 if text != last {
                     print(&text)?;
                     last = text;
@@ -86,10 +93,11 @@ async fn watch(
             Err(failure) => tracing::warn!("{failure}; it is tried again in 30 s"),
         }
         tokio::select! {
-            _ = tokio::signal::ctrl_c() => return Ok(known),
+            _ = interrupt.recv() => break,
             () = tokio::time::sleep(EVERY) => {}
         }
     }
+    known.ok_or(Failure::NotCompared)
 }
 
 async fn once(
