@@ -109,7 +109,18 @@ pub(crate) struct World {
     server: Arc<Server>,
 }
 
+/// Until `tests/cluster/apiserver build` has ended, if it is at work: it holds a lock meanwhile.
+fn wait_for_the_build() {
+    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/cluster/lock");
+    if lock.exists() {
+        let _ = Command::new("flock").arg(lock).arg("true").status();
+    }
+}
+
 fn may_run() -> bool {
+    if !is_there() {
+        wait_for_the_build();
+    }
     let there = is_there();
     assert!(
         there || std::env::var_os("CI").is_none(),

@@ -19,6 +19,7 @@ mod budget;
 mod enforcer;
 mod hook;
 mod judgement;
+mod names;
 mod operation;
 mod overlay;
 mod tree;

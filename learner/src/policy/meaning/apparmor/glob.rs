@@ -1,12 +1,13 @@
 //! AppArmor's patterns, and lines that are found by them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use regex::bytes::Regex;
 
 use super::baseline;
 use crate::policy::meaning::judgement::Rule;
+use crate::policy::meaning::names::{ByKey, Directories};
 
 /// Permissions of a line.
 pub(super) mod bit {
@@ -56,34 +57,116 @@ pub(super) struct Line {
 pub(super) struct Lines {
     lines: Vec<Line>,
     /// Paths as they are.
-    paths: HashMap<Box<[u8]>, Vec<usize>>,
-    /// What begins so; whether anything may follow, or only what has no slash.
-    beginnings: HashMap<Box<[u8]>, Vec<(usize, bool)>>,
-    /// How long the beginnings are.
-    lengths: BTreeSet<usize>,
-    patterns: Vec<(Arc<Pattern>, usize)>,
+    paths: ByKey<Vec<usize>>,
+    /// By the directory that all matches are in, which leaves few to be tried.
+    patterns: Directories<Vec<Placed>>,
+}
+
+/// A pattern, as it goes on in a directory.
+struct Placed {
+    /// What comes before all that varies.
+    name: Box<[u8]>,
+    pattern: Arc<Pattern>,
+    line: usize,
 }
 
 /// A pattern that can be matched.
 #[derive(Debug)]
 struct Pattern {
-    /// What every match begins with. Few patterns are left to be tried once it is compared.
-    beginning: Box<[u8]>,
-    regex: Regex,
+    /// Every match begins with one of these.
+    beginnings: Vec<String>,
+    rest: Rest,
 }
+
+/// How a pattern goes on.
+#[derive(Debug)]
+enum Rest {
+    /// It does not.
+    End,
+    /// By anything at all.
+    Any {
+        /// Also further down.
+        across: bool,
+        /// But not by nothing.
+        some: bool,
+    },
+    Regex(Regex),
+}
+
+impl Rest {
+    /// `before`: what is before it in the pattern. None if AppArmor would refuse it.
+    fn new(before: Option<char>, text: &str) -> Option<Self> {
+        let some = before == Some('/');
+        Some(match text {
+            "" => Self::End,
+            "*" | "**" => Self::Any {
+                across: text == "**",
+                some,
+            },
+            "{,*}" | "{,**}" => Self::Any {
+                across: text == "{,**}",
+                some: false,
+            },
+            _ => Self::Regex(compile(before, text)?),
+        })
+    }
+
+    fn is_match(&self, text: &[u8]) -> bool {
+        match self {
+            Self::End => text.is_empty(),
+            Self::Any { across, some } => {
+                (!some || text.first().is_some_and(|first| *first != b'/'))
+                    && (*across || !text.contains(&b'/'))
+            }
+            Self::Regex(regex) => regex.is_match(text),
+        }
+    }
+}
+
+/// How many beginnings a pattern may have; with more of them it begins before its choices.
+const MOST: usize = 64;
 
 impl Pattern {
     /// None if AppArmor would refuse it.
     fn new(text: &str) -> Option<Self> {
-        let beginning = text.split(SYNTAX).next().unwrap_or_default();
+        let mut beginnings = vec![String::new()];
+        let mut rest = text;
+        loop {
+            let end = rest.find(SYNTAX).unwrap_or(rest.len());
+            for beginning in &mut beginnings {
+                beginning.push_str(&rest[..end]);
+            }
+            rest = &rest[end..];
+            let choices = rest.strip_prefix('{').and_then(|rest| rest.split_once('}'));
+            let Some((choices, after)) = choices.filter(|(choices, _)| is_literal(choices)) else {
+                break;
+            };
+            let of = |beginning: &String| {
+                let beginning = beginning.clone();
+                choices.split(',').map(move |one| beginning.clone() + one)
+            };
+            let more: Vec<String> = beginnings.iter().flat_map(of).collect();
+            if more.len() > MOST {
+                break;
+            }
+            (beginnings, rest) = (more, after);
+        }
+        let before = text[..text.len() - rest.len()].chars().next_back();
+        let is_path = beginnings
+            .iter()
+            .all(|beginning| beginning.starts_with('/'));
         Some(Self {
-            beginning: beginning.as_bytes().into(),
-            regex: compile(text)?,
+            rest: Rest::new(before, rest)?,
+            beginnings,
         })
+        .filter(|_| is_path)
     }
 
+    #[cfg(test)]
     fn is_match(&self, path: &[u8]) -> bool {
-        path.starts_with(&self.beginning) && self.regex.is_match(path)
+        let rests = self.beginnings.iter();
+        let mut rests = rests.filter_map(|beginning| path.strip_prefix(beginning.as_bytes()));
+        rests.any(|rest| self.rest.is_match(rest))
     }
 }
 
@@ -139,43 +222,48 @@ impl Lines {
         patterns: &mut Patterns,
     ) -> bool {
         let index = self.lines.len();
-        if !is_literal(text) {
+        if suffix == Suffix::None && is_literal(text) {
+            self.paths
+                .entry(text.as_bytes().into())
+                .or_default()
+                .push(index);
+        } else {
             let Some(pattern) = patterns.get(format!("{text}{}", suffix.as_str())) else {
                 return false;
             };
-            self.patterns.push((pattern, index));
-        } else if suffix == Suffix::None {
-            let path = text.as_bytes().into();
-            self.paths.entry(path).or_default().push(index);
-        } else {
-            let all = suffix == Suffix::All;
-            let beginning = text.as_bytes().into();
-            self.beginnings
-                .entry(beginning)
-                .or_default()
-                .push((index, all));
-            self.lengths.insert(text.len());
+            for beginning in &pattern.beginnings {
+                let Some((directory, name)) = beginning.rsplit_once('/') else {
+                    continue;
+                };
+                let placed = self.patterns.at(directory.as_bytes());
+                placed.get_or_insert_default().push(Placed {
+                    name: name.as_bytes().into(),
+                    pattern: pattern.clone(),
+                    line: index,
+                });
+            }
         }
         self.lines.push(line);
         true
     }
 
-    /// Calls for every line that matches.
+    /// Calls for every line that matches, for one maybe more than once.
     pub(super) fn each<'l>(&'l self, path: &[u8], mut found: impl FnMut(&'l Line)) {
         for index in self.paths.get(path).into_iter().flatten() {
             found(&self.lines[*index]);
         }
-        // Rules for directories end in a slash; one without begins longer names too.
-        for end in self.lengths.range(..=path.len()).copied() {
-            for (index, all) in self.beginnings.get(&path[..end]).into_iter().flatten() {
-                if *all || !path[end..].contains(&b'/') {
-                    found(&self.lines[*index]);
+        for (placed, names) in self.patterns.above(path) {
+            for Placed {
+                name,
+                pattern,
+                line,
+            } in placed.into_iter().flatten()
+            {
+                if let Some(rest) = names.strip_prefix(&**name)
+                    && pattern.rest.is_match(rest)
+                {
+                    found(&self.lines[*line]);
                 }
-            }
-        }
-        for (pattern, index) in &self.patterns {
-            if pattern.is_match(path) {
-                found(&self.lines[*index]);
             }
         }
     }
@@ -191,11 +279,11 @@ pub(super) fn is_literal(text: &str) -> bool {
 
 /// `?` and `*` within a component, `**` across them, `[…]`, `{a,b}` and `\` (apparmor.d(5)). A
 /// `*` or `**` that is a component of its own at the end of one matches at least one character, as
-/// the parser has it. None if it is not a pattern.
-pub(super) fn compile(pattern: &str) -> Option<Regex> {
+/// the parser has it. `before`: what is before it in the pattern. None if it is not a pattern.
+fn compile(mut before: Option<char>, pattern: &str) -> Option<Regex> {
     let mut regex = String::from("(?s-u)^(?:");
     let mut chars = pattern.chars().peekable();
-    let (mut before, mut depth) = (None, 0_usize);
+    let mut depth = 0_usize;
     while let Some(c) = chars.next() {
         match c {
             '*' => {
@@ -292,11 +380,24 @@ mod tests {
             ("/**/ls", "/usr/bin/ls", true),
             ("/a.b", "/axb", false),
             ("/é?", "/éx", true),
+            ("/{a,b}*", "/a", true),
+            ("/{a/,b}*", "/a/", true),
+            ("/{a/,b}*", "/a/c/d", false),
+            ("/{a/,b}**", "/a/c/d", true),
+            ("/a/{b,{c,d}}/*", "/a/d/e", true),
+            ("/a/{b,c*}/{,**}", "/a/c1/", true),
+            ("/a/{b,c}", "/a/c", true),
+            ("/a/{b,c}", "/a/cd", false),
+            ("/{usr/,}lib**", "/lib", true),
+            ("/{usr/,}lib**", "/usr/library/a", true),
+            ("/a/*/*", "/a/b/", false),
         ] {
             assert_eq!(matches(pattern, path), expected, "{pattern} {path}");
         }
-        for broken in ["/a{b", "/a}b", "/[ab", "/a\\"] {
-            assert!(compile(broken).is_none(), "{broken}");
+        for broken in [
+            "/a{b", "/a}b", "/{a,b}}", "/{a,{b}", "/[ab", "/a\\", "{/,}a", "*",
+        ] {
+            assert!(Pattern::new(broken).is_none(), "{broken}");
         }
     }
 }

@@ -1,13 +1,13 @@
 //! The rule map of one container: keys of path and source, and two masks.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use super::find::Source;
 use super::{Bounds, posture_key};
 use crate::policy::meaning::enforcer::Class;
 use crate::policy::meaning::judgement::Rule;
+use crate::policy::meaning::names::{ByKey, Directories};
 
 /// Masks of one key, with the rules they come from.
 #[derive(Clone, Debug, Default)]
@@ -20,57 +20,21 @@ pub(in crate::policy::meaning) struct Entry {
     pub(super) file_rule: Option<Arc<Rule>>,
 }
 
-/// By the bytes of a key, or of a name in it.
-type ByKey<T> = HashMap<Box<[u8]>, T, BuildHasherDefault<KeyHasher>>;
-
 /// Entries of one source.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(in crate::policy::meaning) struct Table {
     /// By path.
     entries: ByKey<Entry>,
-    /// Those whose key ends in a slash once more, as a path is walked: name after name. The first one is
-    /// where walks start.
-    directories: Vec<Directory>,
-}
-
-/// What is known of a prefix that ends in a slash.
-#[derive(Debug, Default)]
-struct Directory {
-    /// If the prefix is a key.
-    entry: Option<Entry>,
-    /// Where in the table the directories below are, by name.
-    below: ByKey<usize>,
-}
-
-impl Default for Table {
-    fn default() -> Self {
-        Self {
-            entries: ByKey::default(),
-            directories: vec![Directory::default()],
-        }
-    }
+    /// Those whose key ends in a slash once more.
+    directories: Directories<Entry>,
 }
 
 impl Table {
     fn insert(&mut self, key: Box<[u8]>, entry: Entry) {
-        if let Some(names) = key.strip_suffix(b"/") {
-            let mut at = 0;
-            for name in names.split(|byte| *byte == b'/') {
-                at = self.below_or_new(at, name);
-            }
-            self.directories[at].entry = Some(entry.clone());
+        if let Some(directory) = key.strip_suffix(b"/") {
+            *self.directories.at(directory) = Some(entry.clone());
         }
         self.entries.insert(key, entry);
-    }
-
-    fn below_or_new(&mut self, at: usize, name: &[u8]) -> usize {
-        if let Some(below) = self.directories[at].below.get(name) {
-            return *below;
-        }
-        let new = self.directories.len();
-        self.directories[at].below.insert(name.into(), new);
-        self.directories.push(Directory::default());
-        new
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Option<&Entry> {
@@ -83,14 +47,7 @@ impl Table {
 
     /// What [`Table::get`] has of each prefix of a path that ends in a slash, from the root on.
     pub(super) fn above<'m>(&'m self, path: &[u8]) -> impl Iterator<Item = Option<&'m Entry>> {
-        let mut walked = self.directories.first();
-        let mut start = 0;
-        memchr::memchr_iter(b'/', path).map(move |slash| {
-            let at = walked.and_then(|walked| walked.below.get(&path[start..slash]));
-            walked = at.map(|at| &self.directories[*at]);
-            start = slash + 1;
-            walked?.entry.as_ref()
-        })
+        self.directories.above(path).map(|(entry, _)| entry)
     }
 }
 
@@ -160,22 +117,5 @@ impl RuleMap {
         self.by_class[class as usize]
             .iter()
             .filter_map(|source| self.sources.get(source))
-    }
-}
-
-/// xxh3 of the bytes of a key: paths are short, and looked up several times an operation.
-#[derive(Default)]
-pub(in crate::policy::meaning) struct KeyHasher(u64);
-
-impl Hasher for KeyHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = xxhash_rust::xxh3::xxh3_64_with_seed(bytes, self.0);
-    }
-
-    /// The length that goes before the bytes tells nothing that they do not.
-    fn write_usize(&mut self, _: usize) {}
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
