@@ -350,6 +350,8 @@ fn literal(regex: &mut String, c: char) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn matches(pattern: &str, path: &str) -> bool {
@@ -398,6 +400,19 @@ mod tests {
             "/a{b", "/a}b", "/{a,b}}", "/{a,{b}", "/[ab", "/a\\", "{/,}a", "*",
         ] {
             assert!(Pattern::new(broken).is_none(), "{broken}");
+        }
+    }
+
+    proptest! {
+        /// What a pattern begins with is looked up, and only the rest is matched.
+        #[test]
+        fn a_pattern_in_parts_means_what_it_means_as_a_whole(
+            pattern in r"/([ab/*?]|\{[ab/,*]{0,4}\}){0,6}",
+            path in "/[ab/]{0,8}",
+        ) {
+            let whole = compile(None, &pattern).map(|regex| regex.is_match(path.as_bytes()));
+            let parts = Pattern::new(&pattern).map(|parts| parts.is_match(path.as_bytes()));
+            prop_assert_eq!(whole, parts);
         }
     }
 }
