@@ -58,18 +58,19 @@ impl<T> Directories<T> {
     }
 
     /// For each slash of a path, from the root on: the value of the directory that it ends, and what comes after it.
+    /// The first directory that leads to no value is the last one.
     pub(super) fn above<'m, 'p>(
         &'m self,
         path: &'p [u8],
     ) -> impl Iterator<Item = (Option<&'m T>, &'p [u8])> {
         let mut walked = self.known.first();
         let mut start = 0;
-        memchr::memchr_iter(b'/', path).map(move |slash| {
-            let at = walked.and_then(|walked| walked.below.get(&path[start..slash]));
+        memchr::memchr_iter(b'/', path).map_while(move |slash| {
+            let at = walked?.below.get(&path[start..slash]);
             walked = at.map(|at| &self.known[*at]);
             start = slash + 1;
             let value = walked.and_then(|walked| walked.value.as_ref());
-            (value, &path[start..])
+            Some((value, &path[start..]))
         })
     }
 }

@@ -247,25 +247,83 @@ impl Lines {
         true
     }
 
-    /// Calls for every line that matches, for one maybe more than once.
-    pub(super) fn each<'l>(&'l self, path: &[u8], mut found: impl FnMut(&'l Line)) {
+    /// What the lines that match a path say of it.
+    pub(super) fn about(&self, path: &[u8], who: Who, wanted: u8) -> Said<'_> {
+        let mut said = Said {
+            who,
+            wanted,
+            granted: 0,
+            allowing: None,
+            denying: None,
+        };
         for index in self.paths.get(path).into_iter().flatten() {
-            found(&self.lines[*index]);
+            let line = &self.lines[*index];
+            if said.needs(line) {
+                said.take(line);
+            }
         }
         for (placed, names) in self.patterns.above(path) {
-            for Placed {
-                name,
-                pattern,
-                line,
-            } in placed.into_iter().flatten()
-            {
-                if let Some(rest) = names.strip_prefix(&**name)
-                    && pattern.rest.is_match(rest)
+            for placed in placed.into_iter().flatten() {
+                let line = &self.lines[placed.line];
+                if said.needs(line)
+                    && let Some(rest) = names.strip_prefix(&*placed.name)
+                    && placed.pattern.rest.is_match(rest)
                 {
-                    found(&self.lines[*line]);
+                    said.take(line);
                 }
             }
         }
+        said
+    }
+}
+
+/// What lines say of one path, for one who wants something of it.
+pub(super) struct Said<'l> {
+    who: Who,
+    wanted: u8,
+    /// What of it is allowed.
+    granted: u8,
+    /// Of the lines that allow something of it, the first one that is of a rule, else the first one.
+    pub(super) allowing: Option<&'l Line>,
+    /// The first line that denies something of it.
+    pub(super) denying: Option<&'l Line>,
+}
+
+impl<'l> Said<'l> {
+    /// Whether a line would add to it, if it matches: to match is what takes long.
+    fn needs(&self, line: &Line) -> bool {
+        let of = line.permissions & self.wanted;
+        if of == 0 || line.who != Who::Anyone && line.who != self.who {
+            return false;
+        }
+        if line.deny {
+            return self.denying.is_none();
+        }
+        of & !self.granted != 0 || self.is_better(line)
+    }
+
+    /// A rule says more than a line of every profile.
+    fn is_better(&self, line: &Line) -> bool {
+        match self.allowing {
+            Some(allowing) => allowing.rule.is_none() && line.rule.is_some(),
+            None => true,
+        }
+    }
+
+    fn take(&mut self, line: &'l Line) {
+        if line.deny {
+            self.denying.get_or_insert(line);
+            return;
+        }
+        self.granted |= line.permissions & self.wanted;
+        if self.is_better(line) {
+            self.allowing = Some(line);
+        }
+    }
+
+    /// Whether all that is wanted is allowed by some line.
+    pub(super) fn is_granted(&self) -> bool {
+        self.granted == self.wanted
     }
 }
 

@@ -8,11 +8,9 @@
 //! Not told apart here: a program that is started by one with a profile of its own runs in that
 //! profile. And reports come from KubeArmor's monitor, so they need its visibility for the class.
 
-use std::sync::Arc;
-
 use super::enforcer::{Class, Posture, Postures};
 use super::hook::{FileHook, Hook, Program};
-use super::judgement::{Because, Fact, Judgement, Rule, Verdict, Why};
+use super::judgement::{Because, Fact, Judgement, Verdict, Why};
 use crate::behavior::Access;
 use crate::policy::document::Policy;
 
@@ -20,7 +18,7 @@ mod baseline;
 mod glob;
 mod profile;
 
-use glob::{Who, bit};
+use glob::{Line, Who, bit};
 pub(super) use profile::Profile;
 use profile::Profiles;
 
@@ -147,37 +145,21 @@ impl Container {
         owner: bool,
     ) -> Judgement {
         let who = if owner { Who::Owner } else { Who::Other };
-        let mut granted = 0;
-        let mut allowing: Option<&Option<Arc<Rule>>> = None;
-        let mut denying: Option<&Option<Arc<Rule>>> = None;
-        profile.lines.each(path, |line| {
-            if line.who != Who::Anyone && line.who != who || line.permissions & wanted == 0 {
-                return;
-            }
-            if line.deny {
-                denying.get_or_insert(&line.rule);
-            } else {
-                granted |= line.permissions & wanted;
-                // A rule says more than a line of every profile.
-                if allowing.is_none_or(Option::is_none) {
-                    allowing = Some(&line.rule);
-                }
-            }
-        });
-        let cited = |rule: &Option<Arc<Rule>>, because| match rule {
+        let said = profile.lines.about(path, who, wanted);
+        let cited = |line: &Line, because| match &line.rule {
             Some(rule) => Why::Rule {
                 rule: rule.clone(),
                 because,
             },
             None => Why::Baseline,
         };
-        if let Some(rule) = denying {
-            return Judgement::denied(cited(rule, Because::Blocks));
+        if let Some(line) = said.denying {
+            return Judgement::denied(cited(line, Because::Blocks));
         }
-        if let Some(rule) = allowing
-            && granted == wanted
+        if let Some(line) = said.allowing
+            && said.is_granted()
         {
-            return Judgement::allowed(cited(rule, Because::Allows));
+            return Judgement::allowed(cited(line, Because::Allows));
         }
         self.unmatched(profile.file, class)
     }

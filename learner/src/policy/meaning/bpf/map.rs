@@ -45,7 +45,8 @@ impl Table {
         self.entries.iter().map(|(key, entry)| (&**key, entry))
     }
 
-    /// What [`Table::get`] has of each prefix of a path that ends in a slash, from the root on.
+    /// What [`Table::get`] has of each prefix of a path that ends in a slash, from the root on. The first one that is
+    /// no key, and on the way to none, is the last one.
     pub(super) fn above<'m>(&'m self, path: &[u8]) -> impl Iterator<Item = Option<&'m Entry>> {
         self.directories.above(path).map(|(entry, _)| entry)
     }
