@@ -108,9 +108,17 @@ impl World {
         fs::write(&file, format!("{watch}{config}")).expect("a configuration");
         let log = self.join("log");
         let out = File::create(&log).expect("a log");
-        let child = self
-            .learner(&["agent", "--config"])
-            .arg(&file)
+        // As its unit has it: one that waits for a processor begins to watch late.
+        let agent = self.learner(&["agent", "--config"]);
+        let mut nice = Command::new("nice");
+        nice.args(["-n", "-10"]).arg(agent.get_program());
+        nice.args(agent.get_args()).arg(&file);
+        for (name, value) in agent.get_envs() {
+            nice.env(name, value.expect("none is taken away"));
+        }
+        let child = nice
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null())
             .stderr(out)
             .spawn()
             .expect("an agent");
