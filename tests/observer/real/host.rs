@@ -101,6 +101,15 @@ impl Host {
         Ok(())
     }
 
+    /// Does something while the agent does nothing, so that it decides nothing by the first of several denials.
+    pub(crate) fn halted(&self, act: impl FnOnce() -> Result<(), Failed>) -> Result<(), Failed> {
+        let agent = self.agent.as_ref().ok_or("no agent")?;
+        signal(agent, Signal::STOP)?;
+        let done = act();
+        signal(agent, Signal::CONT)?;
+        done
+    }
+
     /// SIGTERM, and what it left enforced is let be.
     pub(crate) fn end(mut self) -> Result<(), Failed> {
         let mut agent = self.agent.take().ok_or("no agent")?;

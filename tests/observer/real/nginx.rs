@@ -189,7 +189,11 @@ pub(crate) fn story(host: &mut Host) -> Result<(), Failed> {
     check(host.is_enforced(NAME), || "it is let be".into())?;
     requests(host, &running)?;
     attacks(host, "/tmp/planted")?;
-    misuse(host)?;
+    host.halted(|| misuse(host))?;
     alerted(host, &[("open", "/etc/shadow", "workload")])?;
+    host.wait("what its own program was denied to take it back", || {
+        host.status(NAME)
+            .is_ok_and(|status| status["posture"] == "audit")
+    })?;
     running.stop(host, Signal::QUIT)
 }
