@@ -77,15 +77,13 @@ fn runc(bundle: &Path, id: &str) -> Command {
 /// What was seen of a container from its first exec. One that begins before a busy machine's agent looks is late, and
 /// said to be: then once more, and once again.
 fn from_its_start(run: impl Fn() -> Option<(RunKey, RunProfile)>) -> Option<(RunKey, RunProfile)> {
-    let is_late =
-        |seen: &Option<(RunKey, RunProfile)>| seen.as_ref().is_some_and(|(_, run)| run.late);
-    let mut seen = run();
+    let mut seen = run()?;
     for _ in 0..2 {
-        if is_late(&seen) {
-            seen = run();
+        if seen.1.late {
+            seen = run()?;
         }
     }
-    seen
+    Some(seen)
 }
 
 /// The one run that an agent has stored.

@@ -79,12 +79,18 @@ impl World {
 
     /// The arguments of every command in this world.
     pub(crate) fn learner(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(LEARNER);
+        let mut command = self.here(LEARNER);
+        command.args(args);
+        command
+    }
+
+    /// A program with this world's store and socket, in its directory.
+    fn here(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
         command
             .env("LEARNER_STORE", self.join("store"))
             .env("LEARNER_SOCKET", self.socket())
             .current_dir(self.dir.path())
-            .args(args)
             .stdin(Stdio::null());
         command
     }
@@ -109,16 +115,10 @@ impl World {
         let log = self.join("log");
         let out = File::create(&log).expect("a log");
         // As its unit has it: one that waits for a processor begins to watch late.
-        let agent = self.learner(&["agent", "--config"]);
-        let mut nice = Command::new("nice");
-        nice.args(["-n", "-10"]).arg(agent.get_program());
-        nice.args(agent.get_args()).arg(&file);
-        for (name, value) in agent.get_envs() {
-            nice.env(name, value.expect("none is taken away"));
-        }
-        let child = nice
-            .current_dir(self.dir.path())
-            .stdin(Stdio::null())
+        let child = self
+            .here("nice")
+            .args(["-n", "-10", LEARNER, "agent", "--config"])
+            .arg(&file)
             .stderr(out)
             .spawn()
             .expect("an agent");
